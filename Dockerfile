@@ -1,0 +1,32 @@
+# One image for the API, the worker and the migrations; the command says which:
+#   serve (the default) | worker | migrate
+
+FROM python:3.13-slim AS build
+WORKDIR /build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+# The build backend stands in an environment of its own, and so stays out of the image.
+COPY requirements/ requirements/
+RUN python -m venv /opt/hatchling \
+ && /opt/hatchling/bin/pip install --require-hashes -r requirements/install.txt \
+ && python -m venv /opt/marketing \
+ && /opt/marketing/bin/pip install --require-hashes -r requirements/run.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src/ src/
+RUN /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+ && /opt/marketing/bin/pip install --no-deps --no-index dist/*.whl \
+ && /opt/marketing/bin/python -m compileall -q /opt/marketing/lib
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin marketing
+COPY --from=build /opt/marketing /opt/marketing
+WORKDIR /srv/marketing
+COPY alembic.ini ./
+COPY migrations/ migrations/
+ENV PATH=/opt/marketing/bin:$PATH PYTHONUNBUFFERED=1
+USER marketing
+EXPOSE 8000
+# Process 1's command line tells whether this container serves HTTP; the others are healthy while they run.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", \
+  "import sys, urllib.request as u; b'serve' in open('/proc/1/cmdline', 'rb').read().split(b'\\0') and u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT ["marketing-service"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

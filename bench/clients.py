@@ -1,0 +1,96 @@
+"""Others who send, each in a process of its own: `python -m bench.clients plain|ceiling --port N --messages N`.
+
+`plain` is aiosmtplib and `EmailMessage` as their manuals show them. `ceiling` is the service's own connection given
+messages that are ready, with nothing rendered and nothing recorded. Both print the seconds they took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import make_msgid
+from time import perf_counter
+
+import aiosmtplib
+import uvloop
+from bench.campaign import FROM_EMAIL, HTML, SUBJECT, TEXT, person
+
+from marketing_service.delivery import RelayAddress, SmtpMailer
+from marketing_service.ports import Envelope, Fate
+
+
+def _message(number: int) -> EmailMessage:
+    contact = person(number)
+    message = EmailMessage()
+    message["From"] = f"Example Ltd <{FROM_EMAIL}>"
+    message["To"] = contact["email"]
+    message["Subject"] = _merged(SUBJECT, contact)
+    message["Date"] = datetime.now(UTC)
+    message["Message-ID"] = make_msgid(domain="example.com")
+    message.set_content(_merged(TEXT, contact))
+    message.add_alternative(_merged(HTML, contact), subtype="html")
+    return message
+
+
+def _merged(template: str, contact: dict[str, str]) -> str:
+    for name, value in contact.items():
+        template = template.replace("{{ " + name + " }}", value)
+    return template
+
+
+async def _plain(port: int, connections: int, numbers: deque[int]) -> None:
+    async def send() -> None:
+        async with aiosmtplib.SMTP("127.0.0.1", port, local_hostname="bench", use_tls=False, start_tls=False) as client:
+            while numbers:
+                await client.send_message(_message(numbers.popleft()))
+
+    await asyncio.gather(*(send() for _ in range(connections)))
+
+
+async def _ceiling(port: int, connections: int, numbers: deque[int]) -> None:
+    content = _message(0).as_bytes().replace(b"\n", b"\r\n")
+    mailer = SmtpMailer(
+        RelayAddress.parse(f"smtp://127.0.0.1:{port}"),
+        connections=connections,
+        messages_per_connection=len(numbers),
+        idle_seconds=30,
+        timeout=30,
+        data_timeout=600,
+        hello_name="bench",
+    )
+
+    def envelope() -> Envelope | None:
+        return Envelope(FROM_EMAIL, person(numbers.popleft())["email"], content) if numbers else None
+
+    async def send() -> None:
+        async with mailer.connection() as connection:
+            current = envelope()
+            while current is not None:
+                following = envelope()
+                outcome = await connection.hand_over(current, following)
+                if outcome.fate is not Fate.ACCEPTED:
+                    raise RuntimeError(f"{outcome.fate} at {outcome.phase}: {outcome.reply or outcome.detail}")
+                current = following
+
+    await asyncio.gather(*(send() for _ in range(connections)))
+    await mailer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("who", choices=("plain", "ceiling"))
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--connections", type=int, required=True)
+    options = parser.parse_args()
+    send = {"plain": _plain, "ceiling": _ceiling}[options.who]
+    start = perf_counter()
+    uvloop.run(send(options.port, options.connections, deque(range(options.messages))))
+    print(perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The service under load: PostgreSQL as it comes (fsync and all), Valkey, a CRM, and worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import uuid
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from bench import campaign as written
+from bench.machine import cpu_seconds, resident_megabytes
+from sqlalchemy import insert, text
+
+from marketing_service.db import Database
+from marketing_service.devstack.postgres import PostgresServer
+from marketing_service.devstack.process import GuardedProcess, free_port
+from marketing_service.devstack.valkey import ValkeyServer
+from marketing_service.ledger import life
+from marketing_service.ledger.tables import campaigns
+from marketing_service.queue import ArqDoorbell, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from uuid import UUID
+
+    from bench.relays import Sink
+
+_ORG = "bench"
+_POLL = 0.1
+_TEMPLATE = "template"
+_SECRET = "a-secret-of-at-least-thirty-two-bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One campaign, from its launch to SENT. Times are in seconds, by PostgreSQL's clock; memory in megabytes."""
+
+    recipients: int
+    counters: dict[str, int]
+    accepted_by_sink: int
+    sending_seconds: float
+    """From the first send's being marked, which precedes its hand-over, to the last result's being recorded."""
+    launch_to_sent_seconds: float
+    expansion_seconds: float
+    cpu_seconds: dict[str, float]
+    """What each part used of the processors, from the first mark on."""
+    memory: list[float] = field(default_factory=list)
+    """Of all workers together, at a tenth of the run and at each tenth after it."""
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.counters["delivered"] / self.sending_seconds
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"messages_per_second": round(self.rate, 1)}
+
+
+@dataclass
+class Service:
+    """The parts that stay up between runs. Every run has a database, and an empty queue, of its own."""
+
+    folder: Path
+    postgres: PostgresServer
+    valkey: ValkeyServer
+
+    @classmethod
+    @contextmanager
+    def started(cls, folder: Path) -> Iterator[Service]:
+        with ExitStack() as stack:
+            postgres = stack.enter_context(PostgresServer(folder / "postgres", durable=True))
+            valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
+            postgres.create_database(_TEMPLATE)
+            config = Config("alembic.ini")
+            config.attributes["database_url"] = postgres.url(_TEMPLATE)
+            command.upgrade(config, "head")
+            yield cls(folder, postgres, valkey)
+
+    def run(
+        self,
+        sink: Sink,
+        *,
+        port: int | None = None,
+        recipients: int,
+        connections: int,
+        workers: int = 1,
+        samples: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Launch one campaign to so many, over so many connections in all, and wait for its end.
+
+        With `samples`, the workers run under the sampler and each writes what it found to a file of that name
+        and its number.
+        """
+        name = f"bench_{uuid.uuid4().hex[:12]}"
+        self.postgres.create_database(name, template=_TEMPLATE)
+        environment = self._environment(name, port or sink.port, connections // workers, settings or {})
+        with ExitStack() as stack:
+            stack.callback(self.postgres.drop_database, name)
+            crm = self._crm(stack, recipients, int(environment["MARKETING_CRM_URL"].rpartition(":")[2]))
+            pids = [self._worker(stack, environment, n, samples) for n in range(workers)]
+            parts = {
+                "worker": pids,
+                "postgresql": [self.postgres.pid],
+                "valkey": [self.valkey.pid],
+                "sink": [sink.pid],
+            }
+            run = asyncio.run(self._campaign(name, parts, sink))
+            crm.stop()
+        return run
+
+    def _environment(
+        self, database: str, smtp_port: int, connections: int, settings: Mapping[str, str]
+    ) -> dict[str, str]:
+        values = {
+            "database_url": self.postgres.url(database),
+            "redis_url": self.valkey.url(),
+            "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
+            "smtp_connections": str(connections),
+            "crm_url": f"http://127.0.0.1:{free_port()}",
+            "crm_token": "bench",
+            "public_base_url": "https://portal.example.com",
+            "token_keys": "a-token-key-of-at-least-thirty-two-bytes",
+            "jwt_secret": _SECRET,
+            "jwt_issuer": "bench",
+            "jwt_audience": "bench",
+            "retry_delays": "1,1",
+        } | dict(settings)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
+        return kept | {f"MARKETING_{name.upper()}": value for name, value in values.items()}
+
+    def _crm(self, stack: ExitStack, contacts: int, port: int) -> GuardedProcess:
+        crm = GuardedProcess(
+            "CRM",
+            [sys.executable, "-m", "bench.crm", f"--port={port}", f"--contacts={contacts}"],
+            log=self.folder / "crm.log",
+        )
+        stack.callback(crm.stop)
+        return crm
+
+    def _worker(self, stack: ExitStack, environment: Mapping[str, str], number: int, samples: Path | None) -> int:
+        module = ["marketing_service", "worker"] if samples is None else ["bench.sampler", f"{samples}.{number}.json"]
+        process = GuardedProcess(
+            f"worker {number}",
+            [sys.executable, "-m", *module],
+            log=self.folder / f"worker{number}.log",
+            env=environment,
+            grace_seconds=40.0,
+        )
+        stack.callback(process.stop)
+        process.wait_until(lambda: "worker_started" in process.last_lines(), 30.0)
+        return process.pid
+
+    async def _campaign(self, database: str, parts: Mapping[str, list[int]], sink: Sink) -> Run:
+        async with AsyncExitStack() as stack:
+            owner = Database(self.postgres.url(database), role=None, pool_size=2)
+            stack.push_async_callback(owner.close)
+            redis = connect(self.valkey.url())
+            stack.push_async_callback(redis.aclose, close_connection_pool=True)
+            await redis.flushall()
+            campaign_id = await _launch(owner, ArqDoorbell(redis))
+            begun: dict[str, float] | None = None
+            memory: list[float] = []
+            before = sink.accepted()
+            while (row := await _row(owner, campaign_id))["status"] == "SENDING":
+                if begun is None and row["expanded_at"] is not None:
+                    begun = _used(parts)
+                settled = row["recipients"] - row["queued"]
+                if row["recipients"] and settled * 10 >= row["recipients"] * (len(memory) + 1):
+                    memory.append(round(sum(map(resident_megabytes, parts["worker"])), 1))
+                await asyncio.sleep(_POLL)
+            used = _used(parts)
+            if row["status"] != "SENT":
+                raise RuntimeError(f"the campaign is {row['status']}: {row['failure_message']}")
+            first = await _first_mark(owner, campaign_id)
+        return Run(
+            recipients=row["recipients"],
+            counters={key: row[key] for key in ("delivered", "failed", "skipped", "unconfirmed", "deferred")},
+            accepted_by_sink=sink.accepted() - before,
+            sending_seconds=round((row["sent_at"] - first).total_seconds(), 3),
+            launch_to_sent_seconds=round((row["sent_at"] - row["launched_at"]).total_seconds(), 3),
+            expansion_seconds=round((row["expanded_at"] - row["launched_at"]).total_seconds(), 3),
+            cpu_seconds={part: round(used[part] - (begun or used)[part], 2) for part in used},
+            memory=memory,
+        )
+
+
+async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
+    """A campaign, written and launched as the API does it."""
+    values = {
+        "org_id": _ORG,
+        "name": "Bench",
+        "from_name": "Example Ltd",
+        "from_email": written.FROM_EMAIL,
+        "subject": written.SUBJECT,
+        "html_body": written.HTML,
+        "text_body": written.TEXT,
+        "created_by": "bench",
+    }
+    async with owner.transaction() as tx:
+        statement = insert(campaigns).values(**values).returning(campaigns.c.id)
+        campaign_id: UUID = (await tx.connection.execute(statement)).scalar_one()
+    async with owner.transaction() as tx:
+        await life.launch(tx.connection, campaign_id, audience=None)
+        tx.after_commit(partial(doorbell.ring_expansion, campaign_id, 0))
+    return campaign_id
+
+
+async def _row(owner: Database, campaign_id: UUID) -> dict[str, Any]:
+    async with owner.transaction() as tx:
+        rows = await tx.connection.execute(
+            text("SELECT * FROM marketing_campaigns WHERE id = :id"), {"id": campaign_id}
+        )
+        return dict(rows.mappings().one())
+
+
+async def _first_mark(owner: Database, campaign_id: UUID) -> Any:
+    async with owner.transaction() as tx:
+        rows = await tx.connection.execute(
+            text("SELECT min(marked_at) FROM marketing_sends WHERE campaign_id = :id"), {"id": campaign_id}
+        )
+        return rows.scalar_one()
+
+
+def _used(parts: Mapping[str, list[int]]) -> dict[str, float]:
+    return {part: sum(map(cpu_seconds, pids)) for part, pids in parts.items()}

@@ -1,0 +1,52 @@
+"""The application: the routers, and the layers around them. Nothing here is open yet, or made at import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from marketing_service.api import handlers
+from marketing_service.api.deadline import Deadline
+from marketing_service.api.metrics import Metrics
+from marketing_service.api.middleware import Edge
+from marketing_service.api.patience import Patience
+from marketing_service.api.routes import audience, campaigns, checks, figures, health, life, public, sends
+
+if TYPE_CHECKING:
+    from marketing_service.bootstrap import Resources
+
+API_VERSION = "1.0.0"
+"""The contract's, not the package's: it changes when callers must."""
+
+_ROUTERS = (
+    campaigns.router,
+    life.router,
+    figures.router,
+    audience.router,
+    checks.router,
+    sends.router,
+    public.router,
+    health.router,
+)
+
+
+def create_app(resources: Resources | None) -> FastAPI:
+    """The application over open resources; whoever opened them closes them. With None it can only be described."""
+    app = FastAPI(
+        title="Marketing service",
+        version=API_VERSION,
+        summary="Bulk email campaigns to a company's CRM contacts.",
+        # Nothing redirects, and no page is served that would fetch its scripts from elsewhere.
+        redirect_slashes=False,
+        openapi_url=None,
+    )
+    app.state.resources = resources
+    app.state.metrics = Metrics()
+    app.state.patience = Patience()
+    for router in _ROUTERS:
+        app.include_router(router)
+    handlers.install(app, [route for router in _ROUTERS for route in router.routes])
+    app.add_middleware(Deadline)
+    app.add_middleware(Edge, metrics=app.state.metrics)
+    return app

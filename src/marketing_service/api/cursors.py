@@ -1,0 +1,86 @@
+"""Cursors: a place in a list, as text that callers hand back and need not understand.
+
+There is nothing secret in one, and nothing trusted: it only says where in the caller's own list to go on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from marketing_service.campaigns.model import CampaignKey, LogKey
+from marketing_service.errors import FieldError, InvalidInput
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LONGEST_ADDRESS = 400
+
+
+def campaign_cursor(key: CampaignKey | None) -> str | None:
+    return None if key is None else _encode("campaigns", (key.created_at - _EPOCH) // _MICROSECOND, key.id.hex)
+
+
+def read_campaign_cursor(cursor: str | None) -> CampaignKey | None:
+    """Raises InvalidInput, as do all that read."""
+    match _decode("campaigns", cursor):
+        case None:
+            return None
+        case int(moment), str(key) if type(moment) is int and 0 <= moment <= _LATEST:
+            return CampaignKey(_EPOCH + moment * _MICROSECOND, _uuid(key))
+        case _:
+            raise _made_up()
+
+
+def log_cursor(key: LogKey | None) -> str | None:
+    return None if key is None else _encode("log", key.address, key.id.hex)
+
+
+def read_log_cursor(cursor: str | None) -> LogKey | None:
+    match _decode("log", cursor):
+        case None:
+            return None
+        case str(address), str(key) if len(address) <= _LONGEST_ADDRESS and "\0" not in address:
+            return LogKey(_encodable(address), _uuid(key))
+        case _:
+            raise _made_up()
+
+
+def _encode(listing: str, *place: str | int) -> str:
+    text = json.dumps([listing, *place], separators=(",", ":"), ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _decode(listing: str, cursor: str | None) -> list[object] | None:
+    if cursor is None:
+        return None
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (UnicodeError, binascii.Error, ValueError, RecursionError):
+        raise _made_up() from None
+    if not isinstance(found, list) or found[:1] != [listing]:
+        raise _made_up()
+    return found[1:]
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(hex=text)
+    except ValueError:
+        raise _made_up() from None
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _made_up() from None
+    return text
+
+
+def _made_up() -> InvalidInput:
+    return InvalidInput(FieldError("cursor", "is not one that this list gave; start without a cursor.", "cursor"))

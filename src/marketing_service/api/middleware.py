@@ -1,0 +1,120 @@
+"""What happens to every request: an id, a size limit, safe headers, one log line, one count, no bare crash."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+
+from marketing_service.api.problems import INTERNAL, TOO_LARGE, problem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from marketing_service.api.metrics import Metrics
+
+MAX_REQUEST_BYTES = 3_000_000
+UNKNOWN_ROUTE = "none"
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_OPERATORS = frozenset({"/healthz", "/readyz", "/metrics"})
+_TOO_LARGE = f"The request is larger than {MAX_REQUEST_BYTES:,} bytes."
+_DEFAULT_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class Edge:
+    """The outermost layer of ours. An error that nobody foresaw becomes a 500 problem while that is possible; once
+    the answer has begun it goes on to the server, which breaks the connection."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                outgoing = MutableHeaders(scope=message)
+                outgoing["x-request-id"] = request_id
+                for name, value in _DEFAULT_HEADERS.items():
+                    outgoing.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                if _announced_size(headers) > MAX_REQUEST_BYTES:
+                    await problem(TOO_LARGE, _TOO_LARGE, scope)(scope, receive, answer)
+                else:
+                    await self._app(scope, _limited(receive), answer)
+            except Exception:
+                log.exception("request_failed", route=_route(scope))
+                if status:
+                    raise
+                detail = "This was not your fault; it has been logged under this requestId."
+                await problem(INTERNAL, detail, scope)(scope, receive, answer)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        self._metrics.request(route, scope["method"], status, seconds)
+        # The template and never the path: a path holds tokens.
+        fields = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        campaign_id = scope.get("path_params", {}).get("id", "")
+        if _UUID.fullmatch(campaign_id):
+            fields["campaign_id"] = campaign_id
+        (log.debug if route in _OPERATORS else log.info)("request", **fields)
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's own, where it is fit for a log; else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _announced_size(headers: Headers) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) <= len(str(10**18)) else 0
+
+
+def _limited(receive: Receive) -> Receive:
+    """The same stream, which fails once it has brought too much: a chunked body announces no size."""
+    seen = 0
+
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > MAX_REQUEST_BYTES:
+                raise HTTPException(TOO_LARGE.status, _TOO_LARGE)
+        return message
+
+    return limited
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", UNKNOWN_ROUTE)

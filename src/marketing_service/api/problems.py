@@ -1,0 +1,130 @@
+"""Problem details (RFC 9457): one table from what this service raises to what HTTP says about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi.responses import Response
+
+from marketing_service.errors import (
+    CheckFoundErrors,
+    FieldError,
+    Forbidden,
+    InvalidInput,
+    KeyReused,
+    MarketingError,
+    NotFound,
+    RequestInFlight,
+    StaleVersion,
+    Unauthenticated,
+    Unavailable,
+    WrongState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.types import Scope
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A kind of problem: `type` is stable and names its heading in docs/problems.md."""
+
+    name: str
+    status: int
+    title: str
+
+    @property
+    def type(self) -> str:
+        return f"/problems/{self.name}"
+
+
+UNPARSABLE = ProblemType("unparsable", 400, "The body is not JSON")
+UNAUTHENTICATED = ProblemType("unauthenticated", 401, "A valid access token is needed")
+NO_ORGANISATION = ProblemType("no-organisation", 403, "The token names no organisation")
+NO_FEATURE = ProblemType("feature", 403, "The organisation does not have this feature")
+NO_ROLE = ProblemType("role", 403, "The token's roles do not allow this")
+NOT_FOUND = ProblemType("not-found", 404, "Not found")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This method is not possible here")
+WRONG_STATE = ProblemType("wrong-state", 409, "The state does not allow this")
+CHECK_FOUND_ERRORS = ProblemType("check-found-errors", 409, "The check of this version found errors")
+REQUEST_IN_FLIGHT = ProblemType("request-in-flight", 409, "The same request is being worked on")
+STALE_VERSION = ProblemType("stale-version", 412, "It has been changed since you read it")
+TOO_LARGE = ProblemType("too-large", 413, "The request is too large")
+INVALID_INPUT = ProblemType("invalid-input", 422, "Some fields are wrong")
+KEY_REUSED = ProblemType("key-reused", 422, "The Idempotency-Key belongs to another request")
+INTERNAL = ProblemType("internal", 500, "Something went wrong on our side")
+UNAVAILABLE = ProblemType("unavailable", 503, "A part that is needed does not answer")
+
+PROBLEM_TYPES = (
+    UNPARSABLE,
+    UNAUTHENTICATED,
+    NO_ORGANISATION,
+    NO_FEATURE,
+    NO_ROLE,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    WRONG_STATE,
+    CHECK_FOUND_ERRORS,
+    REQUEST_IN_FLIGHT,
+    STALE_VERSION,
+    TOO_LARGE,
+    INVALID_INPUT,
+    KEY_REUSED,
+    INTERNAL,
+    UNAVAILABLE,
+)
+
+_FORBIDDEN = {kind.name: kind for kind in (NO_ORGANISATION, NO_FEATURE, NO_ROLE)}
+_TYPE_OF: dict[type[MarketingError], ProblemType] = {
+    Unauthenticated: UNAUTHENTICATED,
+    NotFound: NOT_FOUND,
+    WrongState: WRONG_STATE,
+    CheckFoundErrors: CHECK_FOUND_ERRORS,
+    RequestInFlight: REQUEST_IN_FLIGHT,
+    StaleVersion: STALE_VERSION,
+    InvalidInput: INVALID_INPUT,
+    KeyReused: KEY_REUSED,
+    Unavailable: UNAVAILABLE,
+}
+
+
+def problem(
+    kind: ProblemType,
+    detail: str,
+    scope: Scope,
+    *,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The problem as a response; `errors` is left out where no field is at fault."""
+    body: dict[str, Any] = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "requestId": scope.get("state", {}).get("request_id", ""),
+    }
+    if errors:
+        body["errors"] = [{"field": e.field, "message": e.message, "code": e.code} for e in errors]
+    # ASCII alone: a lone surrogate out of the caller's own field name is legal JSON, and not UTF-8.
+    return Response(json.dumps(body), kind.status, headers, MEDIA_TYPE)
+
+
+def problem_of(error: MarketingError, scope: Scope) -> Response:
+    """What this error is called over HTTP."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Forbidden):
+        return problem(_FORBIDDEN[error.code], error.detail, scope)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    errors = error.errors if isinstance(error, InvalidInput) else ()
+    kind = next((_TYPE_OF[base] for base in type(error).__mro__ if base in _TYPE_OF), INTERNAL)
+    return problem(kind, error.detail, scope, errors=errors, headers=headers)

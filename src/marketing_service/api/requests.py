@@ -1,0 +1,188 @@
+"""What callers send: JSON in camelCase, and queries; unknown fields are refused."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
+
+from marketing_service.campaigns.checks import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
+from marketing_service.campaigns.drafts import MAX_NAME, Draft
+from marketing_service.errors import FieldError, InvalidInput
+from marketing_service.ledger.states import CampaignStatus, SendStatus
+from marketing_service.ports import Audience, AudienceType
+
+MAX_HEADER_TEXT = 200
+MAX_SUBJECT = 500
+MAX_EMAIL = 254
+MAX_ID = 64
+MAX_STATUSES = 50
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What the checks behind the schema demand of a line of text, for those who generate requests from the schema.
+_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _without_control(value: str) -> str:
+    if _CONTROL.search(value):
+        raise PydanticCustomError("control-character", "must not contain control characters")
+    return value
+
+
+def _line(longest: int) -> Any:
+    return Field(min_length=1, max_length=longest, json_schema_extra={"pattern": _ONE_LINE})
+
+
+Name = Annotated[str, _line(MAX_NAME)]
+HeaderText = Annotated[str, _line(MAX_HEADER_TEXT)]
+Subject = Annotated[str, _line(MAX_SUBJECT)]
+Email = Annotated[str, Field(max_length=MAX_EMAIL, json_schema_extra={"format": "email"})]
+Body = Annotated[str, Field(max_length=MAX_BODY_BYTES, description="A Liquid template, at most 1 MB of UTF-8.")]
+OpaqueId = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_ID, json_schema_extra={"pattern": _NO_CONTROL}),
+    AfterValidator(_without_control),
+]
+Prefix = Annotated[
+    str, Field(max_length=MAX_EMAIL, json_schema_extra={"pattern": _NO_CONTROL}), AfterValidator(_without_control)
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+class AudienceAll(_Request):
+    """Every contact with an address that has not opted out."""
+
+    type: Literal["ALL"]
+    statuses: Annotated[list[str], Field(max_length=0)] = Field(default_factory=list)
+
+
+class AudienceByStatus(_Request):
+    """The same, of these CRM statuses only."""
+
+    type: Literal["BY_STATUS"]
+    statuses: Annotated[list[OpaqueId], Field(min_length=1, max_length=MAX_STATUSES, examples=[["CUSTOMER"]])]
+
+
+AUDIENCE_TYPES = frozenset(AudienceType)
+AudienceBody = Annotated[AudienceAll | AudienceByStatus, Field(discriminator="type")]
+
+
+def audience_of(body: AudienceAll | AudienceByStatus) -> Audience:
+    """The audience, each status once."""
+    return Audience(AudienceType(body.type), tuple(dict.fromkeys(body.statuses)))
+
+
+_EXAMPLE_MESSAGE: JsonDict = {
+    "name": "April newsletter",
+    "fromName": "Acme",
+    "fromEmail": "news@acme.example",
+    "subject": "Hello {{ firstName | default: 'there' }}",
+    "htmlBody": "<h1>Hello {{firstName}}</h1><p>News for {{companyName}}.</p>",
+    "textBody": "Hello {{firstName}}\n\nNews for {{companyName}}.",
+    "audience": {"type": "BY_STATUS", "statuses": ["CUSTOMER"]},
+}
+
+
+class NewCampaign(_Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_MESSAGE]})
+
+    name: Annotated[Name, Field(description="For yourselves: no recipient sees it.")]
+    subject: Annotated[Subject, Field(description="A Liquid template.")]
+    from_name: HeaderText | None = None
+    from_email: Annotated[Email | None, Field(description="Left out: the installation's default, if it has one.")] = (
+        None
+    )
+    reply_to: Email | None = None
+    html_body: Body | None = None
+    text_body: Body | None = None
+    audience: Annotated[AudienceBody, Field(description="Left out: everybody.")] = AudienceAll(type="ALL")
+
+    def draft(self) -> Draft:
+        values = {name: getattr(self, name) for name in type(self).model_fields if name != "audience"}
+        return Draft(**values, audience=audience_of(self.audience))
+
+
+class CampaignChanges(_Request):
+    """What is left out stays; null clears an optional field; `audience` is replaced whole."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"subject": "Hello again", "replyTo": None}]})
+
+    # Left out and null are told apart by `model_fields_set`, so these defaults are never read.
+    name: Name = Field(default_factory=str)
+    subject: Subject = Field(default_factory=str)
+    from_name: HeaderText | None = None
+    from_email: Email = Field(default_factory=str)
+    reply_to: Email | None = None
+    html_body: Body | None = None
+    text_body: Body | None = None
+    audience: AudienceBody = Field(default_factory=lambda: AudienceAll(type="ALL"))
+
+    def changes(self) -> dict[str, Any]:
+        """The fields given, as the use case takes them."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return given | ({"audience": audience_of(self.audience)} if "audience" in given else {})
+
+
+class LaunchOptions(_Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"audience": {"type": "ALL"}}]})
+
+    audience: Annotated[AudienceBody | None, Field(description="Replaces the campaign's, in the same step.")] = None
+    force: Annotated[StrictBool, Field(description="Launch it although its check found errors.")] = False
+
+
+class TestRecipients(_Request):
+    __test__ = False  # a request, not a class of tests, whatever its name says to pytest
+    model_config = ConfigDict(json_schema_extra={"examples": [{"to": ["you@example.com"]}]})
+
+    to: Annotated[list[Email], Field(min_length=1, max_length=MAX_TEST_RECIPIENTS)]
+
+
+class _PageQuery(_Request):
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many at most.")] = DEFAULT_LIMIT
+    cursor: Annotated[
+        str | None, Field(max_length=2000, description="`nextCursor` of the page before; left out for the first.")
+    ] = None
+
+
+_ANY_OF = "Any of these; repeat the key for more than one."
+
+
+class CampaignQuery(_PageQuery):
+    status: Annotated[list[CampaignStatus], Field(description=_ANY_OF)] = Field(default_factory=list)
+    q: Annotated[Prefix | None, Field(description="How the name starts, in any case.")] = None
+
+
+class LogFilterQuery(_Request):
+    status: Annotated[list[SendStatus], Field(description=_ANY_OF)] = Field(default_factory=list)
+    q: Annotated[Prefix | None, Field(description="How the address starts, in any case.")] = None
+
+
+class LogQuery(LogFilterQuery, _PageQuery):
+    pass
+
+
+class PreviewQuery(_Request):
+    contact_id: Annotated[OpaqueId | None, Field(description="Left out: a made-up recipient.")] = None
+
+
+class AudienceQuery(_Request):
+    type: Annotated[AudienceType, Field(description="Left out: everybody.")] = AudienceType.ALL
+    statuses: Annotated[
+        list[OpaqueId], Field(max_length=MAX_STATUSES, description=f"For BY_STATUS. {_ANY_OF}", examples=[["CUSTOMER"]])
+    ] = Field(default_factory=list)
+
+    def audience(self) -> Audience:
+        """The audience asked for. Raises InvalidInput."""
+        if self.type is AudienceType.ALL and self.statuses:
+            raise InvalidInput(FieldError("statuses", "must be left out where type is ALL.", "too-long"))
+        if self.type is AudienceType.BY_STATUS and not self.statuses:
+            raise InvalidInput(FieldError("statuses", "must name at least one status.", "too-short"))
+        return Audience(self.type, tuple(dict.fromkeys(self.statuses)))

@@ -1,0 +1,43 @@
+"""An audience, looked at before it is mailed."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from marketing_service import sending
+from marketing_service.api.answers import AudienceNowAnswer
+from marketing_service.api.dependencies import Parts, Reader
+from marketing_service.api.documented import answers
+from marketing_service.api.requests import AudienceQuery
+from marketing_service.campaigns.checks import CRM, check_statuses, crm_unavailable
+from marketing_service.errors import Unavailable
+from marketing_service.ports import AudienceError
+
+PATIENCE = 3.5
+"""Seconds. The CRM is asked several things, and each of them may take a while."""
+
+router = APIRouter(tags=["figures"])
+
+
+@router.get(
+    "/api/marketing/audience",
+    operation_id="getAudience",
+    response_description="The number, and some of them.",
+    summary="Count whom a launch would mail now",
+    responses=answers(),
+)
+async def get_audience(parts: Parts, caller: Reader, query: Annotated[AudienceQuery, Query()]) -> AudienceNowAnswer:
+    """Contacts of the CRM with an address who have not opted out, there or here; up to ten of them are shown."""
+    audience = query.audience()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await check_statuses(audience, parts.audience, caller.org_id, field="statuses")
+            found = await sending.audience_now(
+                parts.transactions, parts.audience, org_id=caller.org_id, audience=audience
+            )
+    except AudienceError as error:
+        raise crm_unavailable(error) from error
+    except TimeoutError:
+        raise Unavailable(CRM) from None
+    return AudienceNowAnswer.of(found)

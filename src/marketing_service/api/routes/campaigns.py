@@ -1,0 +1,209 @@
+"""Campaigns: write, read, change, delete, duplicate, preview, test."""
+
+from collections.abc import Awaitable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from marketing_service import sending
+from marketing_service.api.answers import CampaignAnswer, CampaignPage, PreviewAnswer
+from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
+from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, Versions, Writer, no_query
+from marketing_service.api.documented import answers, with_etag
+from marketing_service.api.preconditions import etag
+from marketing_service.api.requests import CampaignChanges, CampaignQuery, NewCampaign, PreviewQuery, TestRecipients
+from marketing_service.campaigns import drafts, life
+from marketing_service.campaigns.checks import check_ready, checked_recipients
+from marketing_service.campaigns.model import Campaign
+from marketing_service.db import Also, Transactions
+from marketing_service.ledger.idempotency import KeptAnswer
+
+PATH = "/api/marketing/campaigns"
+ONE = PATH + "/{id}"
+
+router = APIRouter(tags=["campaigns"])
+_plain = [Depends(no_query)]
+
+
+def with_version(response: Response, campaign: Campaign) -> CampaignAnswer:
+    """The campaign as the answer, its version in the ETag."""
+    response.headers["ETag"] = etag(campaign.version)
+    return CampaignAnswer.of(campaign)
+
+
+def kept(campaign: Campaign, *, status: int, **headers: str) -> KeptAnswer:
+    """The same, as an answer that can be given again."""
+    body = CampaignAnswer.of(campaign).model_dump_json(by_alias=True)
+    return KeptAnswer(status, {"ETag": etag(campaign.version)} | headers, body.encode())
+
+
+def _created(campaign: Campaign) -> KeptAnswer:
+    return kept(campaign, status=201, Location=f"{PATH}/{campaign.id}")
+
+
+@router.get(
+    PATH,
+    operation_id="listCampaigns",
+    response_description="A page of campaigns.",
+    summary="List campaigns, newest first",
+    responses=answers(),
+)
+async def list_campaigns(parts: Parts, caller: Reader, query: Annotated[CampaignQuery, Query()]) -> CampaignPage:
+    """A page may be shorter than `limit` where bodies are large; `nextCursor` says whether there is more."""
+    after = read_campaign_cursor(query.cursor)
+    async with parts.transactions(caller.org_id) as tx:
+        page = await drafts.newest_first(
+            tx, caller.org_id, statuses=query.status, name_prefix=query.q, after=after, limit=query.limit
+        )
+    items = [CampaignAnswer.of(campaign) for campaign in page.items]
+    return CampaignPage(items=items, next_cursor=campaign_cursor(page.next))
+
+
+@router.post(
+    PATH,
+    status_code=201,
+    operation_id="createCampaign",
+    summary="Save a new draft",
+    dependencies=_plain,
+    response_model=CampaignAnswer,
+    responses={201: with_etag("The draft.", Location="The draft's address."), **answers(400, 409, 413)},
+)
+async def create_campaign(parts: Parts, caller: Writer, once: OnceOnly, body: NewCampaign) -> Response:
+    def create(transactions: Transactions, also: Also[Campaign]) -> Awaitable[object]:
+        return drafts.create(
+            transactions,
+            parts.audience,
+            parts.settings,
+            org_id=caller.org_id,
+            created_by=caller.subject,
+            draft=body.draft(),
+            also=also,
+        )
+
+    return await once.only(create, _created)
+
+
+@router.get(
+    ONE,
+    operation_id="getCampaign",
+    summary="Read a campaign",
+    dependencies=_plain,
+    responses={200: with_etag("The campaign."), **answers(404)},
+)
+async def get_campaign(parts: Parts, caller: Reader, campaign_id: CampaignId, response: Response) -> CampaignAnswer:
+    async with parts.transactions(caller.org_id) as tx:
+        campaign = await drafts.get(tx, caller.org_id, campaign_id)
+    return with_version(response, campaign)
+
+
+@router.patch(
+    ONE,
+    operation_id="changeCampaign",
+    summary="Change a draft",
+    dependencies=_plain,
+    responses={200: with_etag("The campaign, changed."), **answers(400, 404, 409, 412, 413)},
+)
+async def change_campaign(
+    parts: Parts,
+    caller: Writer,
+    campaign_id: CampaignId,
+    versions: Versions,
+    body: CampaignChanges,
+    response: Response,
+) -> CampaignAnswer:
+    campaign = await drafts.change(
+        parts.transactions,
+        parts.audience,
+        parts.settings,
+        org_id=caller.org_id,
+        campaign_id=campaign_id,
+        changes=body.changes(),
+        versions=versions,
+    )
+    return with_version(response, campaign)
+
+
+@router.delete(
+    ONE,
+    status_code=204,
+    operation_id="deleteCampaign",
+    response_description="It is gone.",
+    summary="Delete a draft, or a campaign whose launch failed",
+    dependencies=_plain,
+    responses=answers(404, 409, 412),
+)
+async def delete_campaign(parts: Parts, caller: Writer, campaign_id: CampaignId, versions: Versions) -> None:
+    async with parts.transactions(caller.org_id) as tx:
+        await drafts.remove(tx, caller.org_id, campaign_id, versions=versions)
+
+
+@router.post(
+    ONE + "/duplicate",
+    status_code=201,
+    operation_id="duplicateCampaign",
+    summary="Make a new draft with the same message and audience",
+    dependencies=_plain,
+    response_model=CampaignAnswer,
+    responses={201: with_etag("The new draft.", Location="The new draft's address."), **answers(404, 409)},
+)
+async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, once: OnceOnly) -> Response:
+    async def duplicate(transactions: Transactions, also: Also[Campaign]) -> None:
+        async with transactions(caller.org_id) as tx:
+            await also(tx, await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
+
+    return await once.only(duplicate, _created)
+
+
+@router.get(
+    ONE + "/preview",
+    operation_id="previewCampaign",
+    response_description="The message.",
+    summary="See the message as one contact would get it",
+    responses=answers(404),
+)
+async def preview_campaign(
+    parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[PreviewQuery, Query()]
+) -> PreviewAnswer:
+    """The links lead nowhere, and there is no pixel. Show the HTML in a sandboxed frame."""
+    preview = await life.preview(
+        parts.transactions,
+        parts.audience,
+        parts.settings,
+        org_id=caller.org_id,
+        campaign_id=campaign_id,
+        contact_id=query.contact_id,
+    )
+    return PreviewAnswer.of(preview)
+
+
+@router.post(
+    ONE + "/test",
+    status_code=202,
+    operation_id="testCampaign",
+    summary="Send the message to up to five addresses of your own",
+    dependencies=_plain,
+    response_model=None,
+    responses={202: {"description": "It will be sent."}, **answers(400, 404, 409, 413)},
+)
+async def test_campaign(
+    parts: Parts, caller: Writer, campaign_id: CampaignId, once: OnceOnly, body: TestRecipients
+) -> Response:
+    """The recipient is a made-up one, `[Test]` stands before the subject, and no figure counts it."""
+    recipients = checked_recipients(body.to)
+
+    async def test(transactions: Transactions, also: Also[None]) -> None:
+        async with transactions(caller.org_id) as tx:
+            campaign = await drafts.get(tx, caller.org_id, campaign_id)
+        await check_ready(campaign, parts.settings)
+        async with transactions(caller.org_id) as tx:
+            await sending.request_test_send(
+                tx,
+                parts.doorbell,
+                org_id=caller.org_id,
+                campaign_id=campaign_id,
+                recipients=recipients,
+                requested_by=caller.subject,
+            )
+            await also(tx, None)
+
+    return await once.only(test, lambda _: KeptAnswer(202, {}, b"null"))

@@ -1,0 +1,239 @@
+"""The CRM's own PostgreSQL, through the views and the function that `docs/audience-view.md` describes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from marketing_service.audience.retry import ask_patiently, ask_quickly
+from marketing_service.audience.wire import refuse_odd_id
+from marketing_service.ports import (
+    AudienceRefused,
+    AudienceType,
+    AudienceUnavailable,
+    Contact,
+    ContactPage,
+    ContactStatus,
+    LeftOut,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+    from marketing_service.ports import Audience
+
+_CONNECTIONS = 5
+
+_OUTAGES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    # A hot standby takes a snapshot away like this, when what it needs is to be removed.
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.InternalServerError,
+)
+
+# The casts let a view have citext, varchar or uuid. Whoever has not said no has not said yes either: NULL is an
+# opt-out.
+_CONTACT = """
+    SELECT CAST(id AS text) AS id, CAST(email AS text) AS email, CAST(first_name AS text) AS first_name,
+           CAST(last_name AS text) AS last_name, CAST(company_name AS text) AS company_name,
+           CAST(status AS text) AS status, marketing_opt_out IS NOT FALSE AS marketing_opt_out
+    FROM marketing_contacts WHERE org_id = $1
+"""
+_OF_STATUSES = "($2::text[] IS NULL OR CAST(status AS text) = ANY($2::text[]))"
+_IN_AUDIENCE = f"CAST(email AS text) <> '' AND marketing_opt_out IS FALSE AND {_OF_STATUSES}"
+_PAGES = f"{_CONTACT} AND {_IN_AUDIENCE} ORDER BY CAST(id AS text)"
+_PAGES_AFTER = f"{_CONTACT} AND {_IN_AUDIENCE} AND CAST(id AS text) > $3 ORDER BY CAST(id AS text)"
+_COUNT = f"SELECT count(*) FROM marketing_contacts WHERE org_id = $1 AND {_IN_AUDIENCE}"  # noqa: S608 - constants
+_SAMPLE = f"{_PAGES} LIMIT $3"
+_LEFT_OUT = f"""
+    SELECT count(*) FILTER (WHERE marketing_opt_out IS NOT FALSE),
+           count(*) FILTER (WHERE marketing_opt_out IS FALSE AND coalesce(CAST(email AS text), '') = '')
+    FROM marketing_contacts WHERE org_id = $1 AND {_OF_STATUSES}
+"""  # noqa: S608 - constants
+_ONE = f"{_CONTACT} AND CAST(id AS text) = $2"
+_WITH_EMAIL = f"{_CONTACT} AND lower(btrim(CAST(email AS text))) = lower(btrim($2)) ORDER BY CAST(id AS text)"
+_OPT_OUT = "SELECT marketing_opt_out($1, $2)"
+_STATUSES = """
+    SELECT CAST(value AS text) AS value, CAST(label AS text) AS label
+    FROM marketing_contact_statuses WHERE org_id = $1 ORDER BY position
+"""
+
+
+class ViewAudience:
+    """AudienceSource over a database that the CRM shares with us.
+
+    An audience is read through one cursor in one read-only snapshot: it cannot change while it is read. A cursor
+    that is lost is opened anew after the last contact it gave. Durations are in seconds, as CrmAudience has them.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        page_size: int = 2000,
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        quick_timeout: float = 3.0,
+    ) -> None:
+        self._pool = pool
+        self._page_size = page_size
+        self._timeout = timeout
+        self._patience = patience
+        self._quick_timeout = quick_timeout
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, timeout: float) -> AsyncIterator[ViewAudience]:  # noqa: ASYNC109 - for each page
+        """The audience of the database at `url`, to which nothing is connected yet; closed when the block ends."""
+        pool = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=_CONNECTIONS,
+            # A pooler between us and the database may give each transaction another connection.
+            statement_cache_size=0,
+            server_settings={"application_name": "marketing_audience", "timezone": "UTC"},
+        )
+        async with pool:
+            try:
+                yield cls(pool, timeout=timeout)
+            finally:
+                pool.terminate()
+
+    async def pages(self, org_id: str, audience: Audience) -> AsyncGenerator[ContactPage]:
+        """See AudienceSource."""
+        if audience.type is AudienceType.BY_STATUS and not audience.statuses:
+            return
+        snapshot: AsyncGenerator[ContactPage] | None = None
+        after: str | None = None
+
+        async def following() -> ContactPage | None:
+            nonlocal snapshot
+            if snapshot is None:
+                snapshot = self._snapshot(org_id, audience, after)
+            try:
+                with self._answered():
+                    async with asyncio.timeout(self._timeout):
+                        return await anext(snapshot, None)
+            except BaseException:
+                snapshot = None
+                raise
+
+        try:
+            while (page := await ask_patiently(following, patience=self._patience)) is not None:
+                after = page.contacts[-1].id
+                yield page
+        finally:
+            if snapshot is not None:
+                await snapshot.aclose()
+
+    async def count(self, org_id: str, audience: Audience) -> int:
+        """See AudienceSource."""
+        rows = await self._quickly(_COUNT, org_id, _statuses(audience))
+        return int(rows[0][0])
+
+    async def sample(self, org_id: str, audience: Audience, most: int) -> list[Contact]:
+        """See AudienceSource. Those with the lowest ids."""
+        return [_contact(row) for row in await self._quickly(_SAMPLE, org_id, _statuses(audience), most)]
+
+    async def left_out(self, org_id: str, audience: Audience) -> LeftOut:
+        """See AudienceSource."""
+        return LeftOut(*(await self._quickly(_LEFT_OUT, org_id, _statuses(audience)))[0])
+
+    async def contact(self, org_id: str, contact_id: str) -> Contact | None:
+        """See AudienceSource."""
+        if not _is_storable(contact_id):
+            return None
+        rows = await self._quickly(_ONE, org_id, contact_id)
+        return _contact(rows[0]) if rows else None
+
+    async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
+        """See AudienceSource. The same address in another case counts too."""
+        if not _is_storable(email):
+            return []
+        return [_contact(row) for row in await self._quickly(_WITH_EMAIL, org_id, email)]
+
+    async def opt_out(self, org_id: str, contact_id: str) -> bool:
+        """See AudienceSource."""
+        if not _is_storable(contact_id):
+            return False
+        rows = await self._quickly(_OPT_OUT, org_id, contact_id)
+        return bool(rows[0][0])
+
+    async def statuses(self, org_id: str) -> list[ContactStatus]:
+        """See AudienceSource."""
+        rows = await self._quickly(_STATUSES, org_id)
+        return [ContactStatus(row["value"], row["label"] or row["value"]) for row in rows]
+
+    async def probe(self) -> None:
+        """See AudienceSource."""
+        await self._quickly("SELECT 1")
+
+    async def _snapshot(self, org_id: str, audience: Audience, after: str | None) -> AsyncGenerator[ContactPage]:
+        """The audience as it is now, from the contact that follows `after`."""
+        values = [org_id, _statuses(audience), *([] if after is None else [after])]
+        async with self._connection() as connection:
+            # A snapshot is taken by the first statement in its transaction, not by its BEGIN.
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            asked_at = datetime.now(UTC)
+            cursor = await connection.cursor(_PAGES if after is None else _PAGES_AFTER, *values)
+            while rows := await cursor.fetch(self._page_size):
+                yield ContactPage([_contact(row) for row in rows], asked_at)
+            await transaction.rollback()
+
+    async def _quickly(self, query: str, *values: object) -> list[asyncpg.Record]:
+        return await ask_quickly(partial(self._fetch, query, *values), seconds=self._quick_timeout)
+
+    async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
+        with self._answered():
+            async with self._connection() as connection:
+                return await connection.fetch(query, *values)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
+        connection = await self._pool.acquire(timeout=self._timeout)
+        try:
+            yield connection
+        except BaseException:
+            # A server that hangs would not answer a ROLLBACK either.
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise AudienceUnavailable(f"The CRM's database did not answer within {self._timeout:g} seconds.") from None
+        except (*_OUTAGES, asyncpg.InterfaceError, OSError) as error:
+            raise AudienceUnavailable(f"The CRM's database does not answer ({type(error).__name__}).") from error
+        except asyncpg.PostgresError as error:
+            raise AudienceRefused(f"The CRM's database refused: {error}.") from error
+
+
+def _statuses(audience: Audience) -> tuple[str, ...] | None:
+    return audience.statuses if audience.type is AudienceType.BY_STATUS else None
+
+
+def _contact(row: asyncpg.Record) -> Contact:
+    contact = Contact(*row)
+    refuse_odd_id(contact.id or "")
+    return contact
+
+
+def _is_storable(value: str) -> bool:
+    """Whether PostgreSQL could have such a text at all."""
+    return "\0" not in value and value.encode("utf-8", "ignore").decode() == value

@@ -1,0 +1,17 @@
+"""Access tokens: a signed JSON Web Token becomes the principal it proves."""
+
+from marketing_service.auth.jwks import KeySetAuthenticator
+from marketing_service.auth.keys import KeySet
+from marketing_service.auth.mint import mint_token
+from marketing_service.auth.principal import Authenticator, ClaimRules, Principal
+from marketing_service.auth.verify import SecretAuthenticator
+
+__all__ = [
+    "Authenticator",
+    "ClaimRules",
+    "KeySet",
+    "KeySetAuthenticator",
+    "Principal",
+    "SecretAuthenticator",
+    "mint_token",
+]

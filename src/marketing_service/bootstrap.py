@@ -1,0 +1,183 @@
+"""From settings to open resources: the only module that knows which adapter stands behind which port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import httpx
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from marketing_service.audience import CrmAudience, ViewAudience
+from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
+from marketing_service.db import Database
+from marketing_service.delivery import RelayAddress, SmtpMailer
+from marketing_service.errors import Unavailable
+from marketing_service.ledger.figures import LedgerFigures, ledger_figures
+from marketing_service.ports import AudienceError, RelayDown
+from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.rates import SharedRates
+from marketing_service.resolver import DnsTextRecords
+from marketing_service.tokens import TokenRing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+    from marketing_service.auth import Authenticator
+    from marketing_service.db import Call, Transactions
+    from marketing_service.ports import AudienceSource, Mailer, RateLimiter, TextRecords
+    from marketing_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Process = Literal["api", "worker"]
+
+_API_STATEMENT_SECONDS = 4.0
+"""The API answers within five seconds, with a 503 if it must."""
+_PROBE_SECONDS = 3.0
+_DNS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything a process needs from outside, open and ready. `mailer` is None where no relay is configured,
+    `rates` where no limit is."""
+
+    settings: Settings
+    transactions: Transactions
+    call: Call
+    audience: AudienceSource
+    mailer: Mailer | None
+    doorbell: ArqDoorbell
+    rates: RateLimiter | None
+    records: TextRecords
+    tokens: TokenRing
+    authenticator: Authenticator
+    http: httpx.AsyncClient
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(settings: Settings, *, process: Process) -> AsyncIterator[Resources]:
+        """Open what the process needs, and close it when the block ends. Nothing is connected to yet: a part
+        that is down now is used when it is back."""
+        async with AsyncExitStack() as stack:
+            database = Database(
+                settings.database_url.get_secret_value(),
+                role="marketing_api" if process == "api" else "marketing_worker",
+                pool_size=settings.database_pool,
+                statement_timeout=_API_STATEMENT_SECONDS if process == "api" else None,
+            )
+            stack.push_async_callback(database.close)
+            redis = connect(settings.redis_url.get_secret_value())
+            stack.push_async_callback(redis.aclose, close_connection_pool=True)
+            http = await stack.enter_async_context(httpx.AsyncClient())
+            mailer = _mailer(settings)
+            if mailer is not None:
+                stack.push_async_callback(mailer.close)
+            yield Resources(
+                settings=settings,
+                transactions=database.transaction,
+                call=database.call,
+                audience=await stack.enter_async_context(_audience(settings, http)),
+                mailer=mailer,
+                doorbell=ArqDoorbell(redis),
+                rates=_rates(settings, redis),
+                records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
+                tokens=TokenRing([key.get_secret_value().encode() for key in settings.token_keys]),
+                authenticator=_authenticator(settings, http),
+                http=http,
+            )
+
+    async def figures(self) -> LedgerFigures:
+        """Totals over the whole ledger. Raises Unavailable."""
+        async with self.transactions() as tx:
+            return await ledger_figures(tx.connection)
+
+    async def missing(self) -> list[str]:
+        """The parts that do not answer now, of `postgresql`, `redis`, `crm`, `relay`; within a few seconds."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "postgresql": self._reach_database,
+            "redis": self.doorbell.ping,
+            "crm": self.audience.probe,
+            "relay": self._reach_relay,
+        }
+        reached = await asyncio.gather(*(_answers(reach) for reach in parts.values()))
+        return [name for name, answered in zip(parts, reached, strict=True) if not answered]
+
+    async def _reach_database(self) -> None:
+        async with self.transactions() as tx:
+            await tx.connection.execute(text("SELECT 1"))
+
+    async def _reach_relay(self) -> None:
+        if self.mailer is not None:
+            await self.mailer.probe()
+
+
+async def _answers(reach: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await asyncio.wait_for(reach(), _PROBE_SECONDS)
+    except (Unavailable, AudienceError, RelayDown, SQLAlchemyError, OSError, TimeoutError) as error:
+        log.warning("part_missing", error=f"{type(error).__name__}: {error}")
+        return False
+    return True
+
+
+def _mailer(settings: Settings) -> SmtpMailer | None:
+    url = settings.smtp_url.get_secret_value()
+    if not url:
+        return None
+    return SmtpMailer(
+        RelayAddress.parse(url),
+        connections=settings.smtp_connections,
+        messages_per_connection=settings.smtp_messages_per_connection,
+        idle_seconds=settings.smtp_idle_seconds,
+        timeout=settings.smtp_timeout,
+        data_timeout=settings.smtp_data_timeout,
+        hello_name=socket.gethostname(),
+    )
+
+
+def _rates(settings: Settings, redis: Redis) -> RateLimiter | None:
+    if not (settings.rate_relay or settings.rate_org):
+        return None
+    return SharedRates(redis, relay=settings.rate_relay, organisation=settings.rate_org)
+
+
+@asynccontextmanager
+async def _audience(settings: Settings, http: httpx.AsyncClient) -> AsyncIterator[AudienceSource]:
+    database_url = settings.crm_database_url.get_secret_value()
+    if database_url:
+        async with ViewAudience.open(database_url, timeout=settings.crm_timeout) as views:
+            yield views
+        return
+    yield CrmAudience(
+        http,
+        settings.crm_url,
+        settings.crm_token.get_secret_value(),
+        page_size=settings.crm_page_size,
+        timeout=settings.crm_timeout,
+    )
+
+
+def _authenticator(settings: Settings, http: httpx.AsyncClient) -> Authenticator:
+    rules = ClaimRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        write_roles=frozenset(settings.write_roles),
+        feature=settings.feature,
+        org_claim=settings.jwt_org_claim,
+        roles_claim=settings.jwt_roles_claim,
+        features_claim=settings.jwt_features_claim,
+    )
+    if settings.jwt_secret is not None:
+        return SecretAuthenticator(settings.jwt_secret.get_secret_value().encode(), rules)
+    if settings.jwt_jwks_url is None:
+        raise ValueError("neither a secret nor a key set is configured")
+    return KeySetAuthenticator(KeySet(http, settings.jwt_jwks_url), rules)

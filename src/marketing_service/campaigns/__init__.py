@@ -1,0 +1,1 @@
+"""Campaigns as an administrator sees them: drafts, their life, their figures, their email log."""

@@ -1,0 +1,184 @@
+"""Writing campaigns: create, read, change, delete, duplicate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from marketing_service.campaigns import repository
+from marketing_service.campaigns.checks import check_statuses, checked
+from marketing_service.campaigns.model import Content
+from marketing_service.errors import FieldError, InvalidInput, NotFound, StaleVersion, WrongState
+from marketing_service.ledger.states import CampaignStatus
+from marketing_service.ports import Audience
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from uuid import UUID
+
+    from marketing_service.campaigns.model import Campaign, CampaignKey, Overview, Page, Progress
+    from marketing_service.db import Also, Transaction, Transactions
+    from marketing_service.ports import AudienceSource
+    from marketing_service.settings import Settings
+
+MAX_NAME = 200
+EVERYBODY = Audience()
+_NO_CAMPAIGN = "There is no such campaign."
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a new campaign is made of; a missing `from_email` is filled in from the settings."""
+
+    name: str
+    subject: str
+    from_name: str | None = None
+    from_email: str | None = None
+    reply_to: str | None = None
+    html_body: str | None = None
+    text_body: str | None = None
+    audience: Audience = EVERYBODY
+
+
+async def create(
+    transactions: Transactions,
+    source: AudienceSource,
+    settings: Settings,
+    *,
+    org_id: str,
+    created_by: str,
+    draft: Draft,
+    also: Also[Campaign] | None = None,
+) -> Campaign:
+    """Save a new DRAFT, and do `also` in the same transaction. Raises InvalidInput, or Unavailable where statuses are
+    named and the CRM is down."""
+    content = Content(
+        name=draft.name,
+        from_name=draft.from_name,
+        from_email=_default_sender(settings) if draft.from_email is None else draft.from_email,
+        reply_to=draft.reply_to,
+        subject=draft.subject,
+        html_body=draft.html_body,
+        text_body=draft.text_body,
+        audience=draft.audience,
+    )
+    fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
+    content = await checked(content, {*fields, "from_email"}, org_id, settings)
+    await check_statuses(content.audience, source, org_id)
+    async with transactions(org_id) as tx:
+        campaign = await repository.add(tx.connection, org_id, content, created_by=created_by)
+        if also is not None:
+            await also(tx, campaign)
+        return campaign
+
+
+async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
+    """The campaign. Raises NotFound."""
+    return _there(await repository.find(tx.connection, org_id, campaign_id))
+
+
+async def progress(tx: Transaction, org_id: str, campaign_id: UUID) -> Progress:
+    """The campaign's state and counters. Raises NotFound."""
+    found = await repository.progress(tx.connection, org_id, campaign_id)
+    if found is None:
+        raise NotFound(_NO_CAMPAIGN)
+    return found
+
+
+async def newest_first(
+    tx: Transaction,
+    org_id: str,
+    *,
+    statuses: Collection[CampaignStatus],
+    name_prefix: str | None,
+    after: CampaignKey | None,
+    limit: int,
+) -> Page[Campaign, CampaignKey]:
+    """A page of the organisation's campaigns, of any of `statuses` (none named: all), newest first."""
+    return await repository.newest_first(
+        tx.connection, org_id, statuses=statuses, name_prefix=name_prefix, after=after, limit=limit
+    )
+
+
+async def overview(tx: Transaction, org_id: str) -> Overview:
+    """The organisation's campaigns, counted."""
+    return await repository.overview(tx.connection, org_id)
+
+
+async def change(
+    transactions: Transactions,
+    source: AudienceSource,
+    settings: Settings,
+    *,
+    org_id: str,
+    campaign_id: UUID,
+    changes: Mapping[str, Any],
+    versions: Collection[int] | None = None,
+) -> Campaign:
+    """Write `changes` (field of Content → value) into a DRAFT, if its version is one of `versions`.
+
+    Raises NotFound, WrongState, StaleVersion, InvalidInput, or Unavailable (the CRM, where statuses are named).
+    """
+    async with transactions(org_id) as tx:
+        before = await editable(tx, org_id, campaign_id, versions)
+    if not changes:
+        return before
+    content = await checked(replace(before.content, **changes), changes.keys(), org_id, settings)
+    if "audience" in changes:
+        await check_statuses(content.audience, source, org_id)
+    written = {field: getattr(content, field) for field in changes}
+    async with transactions(org_id) as tx:
+        campaign = await editable(tx, org_id, campaign_id, versions)
+        return await repository.replace_content(tx.connection, campaign, replace(campaign.content, **written))
+
+
+async def remove(tx: Transaction, org_id: str, campaign_id: UUID, *, versions: Collection[int] | None = None) -> None:
+    """Delete a DRAFT or FAILED campaign (neither has sends). Raises NotFound, WrongState, StaleVersion."""
+    campaign = await lock(tx, org_id, campaign_id)
+    if campaign.status not in {CampaignStatus.DRAFT, CampaignStatus.FAILED}:
+        raise WrongState(
+            f"This campaign is {campaign.status}: what was sent is kept, so only DRAFT and FAILED can be deleted."
+        )
+    match_version(campaign, versions)
+    await repository.remove(tx.connection, campaign)
+
+
+async def duplicate(tx: Transaction, org_id: str, campaign_id: UUID, *, created_by: str) -> Campaign:
+    """A new DRAFT with the same message and audience, from a campaign in any state. Raises NotFound."""
+    original = await get(tx, org_id, campaign_id)
+    content = replace(original.content, name=f"Copy of {original.content.name}"[:MAX_NAME].rstrip())
+    return await repository.add(tx.connection, org_id, content, created_by=created_by)
+
+
+async def lock(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
+    """The campaign, its row locked until the transaction ends. Raises NotFound."""
+    return _there(await repository.find(tx.connection, org_id, campaign_id, for_update=True))
+
+
+async def editable(tx: Transaction, org_id: str, campaign_id: UUID, versions: Collection[int] | None) -> Campaign:
+    """The campaign, locked, if it is a DRAFT of one of `versions`. Raises NotFound, WrongState, StaleVersion."""
+    campaign = await lock(tx, org_id, campaign_id)
+    if campaign.status is not CampaignStatus.DRAFT:
+        raise WrongState(f"This campaign is {campaign.status}: only a DRAFT can be edited or launched.")
+    match_version(campaign, versions)
+    return campaign
+
+
+def match_version(campaign: Campaign, versions: Collection[int] | None) -> None:
+    """None accepts any version. Raises StaleVersion."""
+    if versions is not None and campaign.version not in versions:
+        raise StaleVersion(
+            f"This campaign is at version {campaign.version} now: somebody changed it. Read it again, then repeat."
+        )
+
+
+def _there(campaign: Campaign | None) -> Campaign:
+    if campaign is None:
+        raise NotFound(_NO_CAMPAIGN)
+    return campaign
+
+
+def _default_sender(settings: Settings) -> str:
+    if settings.default_from_email is None:
+        raise InvalidInput(FieldError("fromEmail", "is required: this installation has no default sender.", "required"))
+    return settings.default_from_email

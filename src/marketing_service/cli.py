@@ -1,0 +1,224 @@
+"""The command line: serve, worker, migrate, dev, openapi, token."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marketing_service.errors import MarketingError
+from marketing_service.logs import configure_logging
+from marketing_service.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import APIRouter
+
+_HIGHEST_PORT = 65535
+"""RFC 9293 §3.1: sixteen bits."""
+_MOST_PROCESSES = 256
+
+# Rooms are imported by the command that needs them: `worker` starts without FastAPI, the image without the
+# development parts.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (SettingsError, MarketingError) as error:
+        print(f"marketing-service: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="marketing-service", description="Bulk email campaigns to CRM contacts.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    serve = commands.add_parser("serve", help="run the HTTP API")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_port, default=8000)
+    serve.add_argument("--dev-login", action="store_true", help=argparse.SUPPRESS)
+    serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser("worker", help="run a worker: expansion, sending, opt-outs, the sweep")
+    worker.add_argument("--processes", type=_count, default=1, help="how many processes share the work (1)")
+    worker.add_argument("--metrics-host", default="127.0.0.1", help="where metrics are shown (127.0.0.1)")
+    worker.add_argument(
+        "--metrics-port",
+        type=_port,
+        default=0,
+        help="the port for metrics of the first process, the next one's is one higher; 0 is none (0)",
+    )
+    worker.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    worker.set_defaults(run=_worker)
+
+    migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
+    migrate.add_argument("revision", nargs="?", default="head", help="a revision, or head")
+    migrate.set_defaults(run=_migrate)
+
+    dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a CRM stand-in")
+    dev.add_argument("--port", type=_port, default=8000, help="the API's port; 0 is any (8000)")
+    dev.add_argument("--data-dir", type=Path, default=Path(".dev"), help="where everything is kept (.dev)")
+    dev.add_argument("--contacts", type=int, default=1000, help="how many contacts the CRM stand-in has (1000)")
+    dev.add_argument("--no-worker", action="store_true", help="leave the worker to be run by hand")
+    dev.add_argument("--fresh", action="store_true", help="forget what an earlier run has kept")
+    dev.set_defaults(run=_dev)
+
+    openapi = commands.add_parser("openapi", help="write openapi/marketing.yaml from the code")
+    openapi.add_argument("--check", action="store_true", help="only say whether it is what the code generates")
+    openapi.set_defaults(run=_openapi)
+
+    token = commands.add_parser("token", help="print an access token signed with MARKETING_JWT_SECRET")
+    token.add_argument("--org", required=True, help="the organisation (claim orgId)")
+    token.add_argument("--subject", default="operator", help="who it is for (claim sub)")
+    token.add_argument("--role", action="append", default=[], help="a role; may be repeated")
+    token.add_argument("--minutes", type=int, default=15, help="how long it is good (15)")
+    token.set_defaults(run=_token)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not a port; it must be 0 to {_HIGHEST_PORT}")
+    return port
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= _MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"{count} is too few or too many; it must be 1 to {_MOST_PROCESSES}")
+    return count
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return settings
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from marketing_service.api.server import serve
+
+    settings = _settings()
+    return serve(
+        settings,
+        host=options.host,
+        port=options.port,
+        more_routes=_login_routes(settings) if options.dev_login else None,
+    )
+
+
+def _login_routes(settings: Settings) -> APIRouter:
+    from marketing_service.devstack.login import create_login_router
+
+    return create_login_router(secret=_secret(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+
+def _secret(settings: Settings) -> str:
+    if settings.jwt_secret is None:
+        raise SettingsError("MARKETING_JWT_SECRET is not set, and only with it can this service sign tokens")
+    return settings.jwt_secret.get_secret_value()
+
+
+def _worker(options: argparse.Namespace) -> int:
+    settings = _settings()
+    if options.processes > 1:
+        return _workers(options, settings)
+    import uvloop
+
+    from marketing_service.worker.metrics import Endpoint
+    from marketing_service.worker.process import run_worker
+
+    metrics = Endpoint(options.metrics_host, options.metrics_port) if options.metrics_port else None
+    uvloop.run(run_worker(settings, lifeline=options.lifeline, metrics=metrics))
+    return 0
+
+
+def _workers(options: argparse.Namespace, settings: Settings) -> int:
+    import asyncio
+
+    from marketing_service.worker.supervisor import supervise
+
+    if options.metrics_port + options.processes - 1 > _HIGHEST_PORT:
+        raise SettingsError(f"--metrics-port {options.metrics_port} leaves too few ports for every process")
+
+    def command(number: int, lifeline: int) -> list[str]:
+        port = options.metrics_port and options.metrics_port + number
+        places = ("--metrics-host", options.metrics_host, "--metrics-port", str(port))
+        return [sys.executable, "-m", "marketing_service", "worker", "--lifeline", str(lifeline), *places]
+
+    asyncio.run(supervise(command, processes=options.processes, drain_seconds=settings.drain_seconds))
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from alembic import command
+    from alembic.config import Config
+
+    command.upgrade(Config(_beside_the_package("alembic.ini")), options.revision)
+    return 0
+
+
+def _beside_the_package(name: str) -> Path:
+    """A file at the top of the project: the working folder's in the image, the checkout's in development."""
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if (folder / name).exists():
+            return folder / name
+    raise SettingsError(f"{name} is not here; run this in the folder that has it")
+
+
+def _dev(options: argparse.Namespace) -> int:
+    try:
+        from marketing_service.devstack.dev import DevOptions, run_dev
+    except ModuleNotFoundError as missing:
+        raise SettingsError(
+            f"`dev` needs the development parts ({missing.name} is missing): install marketing-service[dev]"
+        ) from missing
+
+    return run_dev(
+        DevOptions(
+            port=options.port,
+            data_dir=options.data_dir,
+            contacts=options.contacts,
+            worker=not options.no_worker,
+            fresh=options.fresh,
+        )
+    )
+
+
+def _openapi(options: argparse.Namespace) -> int:
+    from marketing_service.api.openapi import openapi_yaml
+
+    path = _beside_the_package("openapi") / "marketing.yaml"
+    text = openapi_yaml()
+    if not options.check:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{path} is not what the code generates; run `make openapi`.", file=sys.stderr)
+    return 1
+
+
+def _token(options: argparse.Namespace) -> int:
+    from marketing_service.auth import mint_token
+
+    settings = load_settings()
+    print(
+        mint_token(
+            _secret(settings),
+            settings.jwt_issuer,
+            settings.jwt_audience,
+            subject=options.subject,
+            org_id=options.org,
+            roles=options.role,
+            features=[settings.feature],
+            lifetime_seconds=options.minutes * 60,
+        )
+    )
+    return 0

@@ -1,0 +1,61 @@
+"""The states of a campaign and of a send, and the moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CampaignStatus(StrEnum):
+    DRAFT = "DRAFT"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    FAILED = "FAILED"
+
+
+class SendStatus(StrEnum):
+    QUEUED = "QUEUED"
+    SENDING = "SENDING"
+    DEFERRED = "DEFERRED"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    UNCONFIRMED = "UNCONFIRMED"
+
+
+class SkipReason(StrEnum):
+    """Why a send is not to be mailed after all."""
+
+    OPTED_OUT = "OPTED_OUT"
+    SUPPRESSED = "SUPPRESSED"
+    DUPLICATE = "DUPLICATE"
+    CANCELLED = "CANCELLED"
+
+
+class FailReason(StrEnum):
+    """Why a send failed."""
+
+    MALFORMED_ADDRESS = "MALFORMED_ADDRESS"
+    REJECTED = "REJECTED"
+    DEFERRED_TOO_OFTEN = "DEFERRED_TOO_OFTEN"
+    BOUNCED = "BOUNCED"
+
+
+MOVES: frozenset[tuple[SendStatus, SendStatus]] = frozenset(
+    {
+        (SendStatus.QUEUED, SendStatus.SENDING),
+        (SendStatus.QUEUED, SendStatus.SKIPPED),
+        (SendStatus.DEFERRED, SendStatus.SENDING),
+        (SendStatus.DEFERRED, SendStatus.SKIPPED),
+        (SendStatus.SENDING, SendStatus.DELIVERED),
+        (SendStatus.SENDING, SendStatus.DEFERRED),
+        (SendStatus.SENDING, SendStatus.FAILED),
+        (SendStatus.SENDING, SendStatus.UNCONFIRMED),
+        (SendStatus.SENDING, SendStatus.QUEUED),  # claimed, but certainly not handed over
+        (SendStatus.DELIVERED, SendStatus.FAILED),  # a bounce
+        (SendStatus.UNCONFIRMED, SendStatus.FAILED),  # a bounce
+        (SendStatus.UNCONFIRMED, SendStatus.DELIVERED),  # on proof
+        (SendStatus.UNCONFIRMED, SendStatus.QUEUED),  # resend
+        (SendStatus.FAILED, SendStatus.QUEUED),  # resend
+    }
+)
+"""Every move a send can make, as `docs/architecture.md` draws them. A send may be born QUEUED, SKIPPED or FAILED."""

@@ -1,0 +1,35 @@
+"""Messages: Liquid templates, and the compiled message that is filled in for each recipient."""
+
+from marketing_service.rendering.headers import ascii_address, header_text_problem
+from marketing_service.rendering.language import TemplateError
+from marketing_service.rendering.lint import Finding, Severity, Trial, TrialProblem, lint
+from marketing_service.rendering.message import (
+    CompiledMessage,
+    MessageSource,
+    Personal,
+    Preview,
+    compile_message,
+    one_click_possible,
+)
+from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, check_template
+
+__all__ = [
+    "SAMPLE",
+    "CompiledMessage",
+    "Finding",
+    "MergeFields",
+    "MessageSource",
+    "NotRenderable",
+    "Personal",
+    "Preview",
+    "Severity",
+    "TemplateError",
+    "Trial",
+    "TrialProblem",
+    "ascii_address",
+    "check_template",
+    "compile_message",
+    "header_text_problem",
+    "lint",
+    "one_click_possible",
+]

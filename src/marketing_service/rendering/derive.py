@@ -1,0 +1,238 @@
+"""The body that the author did not write, made once from the template of the one they did."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+from markupsafe import escape
+
+from marketing_service.rendering.markup import OUTPUT, TAG, Kind, Masked, attribute, tags_in, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from marketing_service.rendering.markup import Token
+
+# ── a text from HTML ─────────────────────────────────────────────────────────────────────────────────
+
+_LISTS = {"ol", "ul"}
+_PARAGRAPHS = {"blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "p", "pre", "table"} | _LISTS
+_LINES = {"address", "article", "aside", "body", "center", "dd", "div", "dt", "fieldset", "figcaption", "figure"}
+_LINES |= {"footer", "form", "header", "html", "li", "main", "nav", "section", "tr"}
+_CELLS = {"td", "th"}
+_NOT_SHOWN = {"head", "select", "template"}
+# Any other element ends a head that was left open.
+_IN_HEAD = {"base", "head", "html", "link", "meta", "noscript", "script", "style", "template", "title"}
+_LIQUID = re.compile(f"({OUTPUT}|{TAG})")
+_SPACE = re.compile(r"[ \t\n\r\f]+")
+# Mail authors pad the preview line with these; nobody wants to read them.
+_PADDING = re.compile("[\\s\u00ad\u034f\u200b-\u200f\u2007\ufeff]{4,}|[\u00a0\u2007]")
+
+
+def text_from_html(source: str) -> tuple[str, bool]:
+    """A plain-text template with the same placeholders and tags, and whether it has tags.
+
+    With tags in it, it may show more blank lines than it should once they have decided: squeeze what it renders.
+    """
+    masked = Masked(source)
+    text = _Text(masked).made()
+    return masked.restored(text.strip()), masked.has_tags
+
+
+class _Text:
+    """What a reader would copy out of the page: its text, with links, lists and paragraphs still told apart."""
+
+    def __init__(self, masked: Masked) -> None:
+        self._masked = masked
+        self._out: list[str] = []
+        self._newlines = 0
+        self._space = False
+        self._hidden_by: str | None = None
+        self._preformatted = 0
+        self._lists: list[int | None] = []
+        self._link: tuple[str, int] | None = None
+
+    def made(self) -> str:
+        for token in tokens(self._masked.text):
+            source = self._masked.text[token.start : token.end]
+            if token.kind is Kind.HIDDEN or token.kind is Kind.UNCLOSED:
+                self._put_tags(source)
+            elif token.kind is Kind.TEXT:
+                self._put_text(source)
+            elif token.kind is Kind.OPEN:
+                self._open(token)
+            else:
+                self._close(token)
+        self._end_link()
+        return "".join(self._out)
+
+    def _open(self, token: Token) -> None:
+        shown = ""
+        if self._hidden_by == "head" and token.name not in _IN_HEAD:
+            self._hidden_by = None
+        if self._hidden_by is None:
+            if token.name in _NOT_SHOWN:
+                self._hidden_by = token.name
+            self._break(token.name)
+            shown = self._begin(token)
+        self._put_tags(token.attributes.replace(shown, "", 1) if shown else token.attributes)
+
+    def _begin(self, token: Token) -> str:
+        """What this element shows at its start; returns the part of its attributes that is or will be shown."""
+        if token.name == "br":
+            self._newlines = min(self._newlines + 1, 2)
+        elif token.name in _LISTS:
+            self._lists.append(0 if token.name == "ol" else None)
+        elif token.name == "li":
+            self._put(self._bullet())
+            self._space = False
+        elif token.name == "pre":
+            self._preformatted += 1
+        elif token.name == "a":
+            self._end_link()
+            return self._begin_link(token)
+        elif token.name == "img":
+            alternative = attribute(token.attributes, "alt")
+            if self._masked.balanced(alternative):
+                self._put_text(alternative)
+                return alternative
+        return ""
+
+    def _close(self, token: Token) -> None:
+        if self._hidden_by is not None:
+            if token.name == self._hidden_by:
+                self._hidden_by = None
+            return
+        if token.name == "a":
+            self._end_link()
+        elif token.name in _LISTS and self._lists:
+            self._lists.pop()
+        elif token.name == "pre" and self._preformatted:
+            self._preformatted -= 1
+        self._break(token.name)
+
+    def _break(self, name: str) -> None:
+        if name in _PARAGRAPHS and not (name in _LISTS and self._lists):
+            self._newlines = 2
+        elif name in _LINES or name in _LISTS:
+            self._newlines = max(self._newlines, 1)
+        elif name in _CELLS:
+            self._space = True
+
+    def _bullet(self) -> str:
+        indent = "  " * (len(self._lists) - 1)
+        if not self._lists or (number := self._lists[-1]) is None:
+            return f"{indent}- "
+        self._lists[-1] = number + 1
+        return f"{indent}{number + 1}. "
+
+    def _begin_link(self, token: Token) -> str:
+        address = attribute(token.attributes, "href").strip()
+        if address.startswith("#") or not self._masked.balanced(address):
+            return ""
+        self._link = (address, len(self._out))
+        return address
+
+    def _end_link(self) -> None:
+        if self._link is None:
+            return
+        address, start = self._link
+        self._link = None
+        target = html.unescape(address)
+        shown = "".join(self._out[start:]).strip()
+        target = re.sub(r"^(?:mailto|tel):", "", target, flags=re.IGNORECASE)
+        if target and shown not in {target, target.rstrip("/"), target.partition("://")[2].rstrip("/")}:
+            follows = self._newlines, self._space
+            self._newlines, self._space = 0, True
+            self._put(f"({target})" if shown else target)
+            self._newlines, self._space = follows
+
+    def _put_text(self, source: str) -> None:
+        if self._hidden_by is not None:
+            self._put_tags(source)
+            return
+        for part in _LIQUID.split(source):
+            if re.fullmatch(TAG, part):
+                self._put_tags(part)
+            elif re.fullmatch(OUTPUT, part):
+                self._put(part)
+            elif self._preformatted:
+                self._put(html.unescape(part))
+            else:
+                self._put_words(_PADDING.sub(" ", html.unescape(part)))
+
+    def _put_words(self, text: str) -> None:
+        words = _SPACE.sub(" ", text)
+        self._space |= words.startswith(" ")
+        if words.strip(" "):
+            self._put(words.strip(" "))
+            self._space = words.endswith(" ")
+
+    def _put_tags(self, source: str) -> None:
+        if tags := tags_in(source):
+            self._flush()
+            self._out.append(tags)
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._flush()
+            self._out.append(text)
+
+    def _flush(self) -> None:
+        if self._newlines:
+            self._out.append("\n" * self._newlines)
+        elif self._space:
+            self._out.append(" ")
+        self._newlines, self._space = 0, False
+
+
+# ── HTML from a text ─────────────────────────────────────────────────────────────────────────────────
+
+_ADDRESS = re.compile(f"https?://(?:[^\\s<>\"'{TAG[1:-1]}])+")
+_TRAILING = ".,;:!?)]}"
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+
+_PAGE_START = """\
+<!DOCTYPE html>
+<html>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+</head>
+<body style="font-family: Arial, Helvetica, sans-serif; font-size: 16px; line-height: 1.5">
+"""
+_PAGE_END = """
+</body>
+</html>
+"""
+
+
+def html_from_text(source: str) -> str:
+    """An HTML template that shows the text: its paragraphs, its line breaks, and its web addresses as links."""
+    masked = Masked(source.strip("\n"))
+    body = "\n".join(f"<p>{_lines(paragraph)}</p>" for paragraph in _paragraphs(masked))
+    return masked.restored(_PAGE_START + body + _PAGE_END)
+
+
+def _paragraphs(masked: Masked) -> Iterator[str]:
+    """The text between blank lines; a block that spans blank lines stays in one piece."""
+    blocks, start = masked.blocks(), 0
+    for found in _BLANK_LINES.finditer(masked.text):
+        if not any(begin < found.start() < end for begin, end in blocks):
+            yield masked.text[start : found.start()]
+            start = found.end()
+    yield masked.text[start:]
+
+
+def _lines(text: str) -> str:
+    parts, position = [], 0
+    for found in _ADDRESS.finditer(text):
+        address = found[0].rstrip(_TRAILING)
+        end = found.start() + len(address)
+        link = escape(address)
+        parts += [escape(text[position : found.start()]), f'<a href="{link}">{link}</a>']
+        position = end
+    parts.append(escape(text[position:]))
+    return "".join(parts).replace("\n", "<br>\n")

@@ -1,0 +1,331 @@
+"""What an author may write: Liquid with four placeholders, a few tags and filters, and limits.
+
+Nothing in it loads, computes or loops over more than a literal range, so a template costs little to render and
+renders for every contact. The checks are static wherever they can be: what is refused is refused when it is saved.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from liquid import BoundTemplate, Environment, RenderContext, Tag
+from liquid.builtin.content import Literal
+from liquid.builtin.expressions import (
+    BooleanExpression,
+    FilteredExpression,
+    KeywordArgument,
+    Path,
+    PositionalArgument,
+    StringLiteral,
+)
+from liquid.builtin.expressions.logical import LogicalAndExpression, LogicalOrExpression
+from liquid.builtin.expressions.primitive import IntegerLiteral, RangeLiteral
+from liquid.builtin.filters import misc, string
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags import (
+    assign_tag,
+    capture_tag,
+    case_tag,
+    comment_tag,
+    for_tag,
+    if_tag,
+    inline_comment_tag,
+    unless_tag,
+)
+from liquid.exceptions import LiquidError, LiquidSyntaxError
+from liquid.token import TOKEN_ILLEGAL, TOKEN_TAG
+from markupsafe import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from liquid import TokenStream
+    from liquid.ast import Node
+    from liquid.expression import Expression
+
+PLACEHOLDERS = ("firstName", "lastName", "companyName", "email")
+
+LONGEST_TAG = 500
+"""Characters in one placeholder or tag; so none can be nested deeply enough to exhaust the stack."""
+MOST_TAGS = 1000
+"""Placeholders and tags in one template."""
+MOST_ITERATIONS = 100
+_LONGEST_OUTPUT = 4 * 1024 * 1024
+_LARGEST_VARIABLES = 256 * 1024
+
+
+class TemplateError(Exception):
+    """A template that cannot be used. The text is a sentence for its author and names the place.
+
+    `line` and `column` count from 1, `position` is the offset in characters from 0.
+    """
+
+    def __init__(self, sentence: str, source: str, position: int) -> None:
+        self.position = min(max(position, 0), len(source))
+        self.line = source.count("\n", 0, self.position) + 1
+        self.column = self.position - (source.rfind("\n", 0, self.position) + 1) + 1
+        self.message = f"{sentence} (line {self.line}, column {self.column})"
+        super().__init__(self.message)
+
+
+class Escaping(Enum):
+    """What is escaped for HTML when a template is filled in."""
+
+    NONE = "none"
+    """Nothing: a subject, a plain text."""
+    VALUES = "values"
+    """The contact's values: HTML by its author."""
+    OUTPUT = "output"
+    """The author's own literals too (`default: "R&D"`): HTML made from a plain text."""
+
+
+class _Filter(NamedTuple):
+    function: Callable[..., object]
+    fewest: int = 0
+    most: int = 0
+    counts: bool = False  # its first argument is a number of characters or words
+
+
+_TAG_NAMES = "if, unless, case, for, assign, capture, comment"
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+@cache
+def _filters() -> dict[str, _Filter]:
+    """No filter here can make a text much longer than its arguments, however often it is chained."""
+    return {
+        "append": _Filter(string.append, 1, 1),
+        "capitalize": _Filter(string.capitalize),
+        "default": _Filter(misc.default, 1, 1),
+        "downcase": _Filter(string.downcase),
+        "escape": _Filter(string.escape),
+        "prepend": _Filter(string.prepend, 1, 1),
+        "remove": _Filter(string.remove, 1, 1),
+        "size": _Filter(misc.size),
+        "slice": _Filter(string.slice_, 1, 2, counts=True),
+        "squish": _Filter(string.squish),
+        "strip": _Filter(string.strip),
+        "truncate": _Filter(string.truncate, 0, 2, counts=True),
+        "truncatewords": _Filter(string.truncatewords, 0, 2, counts=True),
+        "upcase": _Filter(string.upcase),
+        "url_encode": _Filter(string.url_encode),
+    }
+
+
+class _UnknownTag(Tag):
+    """Stands for every tag that is not in the language."""
+
+    name = TOKEN_ILLEGAL
+    block = False
+
+    def parse(self, stream: TokenStream) -> Node:
+        token = stream.expect(TOKEN_TAG)
+        raise LiquidSyntaxError(f'The tag "{token.value}" cannot be used here; the tags are {_TAG_NAMES}', token=token)
+
+
+_TAGS: tuple[type[Tag], ...] = (
+    Literal,
+    Output,
+    _UnknownTag,
+    assign_tag.AssignTag,
+    capture_tag.CaptureTag,
+    case_tag.CaseTag,
+    comment_tag.CommentTag,
+    for_tag.ForTag,
+    if_tag.IfTag,
+    inline_comment_tag.InlineCommentTag,
+    unless_tag.UnlessTag,
+)
+
+
+class _EscapedOutput(Output):
+    """An output whose literals are text, not markup."""
+
+    def parse(self, stream: TokenStream) -> OutputNode:
+        node = super().parse(stream)
+        if isinstance(node.expression, FilteredExpression):
+            for literal in _literals_shown(node.expression):
+                literal.value = str(escape(literal.value))
+        return node
+
+
+def _literals_shown(expression: FilteredExpression) -> Iterator[StringLiteral]:
+    if isinstance(expression.left, StringLiteral):
+        yield expression.left
+    for filter_ in expression.filters or ():
+        if filter_.name in {"append", "default", "prepend", "truncate", "truncatewords"}:
+            yield from (arg.value for arg in filter_.args if isinstance(arg.value, StringLiteral))
+
+
+class _Language(Environment):
+    loop_iteration_limit = MOST_ITERATIONS
+    local_namespace_limit = _LARGEST_VARIABLES
+    output_stream_limit = _LONGEST_OUTPUT
+    escaping = Escaping.NONE
+
+    def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002 - the base class's signature
+        for tag in _TAGS:
+            self.add_tag(tag)
+        for name, filter_ in _filters().items():
+            self.add_filter(name, filter_.function)
+        if self.escaping is Escaping.OUTPUT:
+            self.add_tag(_EscapedOutput)
+        elif self.escaping is Escaping.NONE:
+            # In a text there is nothing to escape from.
+            self.add_filter("escape", _as_it_is)
+
+
+class _TextOutput(_Language):
+    """HTML made from a text: see Escaping.OUTPUT."""
+
+    escaping = Escaping.OUTPUT
+
+
+@cache
+def _language(escaping: Escaping) -> Environment:
+    if escaping is Escaping.OUTPUT:
+        return _TextOutput(autoescape=True)
+    return _Language(autoescape=escaping is Escaping.VALUES)
+
+
+def parse(source: str, escaping: Escaping) -> BoundTemplate:
+    """The parsed template. Raises TemplateError where it is not in the language."""
+    _check_lengths(source)
+    try:
+        template = _language(escaping).from_string(source)
+        _check_names(template, source)
+        for node in _nodes(template.nodes, RenderContext(template)):
+            for expression in node.expressions():
+                _check_expression(expression, source)
+                if isinstance(expression, BooleanExpression):
+                    expression.expression = _asked_for(expression.expression)
+    except LiquidError as error:
+        raise _template_error(error, source) from None
+    return template
+
+
+def _template_error(error: LiquidError, source: str) -> TemplateError:
+    position = error.token.start_index if error.token is not None else -1
+    reason = str(error.message)
+    sentence = reason if reason[:1].isupper() else f"The template cannot be read: {reason}"
+    return TemplateError(sentence, source, len(source) if position < 0 else position)
+
+
+_START = re.compile(r"\{\{|\{%-?\s*(?P<name>\w*)")
+# The lexer reads these before anything else, so leaving them out of the language is done here.
+_VERBATIM = {"raw", "endraw", "doc", "enddoc"}
+
+
+def _check_lengths(source: str) -> None:
+    """Refuse what the lexer would take long over, in one pass."""
+    position = count = 0
+    while found := _START.search(source, position):
+        start = found.start()
+        end = source.find("}}" if source.startswith("{{", start) else "%}", start + 2, start + 2 + LONGEST_TAG)
+        count += 1
+        if found["name"] in _VERBATIM:
+            raise TemplateError(
+                f'The tag "{found["name"]}" cannot be used here; the tags are {_TAG_NAMES}', source, start
+            )
+        if end < 0:
+            raise TemplateError(
+                f'"{source[start : start + 2]}" is not closed within {LONGEST_TAG} characters', source, start
+            )
+        if count > MOST_TAGS:
+            raise TemplateError(f"There are more than {MOST_TAGS} placeholders and tags", source, start)
+        position = end + 2
+
+
+def _check_names(template: BoundTemplate, source: str) -> None:
+    unknown = [
+        (variable.span.index, name)
+        for name, variables in template.analyze().globals.items()
+        if name not in PLACEHOLDERS
+        for variable in variables
+    ]
+    if unknown:
+        position, name = min(unknown)
+        near = next((known for known in PLACEHOLDERS if known.lower() == name.lower().replace("_", "")), None)
+        hint = f"did you mean {near}?" if near else f"the placeholders are {', '.join(PLACEHOLDERS)}"
+        raise TemplateError(f'"{name}" is not a placeholder; {hint}', source, position)
+
+
+def _nodes(nodes: Iterable[Node], context: RenderContext) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _nodes(node.children(context), context)
+
+
+def _check_expression(expression: Expression, source: str) -> None:
+    if isinstance(expression, Path):
+        _check_path(expression, source)
+    elif isinstance(expression, RangeLiteral):
+        _check_range(expression, source)
+    elif isinstance(expression, FilteredExpression):
+        for filter_ in expression.filters or ():
+            _check_filter(filter_.name, filter_.args, source, filter_.token.start_index)
+    for child in expression.children():
+        _check_expression(child, source)
+
+
+def _check_path(path: Path, source: str) -> None:
+    # Every value is a text; only its length and the loop's own counters can be asked for.
+    if len(path.path) > 1 and path.path[0] != "forloop" and path.path[1:] != ["size"]:
+        raise TemplateError(
+            f'"{path}" is not a placeholder; {path.path[0]} has no parts', source, path.token.start_index
+        )
+
+
+class _Given(Path):
+    """A variable asked for by itself, as in `{% if firstName %}`: an empty text counts as none, not as true."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        value = super().evaluate(context)
+        return None if value == "" else value
+
+
+def _asked_for(condition: Expression) -> Expression:
+    if isinstance(condition, LogicalAndExpression | LogicalOrExpression):
+        condition.left, condition.right = _asked_for(condition.left), _asked_for(condition.right)
+    elif isinstance(condition, Path):
+        return _Given(condition.token, condition.path)
+    return condition
+
+
+def _check_range(literal: RangeLiteral, source: str) -> None:
+    start, stop = literal.start, literal.stop
+    if (
+        not isinstance(start, IntegerLiteral)
+        or not isinstance(stop, IntegerLiteral)
+        or stop.value - start.value >= MOST_ITERATIONS
+    ):
+        raise TemplateError(
+            f"A range needs two whole numbers, at most {MOST_ITERATIONS} apart", source, literal.token.start_index
+        )
+
+
+def _check_filter(name: str, arguments: list[KeywordArgument | PositionalArgument], source: str, position: int) -> None:
+    known = _filters().get(name)
+    if known is None:
+        raise TemplateError(f'"{name}" is not a filter; the filters are {", ".join(_filters())}', source, position)
+    if not known.fewest <= len(arguments) <= known.most or any(isinstance(a, KeywordArgument) for a in arguments):
+        raise TemplateError(f'The filter "{name}" takes {_values(known)} after its colon', source, position)
+    numbers = arguments if name == "slice" else arguments[:1]
+    if known.counts and not all(isinstance(argument.value, IntegerLiteral) for argument in numbers):
+        raise TemplateError(f'The filter "{name}" needs a whole number after its colon', source, position)
+
+
+def _values(known: _Filter) -> str:
+    if known.most == 0:
+        return "no value"
+    if known.fewest == known.most:
+        return "one value"
+    return f"{known.fewest} to {known.most} values"

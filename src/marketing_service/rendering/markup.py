@@ -1,0 +1,253 @@
+"""HTML with Liquid in it, read without changing a character: where the tags are, and where a footer can stand.
+
+A parser that builds a tree would rewrite what it reads (`{{ … }}` in an address, `{% for %}` in a table), so this
+walks over the source as a browser's tokenizer does (WHATWG HTML §13.2.5) and only ever points into it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# ── Liquid, put out of the way ───────────────────────────────────────────────────────────────────────
+
+# One private-use character stands for each placeholder or tag, so that no other rule can see into it.
+_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFFC
+FOOTER_PLACE = chr(_LAST + 1)
+"""Stands where the footer goes, in a source that `with_footer_place` returns."""
+OUTPUT = f"[{chr(_FIRST_OUTPUT)}-{chr(_FIRST_TAG - 1)}]"
+TAG = f"[{chr(_FIRST_TAG)}-{chr(_LAST)}]"
+_UNIT = re.compile(f"[{chr(_FIRST_OUTPUT)}-{chr(_LAST)}]")
+_RESERVED = re.compile(f"[{chr(_FIRST_OUTPUT)}-{FOOTER_PLACE}]")
+_TAGS = re.compile(TAG)
+_LIQUID = re.compile(r"\{\{.*?\}\}|\{%-?\s*(?P<name>\w*).*?%\}", re.DOTALL)
+_BLOCKS = {"if", "unless", "case", "for", "capture"}
+_BRANCHES = {"else", "elsif", "when"}
+# A brace that came out of an entity, or moved next to another one, must not become Liquid.
+_BRACE = re.compile(f"\\{{(?=[{{%{chr(_FIRST_OUTPUT)}-{chr(_LAST)}])")
+
+
+class Masked:
+    """A template's source with each placeholder, tag and comment block as one character."""
+
+    def __init__(self, source: str) -> None:
+        self._sources: dict[str, str] = {}
+        self._nesting: dict[str, int] = {}
+        self._branches: set[str] = set()
+        source = _RESERVED.sub("\N{REPLACEMENT CHARACTER}", source)
+        parts, position = [], 0
+        for name, start, end in _units(source):
+            parts += [source[position:start], self._unit(name, source[start:end])]
+            position = end
+        self.text = "".join(parts) + source[position:]
+
+    def _unit(self, name: str | None, source: str) -> str:
+        unit = chr((_FIRST_OUTPUT if name is None else _FIRST_TAG) + len(self._sources))
+        self._sources[unit] = source
+        self._nesting[unit] = 1 if name in _BLOCKS else -1 if (name or "").startswith("end") else 0
+        if name in _BRANCHES:
+            self._branches.add(unit)
+        return unit
+
+    @property
+    def has_tags(self) -> bool:
+        return _TAGS.search(self.text) is not None
+
+    def restored(self, text: str) -> str:
+        """The text with its Liquid back in place, and no Liquid that was not there before."""
+        text = _BRACE.sub("{ ", text)
+        return _UNIT.sub(lambda found: self._sources[found[0]], text)
+
+    def balanced(self, text: str) -> bool:
+        """Whether every block in the text begins and ends in it."""
+        depth = 0
+        for found in _TAGS.finditer(text):
+            depth += self._nesting[found[0]]
+            if depth < 0 or (depth == 0 and found[0] in self._branches):
+                return False
+        return depth == 0
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """The start and end of each outermost block in `text`."""
+        spans, depth, start = [], 0, 0
+        for found in _TAGS.finditer(self.text):
+            step = self._nesting[found[0]]
+            if depth == 0 and step == 1:
+                start = found.start()
+            depth += step
+            if depth == 0 and step == -1:
+                spans.append((start, found.end()))
+        return spans
+
+
+def _units(source: str) -> Iterator[tuple[str | None, int, int]]:
+    """Each placeholder (without a name), tag and whole comment block, with its start and end."""
+    comments, comment_start = 0, 0
+    for found in _LIQUID.finditer(source):
+        name = found["name"]
+        if name == "comment":
+            comment_start = comment_start if comments else found.start()
+            comments += 1
+        elif name == "endcomment" and comments:
+            comments -= 1
+            if not comments:
+                yield "comment", comment_start, found.end()
+        elif not comments:
+            yield name, found.start(), found.end()
+
+
+def tags_in(text: str) -> str:
+    """The text's Liquid tags, without what is between them."""
+    return "".join(_TAGS.findall(text))
+
+
+# ── HTML ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Kind(Enum):
+    TEXT = auto()
+    OPEN = auto()
+    CLOSE = auto()
+    HIDDEN = auto()
+    """Comments, doctypes, and what stands in a `<style>` or `<script>`."""
+    UNCLOSED = auto()
+    """A comment, tag or raw text that never ends: it takes everything behind it with it."""
+
+
+class Token(NamedTuple):
+    kind: Kind
+    start: int
+    end: int
+    name: str = ""
+    attributes: str = ""
+
+
+RAW_TEXT = {"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"}
+_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+# A browser ends these by itself, and would make an empty element out of a stray `</p>`.
+_ENDED_BY_THEMSELVES = {"body", "dd", "dt", "head", "html", "li", "option", "optgroup", "p", "rp", "rt"}
+_ENDED_IN_TABLES = {"caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr"}
+_NO_END_TAG_NEEDED = _VOID | _ENDED_BY_THEMSELVES | _ENDED_IN_TABLES
+
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])")  # any other `<` is text
+_NAME_START = re.compile("</?[A-Za-z]")
+_TAG = re.compile(
+    r"""<(?P<slash>/?)(?P<name>[A-Za-z][^\s/>]*)
+        (?P<attributes>(?:=\s*+(?:"[^"]*+"|'[^']*+'|(?!["']))|[^=>]++)*+)>""",
+    re.VERBOSE,
+)
+_COMMENT = re.compile(r"<!---?>|<!--.*?--!?>", re.DOTALL)
+_BOGUS_COMMENT = re.compile(r"<[!?/][^>]*>")
+_QUOTED = re.compile(r""""[^"]*"|'[^']*'""")
+_ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+))""")
+
+
+def attribute(attributes: str, name: str) -> str:
+    """The attribute's value as it is written, entities and all; empty where there is none."""
+    for found in _ATTRIBUTE.finditer(attributes):
+        if found[1].lower() == name:
+            return found[2] or found[3] or found[4] or ""
+    return ""
+
+
+def has_attribute(attributes: str, name: str) -> bool:
+    """Whether the attribute is there, with a value or without."""
+    return re.search(rf"(?:^|[\s'/]){name}(?=[\s=/]|$)", _QUOTED.sub("''", attributes), re.IGNORECASE) is not None
+
+
+def tokens(html: str) -> Iterator[Token]:
+    """The source from start to end in one pass, whatever is in it."""
+    position = 0
+    while position < len(html):
+        found = _MARKUP.search(html, position)
+        start = found.start() if found else len(html)
+        if start > position:
+            yield Token(Kind.TEXT, position, start)
+        if start == len(html):
+            return
+        token = _markup(html, start)
+        raw_end = _raw_text_end(html, token)
+        if raw_end is None:
+            yield Token(Kind.UNCLOSED, start, len(html), token.name)
+            return
+        yield token
+        if raw_end > token.end:
+            yield Token(Kind.HIDDEN, token.end, raw_end, token.name)
+        position = raw_end
+
+
+def _markup(html: str, start: int) -> Token:
+    """What begins with this `<`."""
+    if html.startswith("<!--", start):
+        return _hidden(html, start, _COMMENT)
+    if not _NAME_START.match(html, start):
+        return _hidden(html, start, _BOGUS_COMMENT)
+    found = _TAG.match(html, start)
+    if found is None:
+        return Token(Kind.UNCLOSED, start, len(html))
+    kind = Kind.CLOSE if found["slash"] else Kind.OPEN
+    return Token(kind, start, found.end(), found["name"].lower(), found["attributes"])
+
+
+def _hidden(html: str, start: int, pattern: re.Pattern[str]) -> Token:
+    found = pattern.match(html, start)
+    return Token(Kind.HIDDEN, start, found.end()) if found else Token(Kind.UNCLOSED, start, len(html))
+
+
+def _raw_text_end(html: str, token: Token) -> int | None:
+    """Where markup is read again behind this token; None where a raw text never ends."""
+    if token.kind is not Kind.OPEN or token.name not in RAW_TEXT:
+        return token.end
+    found = re.compile(rf"</{token.name}(?=[\s/>])", re.IGNORECASE).search(html, token.end)
+    return found.start() if found else None
+
+
+def with_footer_place(source: str) -> str:
+    """The template's source with FOOTER_PLACE where a footer is always shown.
+
+    That is before the last `</body>` that no Liquid block hides, else before `</html>`, else at the end, or before
+    whatever would swallow it. Elements left open there are ended, so that none hides or wraps the footer.
+    """
+    masked = Masked(source)
+    blocks = masked.blocks()
+    ends = {"body": -1, "html": -1}
+    shown = len(masked.text)
+    for token in tokens(masked.text):
+        if token.kind is Kind.UNCLOSED:
+            shown = token.start
+        elif token.kind is Kind.CLOSE and token.name in ends and _block_around(token.start, blocks) is None:
+            ends[token.name] = token.start
+    place = next((end for end in ends.values() if end >= 0), None)
+    if place is None:
+        block = _block_around(shown, blocks)
+        place = block[0] if block else shown
+    end_tags = "".join(f"</{name}>" for name in reversed(_open_elements(masked.text, place)))
+    return masked.restored(masked.text[:place] + end_tags + FOOTER_PLACE + masked.text[place:])
+
+
+def _block_around(place: int, blocks: list[tuple[int, int]]) -> tuple[int, int] | None:
+    before = bisect_left(blocks, (place, 0)) - 1
+    return blocks[before] if before >= 0 and place < blocks[before][1] else None
+
+
+def _open_elements(html: str, place: int) -> list[str]:
+    """The names of the elements, outermost first, that an end tag would be needed for."""
+    names: list[str] = []
+    counts: Counter[str] = Counter()
+    for token in tokens(html):
+        if token.start >= place:
+            break
+        if token.kind is Kind.OPEN and token.name not in _NO_END_TAG_NEEDED:
+            names.append(token.name)
+            counts[token.name] += 1
+        elif token.kind is Kind.CLOSE and counts[token.name]:
+            while (name := names.pop()) != token.name:
+                counts[name] -= 1
+            counts[token.name] -= 1
+    return names

@@ -1,0 +1,279 @@
+"""The compiled message: everything that is the same for all recipients is encoded once, the rest is filled in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import policy
+from email.parser import BytesParser
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from marketing_service.rendering.derive import html_from_text, text_from_html
+from marketing_service.rendering.headers import ascii_address, date_field, mailbox_field, text_field
+from marketing_service.rendering.language import Escaping
+from marketing_service.rendering.markup import FOOTER_PLACE, with_footer_place
+from marketing_service.rendering.parts import Part
+from marketing_service.rendering.template import SAMPLE, Field, MergeFields, NotRenderable, Squeezed, Template, clean
+from marketing_service.rendering.transfer import LONGEST_LINE, longest_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from marketing_service.rendering.template import Piece
+
+# Values beside the placeholders; no template can name them.
+_UNSUBSCRIBE, _PIXEL = "unsubscribe address", "open pixel"
+
+# The grey reads on white and, where a reader turns colours round, on black.
+_BEFORE_LINK = """
+<div style="margin: 32px 0 16px; font: 12px/1.5 Arial, Helvetica, sans-serif; text-align: center">
+<a href=\""""
+_AFTER_LINK = """\" style="color: #767676">Unsubscribe</a>
+</div>
+"""
+# RFC 3676 §4.3: the line that begins a signature.
+_TEXT_FOOTER = "\n\n-- \nUnsubscribe: "
+_TEST = "[Test] "
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_PUBLIC_URL = re.compile(
+    r"(?=.{1,500}\Z)https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
+)
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSource:
+    """A campaign's message as it was written. One of the two bodies may be missing."""
+
+    campaign_id: UUID
+    org_id: str
+    from_name: str | None
+    from_email: str
+    reply_to: str | None
+    subject: str
+    html_body: str | None
+    text_body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """What differs between recipients.
+
+    `send_id` and `date` belong to the send, not to the attempt, so that every attempt gives the same bytes. Without
+    an `open_token` there is no pixel; a `test` says so in its subject.
+    """
+
+    send_id: UUID
+    fields: MergeFields
+    date: datetime
+    unsubscribe_token: str
+    open_token: str | None
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A message as a reader gets it, but with a dead unsubscribe link and without a pixel."""
+
+    subject: str
+    html: str
+    text: str
+
+
+def one_click_possible(public_base_url: str) -> bool:
+    """Whether List-Unsubscribe may name this address: RFC 8058 wants https; loopback is for trying it out."""
+    parts = urlsplit(public_base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def compile_message(source: MessageSource, *, public_base_url: str, one_click: bool) -> CompiledMessage:
+    """The message, ready to be rendered for anybody; `one_click` adds List-Unsubscribe (see `one_click_possible`).
+
+    Raises TemplateError where a template cannot be used, NotRenderable where there is no body, or where the sender's
+    or the public address cannot stand in a header.
+    """
+    if not _PUBLIC_URL.fullmatch(public_base_url):
+        raise NotRenderable("The public address must be plain ASCII, like https://portal.example.com.")
+    message = CompiledMessage(source, public_base_url, one_click=one_click)
+    _verify(message, one_click=one_click, reply_to=bool(source.reply_to))
+    return message
+
+
+class CompiledMessage:
+    """A message that costs little more per recipient than what differs between them."""
+
+    def __init__(self, source: MessageSource, public_base_url: str, *, one_click: bool) -> None:
+        self._links = f"{public_base_url}/api/marketing"
+        sender = ascii_address(source.from_email)
+        organisation = sha256(source.org_id.encode()).hexdigest()[:16]
+        campaign = source.campaign_id.hex
+        # "=_" is nowhere in quoted-printable (RFC 2045 §6.7), so this ends no body early.
+        boundary = f"=_{campaign}"
+
+        self.from_address = sender
+        """Whom the message is from, as an SMTP command carries it."""
+        self._from = mailbox_field("From", source.from_name, sender)
+        reply_to = mailbox_field("Reply-To", None, ascii_address(source.reply_to)) if source.reply_to else b""
+        self._after_to = b"\r\n" + reply_to
+        self._domain = sender.rpartition("@")[2]
+        self._one_click = one_click
+        post = "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if one_click else ""
+        self._fixed = (
+            f"{post}"
+            f"List-Id: <{organisation}.marketing.{_list_domain(public_base_url)}>\r\n"
+            f"Feedback-ID: {campaign}:{organisation}:campaign:marketing\r\n"
+            "MIME-Version: 1.0\r\n"
+            f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n'
+            f"\r\n--{boundary}\r\n"
+        ).encode("ascii")
+        self._between = f"\r\n--{boundary}\r\n".encode("ascii")
+        self._end = f"\r\n--{boundary}--\r\n".encode("ascii")
+
+        self._subject = Template(_body(source.subject), Escaping.NONE)
+        self._text, self._html = _parts(_body(source.text_body or ""), _body(source.html_body or ""), boundary)
+
+    def render(self, personal: Personal, *, eight_bit: bool = False) -> bytes:
+        """The message for one recipient: CRLF line ends, the last line ended, no line over 998 octets.
+
+        It is 7-bit, unless `eight_bit` is true: then it needs 8BITMIME (RFC 6152). Raises NotRenderable.
+        """
+        values = self._values(personal)
+        subject = (_TEST if personal.test else "") + self._subject.fill(values)
+        list_unsubscribe = f"List-Unsubscribe: <{values[_UNSUBSCRIBE]}>\r\n" if self._one_click else ""
+        own = f"Message-ID: <{personal.send_id.hex}@{self._domain}>\r\n{list_unsubscribe}"
+        return b"".join(
+            (
+                self._from,
+                b"To: ",
+                ascii_address(personal.fields.email or "").encode("ascii"),
+                self._after_to,
+                text_field("Subject", subject),
+                date_field(personal.date),
+                own.encode("ascii"),
+                self._fixed,
+                self._text.entity(values, eight_bit=eight_bit),
+                self._between,
+                self._html.entity(values, eight_bit=eight_bit),
+                self._end,
+            )
+        )
+
+    def preview(self, fields: MergeFields) -> Preview:
+        """The message as these fields would make it. Raises NotRenderable."""
+        values = fields.cleaned() | {_UNSUBSCRIBE: "#", _PIXEL: ""}
+        return Preview(
+            subject=clean(self._subject.fill(values)), html=self._html.text(values), text=self._text.text(values)
+        )
+
+    def bodies(self, personal: Personal) -> list[str]:
+        """The text and the HTML of `render`, decoded. Raises NotRenderable."""
+        values = self._values(personal)
+        return [self._text.text(values), self._html.text(values)]
+
+    def _values(self, personal: Personal) -> dict[str, str]:
+        values = personal.fields.cleaned()
+        values[_UNSUBSCRIBE] = self._link("unsubscribe", personal.unsubscribe_token)
+        values[_PIXEL] = self._pixel(personal.open_token)
+        return values
+
+    def _link(self, page: str, token: str) -> str:
+        if not _TOKEN.fullmatch(token):
+            raise NotRenderable("A link's token must be base64url.")
+        return f"{self._links}/{page}/{token}"
+
+    def _pixel(self, token: str | None) -> str:
+        if token is None:
+            return ""
+        return f'<img src="{self._link("pixel", token)}.gif" width="1" height="1" alt="">\n'
+
+
+def _parts(text_source: str, html_source: str, boundary: str) -> tuple[Part, Part]:
+    """The text and the HTML part; the one that is missing is made from the other."""
+    if html_source.strip():
+        Template(html_source, Escaping.VALUES)  # what follows relies on it
+    squeezed = False
+    if text_source.strip():
+        text = Template(text_source.strip("\n"), Escaping.NONE)
+    elif html_source.strip():
+        text_source, squeezed = text_from_html(html_source)
+        text = Template(text_source, Escaping.NONE)
+    else:
+        raise NotRenderable("The campaign has neither an HTML nor a text body.")
+    html = (
+        Template(with_footer_place(html_source), Escaping.VALUES)
+        if html_source.strip()
+        else Template(with_footer_place(html_from_text(text_source)), Escaping.OUTPUT)
+    )
+    body: tuple[Piece, ...] = (Squeezed(text.pieces),) if squeezed else text.pieces
+    return (
+        Part("plain", text, _joined((*body, _TEXT_FOOTER, Field(_UNSUBSCRIBE), "\n")), boundary),
+        Part("html", html, _ended(_joined(_with_footer(html.pieces))), boundary),
+    )
+
+
+def _with_footer(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    for piece in pieces:
+        if isinstance(piece, str) and FOOTER_PLACE in piece:
+            before, _, after = piece.partition(FOOTER_PLACE)
+            yield from (before + _BEFORE_LINK, Field(_UNSUBSCRIBE), _AFTER_LINK, Field(_PIXEL), after)
+        else:
+            yield piece
+
+
+def _ended(pieces: list[Piece]) -> list[Piece]:
+    """The same, with the last line ended."""
+    last = pieces[-1]
+    return pieces if isinstance(last, str) and last.endswith("\n") else _joined((*pieces, "\n"))
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """The same pieces, with no literal next to another."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _body(source: str) -> str:
+    """The source with LF line ends, and without what no body may contain."""
+    return _NOT_TEXT.sub("", source.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _list_domain(public_base_url: str) -> str:
+    """RFC 2919 §3: a domain of ours; `localhost` where the public address has no name of that form."""
+    host = urlsplit(public_base_url).hostname or ""
+    return "localhost" if ":" in host else host
+
+
+def _verify(message: CompiledMessage, *, one_click: bool, reply_to: bool) -> None:
+    """Read the sample's message back once, because from here on nobody looks at the bytes again."""
+    names = ["From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post"]
+    names += ["List-Id", "Feedback-ID", "MIME-Version", "Content-Type"]
+    absent = set() if one_click else {"List-Unsubscribe", "List-Unsubscribe-Post"}
+    absent |= set() if reply_to else {"Reply-To"}
+    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), "sample", "sample")
+    for eight_bit in (False, True):
+        rendered = message.render(personal, eight_bit=eight_bit)
+        parsed = BytesParser(policy=policy.default).parsebytes(rendered)
+        bodies = [part.get_content().replace("\r\n", "\n") for part in parsed.iter_parts()]
+        if (
+            parsed.keys() != [n for n in names if n not in absent]
+            or bodies != message.bodies(personal)
+            or longest_line(rendered) > LONGEST_LINE
+        ):
+            raise NotRenderable("The message does not read back as it was written.")

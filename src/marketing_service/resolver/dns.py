@@ -1,0 +1,42 @@
+"""TextRecords over the DNS, by the system's resolvers or one that is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
+from marketing_service.ports import NamesUnavailable
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+_PORT = 53
+
+
+class DnsTextRecords:
+    """Asks `server` (an address and perhaps a port), or the system's resolvers without one, and waits for at most
+    `timeout` seconds."""
+
+    def __init__(self, server: tuple[IPv4Address | IPv6Address, int | None] | None = None, *, timeout: float) -> None:
+        self._server = server
+        self._timeout = timeout
+
+    async def texts(self, name: str) -> list[str]:
+        """See TextRecords."""
+        try:
+            # The system's own settings are read each time: they change when a machine moves.
+            resolver = dns.asyncresolver.Resolver(configure=self._server is None)
+            if self._server is not None:
+                address, port = self._server
+                resolver.nameservers = [str(address)]
+                resolver.port = port or _PORT
+            resolver.lifetime = self._timeout
+            answer = await resolver.resolve(name, "TXT", search=False)
+        except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise NamesUnavailable(f"The DNS does not say ({type(error).__name__}).") from error
+        return [b"".join(record.strings).decode(errors="replace") for record in answer]

@@ -1,0 +1,169 @@
+"""Records results and marks what goes next, for all connections of one campaign in one commit at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from marketing_service.errors import Unavailable
+from marketing_service.ledger.counted import lock_campaign
+from marketing_service.ledger.handover import record, record_and_mark
+from marketing_service.ledger.life import skip_cancelled
+from marketing_service.ledger.states import SendStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from marketing_service.db import Call, Transactions
+    from marketing_service.ledger.batches import Claim
+    from marketing_service.ledger.handover import Marked, Result, Step
+    from marketing_service.ports import RateLimiter
+    from marketing_service.sending.counts import Counts
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+_WITHOUT_RATES = 5.0
+"""Seconds after which the rates are asked for again when nobody could be asked: until then nothing goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What became of one wish. `open`: whether more of the campaign may be marked. Where there is no mark, `wait` is
+    in how many seconds the rates may allow one; without it, this send is not to be handed over."""
+
+    open: bool
+    marked: Marked | None = None
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    results: Sequence[Result]
+    wanted: tuple[Claim, UUID] | None
+    answer: asyncio.Future[Turn]
+
+
+class Recorder:
+    """Groups commits: whatever the connections ask for while one commit is on its way goes into the next.
+
+    While PostgreSQL is away it tries again, for as long as anybody waits: a result is worth keeping, and
+    nothing new can be marked meanwhile. Where there are rates, exactly what is about to be marked is taken from
+    them, in one go for the group: what is taken is used at once, and nothing needs to be given back.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        call: Call,
+        campaign_id: UUID,
+        *,
+        rates: RateLimiter | None,
+        resend_ambiguous: bool,
+        counts: Counts,
+    ) -> None:
+        self._transactions = transactions
+        self._call = call
+        self._campaign_id = campaign_id
+        self._rates = rates
+        self._resend_ambiguous = resend_ambiguous
+        self._asked: list[_Ask] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._counts = counts
+
+    async def step(self, results: Sequence[Result], wanted: tuple[Claim, UUID] | None = None) -> Turn:
+        """Record `results` and mark `wanted`; returns once committed."""
+        answer: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Ask(results, wanted, answer))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        return await answer
+
+    async def _write(self) -> None:
+        try:
+            while self._asked:
+                # Those whose replies have come already get to ask before the group is closed.
+                await asyncio.sleep(0)
+                asked, self._asked = self._asked, []
+                try:
+                    await self._answer(asked)
+                except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+                    for ask in asked:
+                        if not ask.answer.done():
+                            ask.answer.set_exception(error)
+        finally:
+            self._writer = None
+
+    async def _answer(self, asked: Sequence[_Ask]) -> None:
+        # Who was cancelled meanwhile will hand nothing over, so nothing is marked for them.
+        wanted = [ask.wanted for ask in asked if ask.wanted is not None and not ask.answer.done()]
+        wait = None
+        if self._rates is not None and wanted:
+            granted, wait = await self._take(self._rates, wanted[0][0].org_id, len(wanted))
+            wanted = wanted[:granted]
+        step = await self._commit([result for ask in asked for result in ask.results], wanted)
+        allowed = {send_id for _, send_id in wanted}
+        for ask in asked:
+            if ask.answer.done():
+                continue
+            if ask.wanted is None:
+                ask.answer.set_result(Turn(step.open))
+            elif ask.wanted[1] in allowed:
+                ask.answer.set_result(Turn(step.open, step.marked.get(ask.wanted[1])))
+            else:
+                ask.answer.set_result(Turn(step.open, wait=wait))
+
+    async def _take(self, rates: RateLimiter, org_id: str, wanted: int) -> tuple[int, float]:
+        """How many of the wishes may go now, and in how many seconds to ask for the others."""
+        try:
+            allowance = await rates.take(org_id, wanted)
+        except Unavailable as error:
+            log.warning("rates_unavailable", campaign_id=str(self._campaign_id), error=error.detail)
+            return 0, _WITHOUT_RATES
+        return allowance.granted, allowance.wait
+
+    async def _commit(self, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> Step:
+        unknown = [r for r in results if r.status is SendStatus.UNCONFIRMED] if self._resend_ambiguous else []
+        if unknown:
+            self._note_refused(unknown, await self._patiently(partial(self._requeue, unknown)))
+            results = [r for r in results if r.status is not SendStatus.UNCONFIRMED]
+        mark = partial(record_and_mark, self._call, self._campaign_id, results=results, wanted=wanted)
+        step = await self._patiently(mark)
+        self._note_refused(results, step)
+        waits_again = sum(r.status in (SendStatus.QUEUED, SendStatus.DEFERRED) for r in results)
+        if step.is_cancelled and waits_again:
+            await self._patiently(partial(self._skip, waits_again))
+        return step
+
+    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await work()
+            except Unavailable:
+                log.warning("ledger_unavailable", campaign_id=str(self._campaign_id))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _requeue(self, unknown: Sequence[Result]) -> Step:
+        async with self._transactions() as tx:
+            return await record(tx.connection, self._campaign_id, results=unknown, resend_ambiguous=True)
+
+    async def _skip(self, most: int) -> None:
+        async with self._transactions() as tx:
+            await lock_campaign(tx.connection, self._campaign_id)
+            await skip_cancelled(tx.connection, self._campaign_id, most=most)
+
+    def _note_refused(self, results: Sequence[Result], step: Step) -> None:
+        refused = len(results) - len(step.recorded)
+        if refused:
+            self._counts.refused_by_fence += refused
+            log.warning("results_refused_by_fence", campaign_id=str(self._campaign_id), results=refused)

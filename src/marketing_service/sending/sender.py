@@ -1,0 +1,187 @@
+"""Sends batches: claims one, runs it, gives it back, and has the next rung."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import structlog
+
+from marketing_service.errors import Unavailable
+from marketing_service.ledger import batches, life
+from marketing_service.sending.batch_run import BatchRun
+from marketing_service.sending.counts import Counts
+from marketing_service.sending.lanes import Lanes
+from marketing_service.sending.leases import Leases
+from marketing_service.sending.recorder import Recorder
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from marketing_service.db import Call, Transactions
+    from marketing_service.ledger.batches import Claim, WaitingSend
+    from marketing_service.ports import Mailer, RateLimiter
+    from marketing_service.sending.domains import Domains
+    from marketing_service.sending.messages import Messages
+    from marketing_service.sending.retries import RetryPolicy
+    from marketing_service.sending.ringing import Ringer
+    from marketing_service.tokens import TokenRing
+
+log = structlog.get_logger(__name__)
+
+_RELEASE_TRIES = 5
+_TURN = 1.0
+"""Seconds for which one ring is good for further batches, while none rung for another campaign waits."""
+_SHORTEST_REST = 1.0
+_LONGEST_REST = 60.0
+"""Seconds. A limit may have been raised meanwhile, so even where an hour's is used up it is asked again."""
+
+
+class Sender:
+    """The sending side of one process; its batches share the mailer's connections."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        call: Call,
+        *,
+        mailer: Mailer,
+        messages: Messages,
+        tokens: TokenRing,
+        ringer: Ringer,
+        retries: RetryPolicy,
+        rates: RateLimiter | None,
+        domains: Domains,
+        lanes: int,
+        lease: float,
+        resend_ambiguous: bool,
+    ) -> None:
+        self.counts = Counts()
+        self.leases = Leases(transactions, seconds=lease)
+        self._transactions = transactions
+        self._call = call
+        self._mailer = mailer
+        self._messages = messages
+        self._tokens = tokens
+        self._ringer = ringer
+        self._retries = retries
+        self._rates = rates
+        self._domains = domains
+        self._most_lanes = lanes
+        self._resend_ambiguous = resend_ambiguous
+        self._lanes: WeakValueDictionary[UUID, Lanes] = WeakValueDictionary()
+        self._runs: set[BatchRun] = set()
+        self._draining = False
+
+    @property
+    def batches_running(self) -> int:
+        return len(self._runs)
+
+    def drain(self) -> None:
+        """Mark no more, in any batch: what is marked is finished and recorded, the rest goes back."""
+        self._draining = True
+        for run in self._runs:
+            run.stop()
+
+    async def send_batch(self, campaign_id: UUID, number: int) -> None:
+        """Send what is due of one batch; does nothing where it is held, done, or the process is draining.
+
+        While its turn lasts it goes on with the campaign's next batches that nobody was rung for: taking one from the
+        ledger, in the transaction that gives the last one back, costs a tenth of a way through the queue.
+        Raises Unavailable when PostgreSQL does not answer; the sweep then rings again.
+        """
+        if self._draining:
+            return
+        turn_ends = time.monotonic() + _TURN
+        async with self._transactions() as tx:
+            claimed = await batches.claim_batch(tx.connection, campaign_id, number, lease=self.leases.seconds)
+        while claimed is not None:
+            claim, waiting = claimed
+            with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), batch=claim.number):
+                run = await self._run(claim, waiting) if waiting else None
+                goes_on = time.monotonic() < turn_ends and (run is None or (run.hold is None and run.rest is None))
+                claimed = await self._give_back(claim, run, goes_on=goes_on)
+
+    async def _run(self, claim: Claim, waiting: list[WaitingSend]) -> BatchRun:
+        message = await self._messages.of_launched(claim.campaign_id)
+        run = BatchRun(
+            claim,
+            waiting,
+            message=message,
+            tokens=self._tokens,
+            retries=self._retries,
+            domains=self._domains,
+        )
+        self._runs.add(run)
+        try:
+            with self.leases.held(claim, run.stop):
+                if self._draining:
+                    run.stop()
+                await self._lanes_of(claim.campaign_id).send(run)
+        finally:
+            self._runs.discard(run)
+        return run
+
+    def _lanes_of(self, campaign_id: UUID) -> Lanes:
+        """Shared by the campaign's batches, gone with the last of them."""
+        lanes = self._lanes.get(campaign_id)
+        if lanes is None:
+            recorder = Recorder(
+                self._transactions,
+                self._call,
+                campaign_id,
+                rates=self._rates,
+                resend_ambiguous=self._resend_ambiguous,
+                counts=self.counts,
+            )
+            lanes = Lanes(
+                self._most_lanes, mailer=self._mailer, recorder=recorder, domains=self._domains, counts=self.counts
+            )
+            self._lanes[campaign_id] = lanes
+        return lanes
+
+    async def _give_back(
+        self, claim: Claim, run: BatchRun | None, *, goes_on: bool
+    ) -> tuple[Claim, list[WaitingSend]] | None:
+        """Give a batch back, and take the next one or have it rung."""
+        for tries in range(_RELEASE_TRIES):
+            try:
+                async with self._transactions() as tx:
+                    await self._settle(tx.connection, claim, run)
+                    if self._draining:
+                        return None
+                    if goes_on:
+                        lease = self.leases.seconds
+                        following = await batches.claim_next_batch(tx.connection, claim.campaign_id, lease=lease)
+                        if following is not None:
+                            return following
+                    await self._ringer.ring_after(tx, claim.campaign_id)
+            except Unavailable:
+                await asyncio.sleep(2**tries / 4)
+            else:
+                return None
+        log.warning("batch_not_released")  # its lease runs out, and the sweep settles it
+        return None
+
+    async def _settle(self, connection: AsyncConnection, claim: Claim, run: BatchRun | None) -> None:
+        if run is not None:
+            await self._pause_and_hold_back(connection, claim, run)
+        await batches.release_batch(connection, claim)
+        if run is not None and run.rest is not None:
+            seconds = min(max(run.rest, _SHORTEST_REST), _LONGEST_REST)
+            await self._ringer.rest(connection, claim, seconds)
+            self.counts.batches_rested += 1
+
+    async def _pause_and_hold_back(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
+        if run.hold is not None and await life.pause(connection, claim.campaign_id, run.hold):
+            log.warning("campaign_held", reason=run.hold)
+            self.counts.holds[run.hold] += 1
+        held_back = run.held_back
+        if held_back:
+            log.info("sends_held_back", sends=len(held_back))
+            self.counts.held_back += len(held_back)
+            await batches.hold_back(connection, claim, held_back)

@@ -1,0 +1,236 @@
+"""Settings, from environment variables with the prefix `MARKETING_`; the README's table describes each."""
+
+from __future__ import annotations
+
+import json
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment does not make usable settings; the text is one line that names every variable at fault."""
+
+
+def _split(value: object) -> object:
+    """`a, b` → `["a", "b"]`: lists are written with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Rate(NamedTuple):
+    """At most so many messages in any stretch of so many seconds."""
+
+    messages: int
+    seconds: int
+
+
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600}
+_RATE = re.compile(rf"([1-9][0-9]{{0,8}})\s*/\s*({'|'.join(_PERIODS)})")
+
+
+def _rates(value: object) -> object:
+    """`100/second, 5000/minute` → a list of Rate."""
+    if not isinstance(value, str):
+        return value
+    rates = []
+    for part in value.split(","):
+        found = _RATE.fullmatch(part.strip())
+        if found is None:
+            raise ValueError(f"{part.strip()!r} is not a rate; write, for example, 100/second,5000/minute,100000/hour")
+        rates.append(Rate(int(found[1]), _PERIODS[found[2]]))
+    if len({rate.seconds for rate in rates}) < len(rates):
+        raise ValueError("has two rates for one period; keep the lower one")
+    return rates
+
+
+def _from_domains(value: object) -> object:
+    """A comma list holds for every organisation; a JSON object maps an organisation to its own list."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("{"):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"is neither a comma list of domains nor a JSON object ({error})") from error
+        else:
+            value = {"*": _split(value)}
+    return value
+
+
+def _bare_domains(value: dict[str, list[str]]) -> dict[str, list[str]]:
+    """`@Example.org` → `example.org`."""
+    return {org: [domain.lower().lstrip("@") for domain in domains] for org, domains in value.items()}
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr | str) -> SecretStr | str:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text:
+            parts = urlsplit(text)
+            if parts.scheme not in schemes or not (parts.netloc or parts.path):
+                raise ValueError(f"must be an address that starts with {' or '.join(s + '://' for s in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _without_trailing_slash(value: str) -> str:
+    return value.rstrip("/")
+
+
+def _printable_in_mail(value: str) -> str:
+    """It is the beginning of every link in every mail."""
+    parts = urlsplit(value)
+    if not value.isascii() or any(mark in value for mark in '?#@ <>"') or not parts.hostname:
+        raise ValueError("must be plain ASCII, without user, query or fragment, like https://mail.example.com")
+    return value
+
+
+def _long_enough(keys: list[SecretStr]) -> list[SecretStr]:
+    if not keys or any(len(key.get_secret_value().encode()) < 32 for key in keys):  # noqa: PLR2004 - RFC 2104: the hash's length
+        raise ValueError("needs at least one key, each of 32 bytes or more")
+    return keys
+
+
+class DnsServer(NamedTuple):
+    """A resolver: its address, and its port where that is not 53."""
+
+    address: IPv4Address | IPv6Address
+    port: int | None
+
+
+_ADDRESS_AND_PORT = re.compile(r"[0-9A-Fa-f.]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+")
+
+
+def _dns_server(value: object) -> object:
+    """`192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return DnsServer(ip_address(value), None)
+    except ValueError:
+        try:
+            # Of an address with a path or a user, the rest would be passed over.
+            parts = urlsplit(f"//{value}" if _ADDRESS_AND_PORT.fullmatch(value) else "")
+            return DnsServer(ip_address(parts.hostname or ""), parts.port)
+        except ValueError:
+            raise ValueError("must be an IP address, with or without a port, like 192.0.2.1:53") from None
+
+
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+Keys = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split), AfterValidator(_long_enough)]
+Seconds = Annotated[float, Field(gt=0)]
+Delays = Annotated[list[Seconds], NoDecode, BeforeValidator(_split)]
+Rates = Annotated[list[Rate], NoDecode, BeforeValidator(_rates)]
+FromDomains = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_from_domains), AfterValidator(_bare_domains)]
+HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing_slash)]
+
+
+class Settings(BaseSettings):
+    """What the processes are told from outside. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MARKETING_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres")]
+    redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix")]
+    smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] = SecretStr("")
+    crm_url: HttpUrl = ""
+    crm_token: SecretStr = SecretStr("")
+    crm_database_url: Annotated[SecretStr, _url("postgresql", "postgres")] = SecretStr("")
+    public_base_url: Annotated[HttpUrl, AfterValidator(_printable_in_mail)]
+    token_keys: Keys
+
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: Annotated[str, _url("http", "https")] | None = None
+    jwt_issuer: str
+    jwt_audience: str
+    jwt_org_claim: str = "orgId"
+    jwt_roles_claim: str = "roles"
+    jwt_features_claim: str = "features"
+    feature: str = "marketing"
+    write_roles: CommaList = ["ADMIN", "SUPER_ADMIN", "MANAGER"]
+
+    default_from_email: str | None = None
+    from_domains: FromDomains = {}
+    unsubscribe_get: Literal["act", "confirm"] = "act"
+
+    ambiguous_sends: Literal["hold", "resend"] = "hold"
+    retry_delays: Delays = [60.0, 300.0, 900.0, 3600.0, 14400.0]
+    launch_patience: Seconds = 1800.0
+    batch_window: Annotated[int, Field(ge=1, le=1000)] = 8
+    ring_seconds: Seconds = 30.0
+    worker_jobs: Annotated[int, Field(ge=1, le=100)] = 6
+    worker_audiences: Annotated[int, Field(ge=1, le=20)] = 2
+    lease_seconds: Annotated[float, Field(ge=1)] = 60.0
+    sweep_seconds: Seconds = 5.0
+    drain_seconds: Seconds = 30.0
+
+    rate_relay: Rates = []
+    rate_org: Rates = []
+    domain_rest_seconds: Seconds = 10.0
+
+    smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 20
+    smtp_messages_per_connection: Annotated[int, Field(ge=1)] = 100
+    smtp_idle_seconds: Seconds = 30.0
+    smtp_timeout: Seconds = 30.0
+    smtp_data_timeout: Seconds = 600.0
+
+    crm_timeout: Seconds = 10.0
+    crm_page_size: Annotated[int, Field(ge=1, le=1000)] = 1000
+
+    dns_resolver: Annotated[DnsServer | None, NoDecode, BeforeValidator(_dns_server)] = None
+    dkim_selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)] | None = None
+
+    database_pool: Annotated[int, Field(ge=1, le=200)] = 10
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @model_validator(mode="after")
+    def _one_way_to_prove_a_token(self) -> Self:
+        if (self.jwt_secret is None) == (self.jwt_jwks_url is None):
+            raise ValueError("set exactly one of MARKETING_JWT_SECRET and MARKETING_JWT_JWKS_URL")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518 §3.2
+            raise ValueError("MARKETING_JWT_SECRET must be at least 32 bytes long")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_the_crm(self) -> Self:
+        over_http = bool(self.crm_url or self.crm_token.get_secret_value())
+        if over_http == bool(self.crm_database_url.get_secret_value()):
+            raise ValueError("set either MARKETING_CRM_URL and MARKETING_CRM_TOKEN, or MARKETING_CRM_DATABASE_URL")
+        if over_http and not (self.crm_url and self.crm_token.get_secret_value()):
+            raise ValueError("MARKETING_CRM_URL and MARKETING_CRM_TOKEN go together")
+        return self
+
+    def may_write_as(self, org_id: str, domain: str) -> bool:
+        """Whether the organisation may use this domain in From. True for any where nothing is set."""
+        if not self.from_domains:
+            return True
+        allowed = self.from_domains.get(org_id, self.from_domains.get("*", []))
+        return domain.lower() in allowed
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings out of the environment; raises SettingsError with one clear line."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    missing, wrong = [], []
+    for problem in error.errors():
+        name = "MARKETING_" + str(problem["loc"][0]).upper() if problem["loc"] else ""
+        if problem["type"] == "missing":
+            missing.append(name)
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            wrong.append(f"{name}: {text}" if name else text)
+    parts = ["missing: " + ", ".join(missing)] if missing else []
+    return "; ".join(parts + wrong)

@@ -1,0 +1,70 @@
+"""Public tokens: an id and a truncated HMAC over it (RFC 2104 §5), so that nothing needs to be stored.
+
+A token is base64url (RFC 4648 §5, no padding) of 16 bytes of id and 16 bytes of HMAC-SHA-256. The key differs
+by purpose: a token that counts an open, which proxies and scanners see, opts nobody out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ID_LENGTH = 16
+_MAC_LENGTH = 16
+_FORM = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class Purpose(StrEnum):
+    """What a token may be used for. The value goes into the key: changed, every token mailed so far is void."""
+
+    OPEN = "open"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+class TokenRing:
+    """Issues tokens with the first key of a ring, and reads those of every key: put a new key first, and take an
+    old one out when the mails signed with it no longer matter."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """Raises ValueError without a key."""
+        if not keys:
+            raise ValueError("a ring of token keys needs at least one key")
+        self._keys = {
+            purpose: tuple(hmac.digest(key, f"marketing-token:{purpose.value}".encode(), "sha256") for key in keys)
+            for purpose in Purpose
+        }
+
+    def issue(self, purpose: Purpose, token_id: UUID) -> str:
+        """The token for an id: 43 characters, fit for a URL's path, the same every time."""
+        raw = token_id.bytes
+        return base64.urlsafe_b64encode(raw + _mac(self._keys[purpose][0], raw))[:-1].decode()
+
+    def read(self, purpose: Purpose, token: str) -> UUID | None:
+        """The id in a token that was issued for this purpose; None for anything else, whatever it is."""
+        raw = _decode(token)
+        if raw is None:
+            return None
+        id_bytes, mac = raw[:_ID_LENGTH], raw[_ID_LENGTH:]
+        # Every key is tried, so that the time taken does not tell which one fits.
+        fits = [hmac.compare_digest(_mac(key, id_bytes), mac) for key in self._keys[purpose]]
+        return UUID(bytes=id_bytes) if any(fits) else None
+
+
+def _mac(key: bytes, raw: bytes) -> bytes:
+    return hmac.digest(key, raw, "sha256")[:_MAC_LENGTH]
+
+
+def _decode(token: str) -> bytes | None:
+    """The token's 32 bytes, or None where it is not in the one form we issue: 43 characters hold two bits more
+    than 32 bytes, and were they ignored, a token would have four spellings."""
+    if _FORM.fullmatch(token) is None:
+        return None
+    raw = base64.urlsafe_b64decode(token + "=")
+    return raw if base64.urlsafe_b64encode(raw)[:-1].decode() == token else None

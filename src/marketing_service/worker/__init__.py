@@ -1,0 +1,1 @@
+"""The worker: arq jobs, the sweep, and the process around them."""

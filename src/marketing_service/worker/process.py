@@ -1,0 +1,123 @@
+"""The worker process: arq for each queue, the sweep, the leases, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from marketing_service.bootstrap import Resources
+from marketing_service.errors import Unavailable
+from marketing_service.queue import Queue, connect
+from marketing_service.sending import RENEWALS
+from marketing_service.tracking import bring_opt_outs_to_crm
+from marketing_service.worker.metrics import shown
+from marketing_service.worker.orders import Orders
+from marketing_service.worker.parts import Parts
+from marketing_service.worker.picker import Picker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from marketing_service.sending import Sender
+    from marketing_service.settings import Settings
+    from marketing_service.worker.metrics import Endpoint
+
+log = structlog.get_logger(__name__)
+
+_LAST_POLL = 2.0
+
+
+async def run_worker(settings: Settings, *, lifeline: int | None = None, metrics: Endpoint | None = None) -> None:
+    """Work until told to stop, then drain: what is on the wire is finished and recorded, the rest goes back.
+
+    SIGTERM and SIGINT stop it, a second one hurries it; so does a supervisor through `lifeline`. Raises SettingsError
+    when `metrics` is an address where nobody can listen.
+    """
+    orders = Orders()
+    orders.obey_signals()
+    if lifeline is not None:
+        orders.obey_supervisor(lifeline)
+    async with Resources.open(settings, process="worker") as resources:
+        worker = WorkerProcess(resources)
+        with shown(metrics, worker.sender, resources.mailer):
+            await worker.run(orders)
+
+
+class WorkerProcess:
+    """One process's worth of work, until it is told to stop."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._parts = Parts.of(resources)
+        self._redis = connect(resources.settings.redis_url.get_secret_value(), timeout=5.0)
+        settings = resources.settings
+        slots = {Queue.SENDING: settings.worker_jobs, Queue.AUDIENCES: settings.worker_audiences}
+        self._pickers = [Picker(queue, self._redis, self._parts, slots=number) for queue, number in slots.items()]
+
+    @property
+    def sender(self) -> Sender | None:
+        return self._parts.sender
+
+    async def run(self, orders: Orders) -> None:
+        """Work until told to stop, then drain for at most MARKETING_DRAIN_SECONDS, or until told to hurry."""
+        settings = self._resources.settings
+        picking = [asyncio.create_task(picker.run()) for picker in self._pickers]
+        background = [
+            asyncio.create_task(_repeat("sweep", settings.sweep_seconds, self._parts.sweep.sweep)),
+            asyncio.create_task(_repeat("opt_outs", settings.sweep_seconds, self._bring_opt_outs)),
+        ]
+        renewing = asyncio.create_task(self._keep_leases())
+        log.info("worker_started", relay=self._resources.mailer is not None)
+        try:
+            await orders.stop.wait()
+            log.info("worker_draining", seconds=settings.drain_seconds)
+        finally:
+            self._parts.drain()
+            for picker in self._pickers:
+                picker.stop()
+            await asyncio.wait(picking, timeout=_LAST_POLL)
+            for task in (*picking, *background):
+                task.cancel()
+            await asyncio.gather(*picking, *background, return_exceptions=True)
+            await self._drain(settings.drain_seconds, orders.hurry)
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self._redis.aclose(close_connection_pool=True)
+        log.info("worker_stopped")
+
+    async def _keep_leases(self) -> None:
+        if self._parts.sender is not None:
+            leases = self._parts.sender.leases
+            await _repeat("leases", leases.seconds / RENEWALS, leases.renew)
+
+    async def _bring_opt_outs(self) -> None:
+        await bring_opt_outs_to_crm(self._resources.transactions, self._resources.audience)
+
+    async def _drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        jobs = {job for picker in self._pickers for job in picker.jobs}
+        if not jobs:
+            return
+        through = asyncio.create_task(asyncio.wait(jobs))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait((through, hurried), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        unfinished = [job for job in jobs if not job.done()]
+        if unfinished:
+            log.warning("drain_cut_short", jobs=len(unfinished))
+        for job in unfinished:
+            job.cancel()
+        await through
+        await asyncio.gather(*jobs, hurried, return_exceptions=True)
+
+
+async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Unavailable as error:
+            log.warning("put_off", work=name, reason=error.detail)
+        except Exception:
+            log.exception("failed", work=name)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,266 @@
+"""The service as an operator runs it, API and worker as processes, each part of it to be stopped and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+
+from marketing_service.auth import mint_token
+from marketing_service.devstack.contacts import ORG_ID, ContactBook
+from marketing_service.devstack.crm import create_crm_app
+from marketing_service.devstack.postgres import PostgresServer
+from marketing_service.devstack.valkey import ValkeyServer
+from marketing_service.devstack.web import serving
+from tests.support.fixtures import migrate
+from tests.support.orphans import descendants
+from tests.support.relay import Relay, Step, answer
+from tests.support.workers import WorkerProcess, worker_environment, worker_process
+from tests.support.world import CRM_TOKEN, ISSUER, JWT_SECRET, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+Part = Literal["postgresql", "redis", "crm", "relay"]
+PROMISED_SECONDS = 5.0
+REJECTED = "reject-550@example.com"
+
+
+class CrmServer:
+    """The CRM stand-in on a port of its own; it can be stopped, and can take calls without ever answering."""
+
+    def __init__(self, contacts: int) -> None:
+        self.book = ContactBook.of_size(contacts)
+        self.port = 0
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._serving = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = create_crm_app(self.book, CRM_TOKEN, faults=self._wait)
+        self.port = await self._serving.enter_async_context(serving(app, self.port))
+
+    async def stop(self) -> None:
+        await self._serving.aclose()
+
+    def freeze(self) -> None:
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    async def _wait(self, _: Request) -> Response | None:
+        await self._thawed.wait()
+        return None
+
+
+@dataclass
+class Parts:
+    """Everything, running."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    relay: Relay
+    crm: CrmServer
+    worker: WorkerProcess
+    api: httpx.AsyncClient
+    """As an administrator, at the API's root."""
+    frozen: list[int] = field(default_factory=list)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        found = await self.api.get(f"/api/marketing/{path}")
+        assert found.status_code == 200, found.text
+        answer: dict[str, Any] = found.json()
+        return answer
+
+    async def post(self, path: str, status: int, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        made = await self.api.post(f"/api/marketing/{path}", json=body)
+        assert made.status_code == status, made.text
+        answer: dict[str, Any] = made.json()
+        return answer
+
+    async def save(self, *statuses: str, subject: str = "Hello") -> str:
+        """The id of a new draft."""
+        audience = {"type": "BY_STATUS", "statuses": list(statuses)} if statuses else {"type": "ALL"}
+        message = {"name": subject, "subject": subject, "fromEmail": "news@acme.example", "textBody": "Hello"}
+        return str((await self.post("campaigns", 201, {**message, "audience": audience}))["id"])
+
+    async def until_sent(self, campaign_id: str) -> None:
+        async def sent() -> bool:
+            return bool((await self.get(f"campaigns/{campaign_id}"))["status"] == "SENT")
+
+        await until(sent, seconds=60)
+
+    async def missing(self) -> list[str]:
+        """What /readyz names, having answered with the status that goes with it."""
+        answer = await self.api.get("/readyz")
+        missing: list[str] = answer.json()["missing"]
+        assert answer.status_code == (503 if missing else 200)
+        assert ("retry-after" in answer.headers) == bool(missing)
+        return missing
+
+    async def until_ready(self) -> None:
+        async def ready() -> bool:
+            return not await self.missing()
+
+        await until(ready, seconds=30)
+
+    @asynccontextmanager
+    async def without(self, part: Part, *, frozen: bool = False) -> AsyncIterator[None]:
+        """A part is stopped while the block runs; or frozen: it takes connections, and answers nothing."""
+        await (self._freeze(part) if frozen else self._stop(part))
+        try:
+            yield
+        finally:
+            await (self._thaw(part) if frozen else self._start(part))
+
+    async def _stop(self, part: Part) -> None:
+        match part:
+            case "postgresql" | "redis":
+                await asyncio.to_thread(self._server(part).stop)
+            case "crm":
+                await self.crm.stop()
+            case "relay":
+                await self.relay.stop()
+
+    async def _start(self, part: Part) -> None:
+        match part:
+            case "postgresql" | "redis":
+                await asyncio.to_thread(self._server(part).start)
+            case "crm":
+                await self.crm.start()
+            case "relay":
+                await self.relay.start()
+
+    async def _freeze(self, part: Part) -> None:
+        match part:
+            case "postgresql" | "redis":
+                pid = self._server(part).pid
+                # The parent first, so that it starts no others meanwhile.
+                os.kill(pid, signal.SIGSTOP)
+                self.frozen = [pid, *descendants(pid)]
+                for process in self.frozen:
+                    os.kill(process, signal.SIGSTOP)
+            case "crm":
+                self.crm.freeze()
+            case "relay":
+                self.relay.stall()
+
+    async def _thaw(self, part: Part) -> None:
+        match part:
+            case "postgresql" | "redis":
+                for process in reversed(self.frozen):
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGCONT)
+            case "crm":
+                self.crm.thaw()
+            case "relay":
+                self.relay.resume()
+
+    def _server(self, part: Part) -> PostgresServer | ValkeyServer:
+        return self.postgres if part == "postgresql" else self.valkey
+
+    def mailed(self, subject: str) -> list[str]:
+        """Whom the relay has taken a message with this subject for."""
+        return sorted(
+            recipient
+            for message in self.relay.accepted
+            if message_from_bytes(message.content)["Subject"] == subject
+            for recipient in message.recipients
+        )
+
+    def links(self) -> list[tuple[str, str]]:
+        """Everybody's unsubscribe link, with their address."""
+        return [
+            (message.recipients[0], str(message_from_bytes(message.content)["List-Unsubscribe"]).strip("<> \r\n"))
+            for message in self.relay.accepted
+        ]
+
+
+@asynccontextmanager
+async def running_parts(folder: Path, *, contacts: int, **settings: str) -> AsyncIterator[Parts]:
+    """Start everything; the relay refuses REJECTED."""
+    async with AsyncExitStack() as stack:
+        postgres = PostgresServer(folder / "postgres", durable=False)
+        valkey = ValkeyServer(folder / "valkey")
+        for server in (postgres, valkey):
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            await asyncio.to_thread(server.start)
+        await asyncio.to_thread(migrate, postgres.url())
+        relay = await stack.enter_async_context(Relay())
+        relay.on(Step.RCPT, answer(550, "5.1.1 No such user"), when=lambda now: now.recipient == REJECTED)
+        crm = CrmServer(contacts)
+        await crm.start()
+        stack.push_async_callback(crm.stop)
+
+        port = free_port()
+        base_url = f"http://127.0.0.1:{port}"
+        environment = worker_environment(
+            database_url=postgres.url(), redis_url=valkey.url(), smtp_url=relay.url, crm_url=crm.url,
+            public_base_url=base_url, **settings,
+        )  # fmt: skip
+        await stack.enter_async_context(_serve(port, environment, folder / "api.log"))
+        worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
+        api = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {_token()}"}, timeout=30)
+        )
+        parts = Parts(postgres, valkey, relay, crm, worker, api)
+        await parts.until_ready()
+        yield parts
+        worker.signal(signal.SIGTERM)
+        assert await worker.wait() == 0, worker.log()
+
+
+@asynccontextmanager
+async def _serve(port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
+    """The API, once it answers."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "marketing_service", "serve", "--port", str(port),
+            env=environment, stdout=output, stderr=output,
+        )  # fmt: skip
+
+    async def alive() -> bool:
+        assert process.returncode is None, f"the API does not start; see {log}"
+        with suppress(httpx.HTTPError):
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"http://127.0.0.1:{port}/healthz")).is_success
+        return False
+
+    try:
+        await until(alive, seconds=60)
+        yield
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 30) == 0, f"the API did not end well; see {log}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def _token() -> str:
+    return mint_token(
+        JWT_SECRET, ISSUER, "marketing",
+        subject="ada", org_id=ORG_ID, roles=["ADMIN"], features=["marketing"], lifetime_seconds=3600,
+    )  # fmt: skip

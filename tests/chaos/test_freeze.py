@@ -1,0 +1,153 @@
+"""A worker is frozen past its lease while another one works, then thaws: what it writes then changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.ledger import audit_moves, contact, illegal_moves, launched, send_rows
+from tests.support.relay import Now, Relay, Step, answer, call, delay
+from tests.support.workers import worker_environment, worker_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from marketing_service.db import Database
+    from tests.chaos.scenario import Scenario
+
+CONNECTIONS = 10
+
+
+async def freeze_once(
+    scenario: Scenario,
+    owner: Database,
+    database_url: str,
+    redis_url: str,
+    folder: Path,
+    *,
+    recipients: int,
+    amid: bool,
+) -> None:
+    """Freeze the only worker with final dots unanswered, and thaw it: `amid` the other worker's work, or after it.
+
+    Half of the answers that wait for the frozen worker are refusals: it would defer sends that are settled by then.
+    A 250 that waited for it is proof, though, and may still turn UNCONFIRMED into DELIVERED.
+    """
+    async with Relay() as relay:
+        environment = worker_environment(database_url=database_url, redis_url=redis_url, smtp_url=relay.url)
+        campaign_id = await launched(owner, [contact(number) for number in range(recipients)])
+        async with worker_process(environment, folder / "frozen.log") as frozen:
+            frozen_at: list[int] = []
+
+            def freeze(_: Now) -> None:
+                if not frozen_at:
+                    frozen.signal(signal.SIGSTOP)
+                    frozen_at.append(relay.connections)
+
+            relay.on(Step.DOT, call(freeze, then=answer(451, "4.3.0 Later")), nth=recipients // 4)
+            relay.on(Step.DOT, answer(451, "4.3.0 Later"), when=lambda now: bool(frozen_at) and _odd(now, frozen_at))
+            relay.on(Step.DOT, delay(0.02))
+
+            async def is_frozen() -> bool:
+                return bool(frozen_at)
+
+            async def is_refused() -> bool:
+                return "results_refused_by_fence" in frozen.log()
+
+            await scenario.until(is_frozen, relay, seconds=60)
+            async with worker_process(environment, folder / "other.log") as other:
+
+                async def is_settled() -> bool:
+                    return "lease_expired" in other.log() and len(relay.accepted) > recipients // 2
+
+                if amid:
+                    await scenario.until(is_settled, relay, seconds=60)
+                else:
+                    await scenario.until_sent(owner, campaign_id, relay, seconds=120)
+                settled = await send_rows(owner, campaign_id)
+                assert 1 <= sum(row["status"] == "UNCONFIRMED" for row in settled) <= 2 * CONNECTIONS
+                frozen.signal(signal.SIGCONT)
+                await scenario.until(is_refused, relay, seconds=60)
+                scenario.faults += 1
+                await scenario.until_sent(owner, campaign_id, relay, seconds=120)
+                for worker in (frozen, other):
+                    worker.signal(signal.SIGTERM)
+                    assert await worker.wait(60) == 0
+        found = await scenario.reconciled(owner, campaign_id, relay)
+    for before, after in zip(settled, found.rows, strict=True):
+        proven = before["status"] == "UNCONFIRMED" and after["status"] == "DELIVERED"
+        assert amid or after == before or proven, "a stale write"
+    assert found.duplicates == 0
+    assert found.counters["delivered"] + found.counters["unconfirmed"] == recipients
+
+
+def _odd(now: Now, frozen_at: list[int]) -> bool:
+    """Whether this is every other connection of the worker that is frozen."""
+    return now.connection <= frozen_at[0] and now.connection % 2 == 1
+
+
+async def test_a_worker_that_thaws_after_its_lease_writes_nothing_stale(
+    owner: Database, database_url: str, redis_url: str, tmp_path: Path, begin: Callable[[str], Scenario], full: bool
+) -> None:
+    await audit_moves(owner)
+    scenario = begin("SIGSTOP past the lease, SIGCONT")
+    rounds, recipients = (10, 1_000) if full else (1, 300)
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        await freeze_once(scenario, owner, database_url, redis_url, folder, recipients=recipients, amid=number % 2 == 1)
+    assert await illegal_moves(owner) == set()
+
+
+@pytest.mark.full
+async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
+    owner: Database, database_url: str, redis_url: str, tmp_path: Path, begin: Callable[[str], Scenario]
+) -> None:
+    """It holds the campaign's row, and would for as long as it sleeps, but for PostgreSQL's patience."""
+    recipients = 1_000
+    scenario = begin("SIGSTOP inside a transaction")
+    async with Relay() as relay:
+        environment = worker_environment(database_url=database_url, redis_url=redis_url, smtp_url=relay.url)
+        relay.on(Step.DOT, delay(0.02))
+        campaign_id = await launched(owner, [contact(number) for number in range(recipients)])
+        async with worker_process(environment, tmp_path / "frozen.log") as frozen:
+
+            async def is_frozen_there() -> bool:
+                frozen.signal(signal.SIGSTOP)
+                await asyncio.sleep(0.05)
+                if await _waits_inside_a_transaction(owner):
+                    return True
+                frozen.signal(signal.SIGCONT)
+                return False
+
+            await relay.until(lambda: len(relay.accepted) > 50, 60)
+            await scenario.until(is_frozen_there, relay, seconds=60)
+            scenario.faults += 1
+            async with worker_process(environment, tmp_path / "other.log") as other:
+                await scenario.until_sent(owner, campaign_id, relay, seconds=120)
+                frozen.signal(signal.SIGCONT)
+                for worker in (frozen, other):
+                    worker.signal(signal.SIGTERM)
+                    assert await worker.wait(60) == 0
+            assert "Traceback" not in frozen.log()
+        found = await scenario.reconciled(owner, campaign_id, relay)
+    assert found.duplicates == 0
+    assert found.counters["delivered"] + found.counters["unconfirmed"] == recipients
+    assert found.ambiguous <= 2 * CONNECTIONS
+
+
+async def _waits_inside_a_transaction(owner: Database) -> bool:
+    async with owner.transaction() as tx:
+        found = await tx.connection.execute(
+            text(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND usename IS NOT NULL AND application_name = 'marketing_worker' AND state = 'idle in transaction'"
+                " AND query NOT LIKE 'BEGIN%' AND backend_xid IS NOT NULL"
+            )
+        )
+        return bool(found.scalar_one())

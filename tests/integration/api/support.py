@@ -1,0 +1,108 @@
+"""Settings, tokens, clients and requests that the API's tests share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jwt
+from fastapi import Response
+
+from marketing_service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from fastapi import FastAPI, Request
+
+    from marketing_service.devstack.contacts import ContactBook
+
+SECRET = "0123456789abcdef0123456789abcdef"
+CRM_TOKEN = "crm-token"
+BASE_URL = "http://marketing.test"
+CAMPAIGNS = "/api/marketing/campaigns"
+BROKEN = 500
+
+MESSAGE: dict[str, Any] = {
+    "name": "April newsletter",
+    "subject": "Hello {{firstName}}",
+    "fromEmail": "news@acme.example",
+    "htmlBody": "<p>Hello {{firstName}}</p>",
+}
+
+
+class Crm:
+    """The CRM stand-in's contacts; `status` set, it answers everything with that."""
+
+    client: httpx.AsyncClient
+
+    def __init__(self, contacts: ContactBook) -> None:
+        self.contacts = contacts
+        self.status: int | None = None
+
+    async def fault(self, _: Request) -> Response | None:
+        return None if self.status is None else Response(status_code=self.status)
+
+
+def api_settings(database_url: str, redis_url: str, **values: Any) -> Settings:
+    return load_settings(
+        **{
+            "database_url": database_url,
+            "redis_url": redis_url,
+            "crm_url": "http://crm.test",
+            "crm_token": CRM_TOKEN,
+            "public_base_url": BASE_URL,
+            "token_keys": "k" * 32,
+            "jwt_secret": SECRET,
+            "jwt_issuer": "portal",
+            "jwt_audience": "marketing",
+            "database_pool": 5,
+        }
+        | values
+    )
+
+
+def token(*, org_id: str = "acme", roles: list[str] | None = None, **claims: Any) -> str:
+    now = int(time.time())
+    payload = {
+        "sub": "ada",
+        "iss": "portal",
+        "aud": "marketing",
+        "exp": now + 900,
+        "orgId": org_id,
+        "roles": ["ADMIN"] if roles is None else roles,
+    }
+    return jwt.encode(payload | claims, SECRET, "HS256")
+
+
+def client_of(app: FastAPI, access_token: str | None) -> httpx.AsyncClient:
+    headers = {} if access_token is None else {"Authorization": f"Bearer {access_token}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL, headers=headers)
+
+
+async def saved(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    """A new draft, saved over the API."""
+    response = await client.post(CAMPAIGNS, json=MESSAGE | changes)
+    assert response.status_code == 201, response.text
+    campaign: dict[str, Any] = response.json()
+    return campaign
+
+
+def path(campaign: dict[str, Any] | UUID, rest: str = "") -> str:
+    return f"{CAMPAIGNS}/{campaign['id'] if isinstance(campaign, dict) else campaign}{rest}"
+
+
+def assert_problem(response: httpx.Response, status: int, name: str, *fields: str) -> dict[str, Any]:
+    """The response is this problem, at fault with exactly these fields; returns its body."""
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
+        response.text
+    )
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == f"/problems/{name}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["requestId"] == response.headers["x-request-id"]
+    assert [error["field"] for error in problem.get("errors", [])] == list(fields)
+    return problem

@@ -1,0 +1,287 @@
+"""What happens to every request: ids, limits, headers, methods, outages, health, metrics, one log line."""
+
+import asyncio
+import dataclasses
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from marketing_service.api.app import create_app
+from marketing_service.bootstrap import Resources
+from marketing_service.campaigns import drafts, email_log
+from marketing_service.db import Database, Transaction
+from marketing_service.errors import Unavailable
+from marketing_service.tokens import Purpose
+from tests.integration.api.support import (
+    CAMPAIGNS,
+    MESSAGE,
+    api_settings,
+    assert_problem,
+    client_of,
+    path,
+    saved,
+    token,
+)
+from tests.support.ledger import launched
+
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+
+
+@pytest.fixture
+async def without_postgresql(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
+    nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
+    replaced = dataclasses.replace(resources, transactions=nowhere.transaction)
+    async with client_of(create_app(replaced), token()) as client:
+        yield client
+    await nowhere.close()
+
+
+@pytest.fixture
+async def without_redis(resources: Resources, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with Resources.open(api_settings(database_url, "redis://127.0.0.1:9/0"), process="api") as other:
+        replaced = dataclasses.replace(resources, doorbell=other.doorbell)
+        async with client_of(create_app(replaced), token()) as client:
+            yield client
+
+
+class TestRequestId:
+    async def test_the_callers_own_comes_back(self, anonymous: httpx.AsyncClient) -> None:
+        response = await anonymous.get("/healthz", headers={"X-Request-ID": "abc-123_x.y"})
+        assert response.headers["x-request-id"] == "abc-123_x.y"
+
+    @pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a@b.example", "<b>", '"'])
+    async def test_one_unfit_for_a_log_is_replaced(self, anonymous: httpx.AsyncClient, given: str) -> None:
+        response = await anonymous.get("/healthz", headers={"X-Request-ID": given})
+        assert len(response.headers["x-request-id"]) == 32
+
+    async def test_a_problem_names_it(self, anonymous: httpx.AsyncClient) -> None:
+        response = await anonymous.get("/nowhere", headers={"X-Request-ID": "mine"})
+        assert assert_problem(response, 404, "not-found")["requestId"] == "mine"
+
+
+class TestSize:
+    async def test_an_announced_3_mb_is_refused_unread(self, admin: httpx.AsyncClient) -> None:
+        assert_problem(await admin.post(CAMPAIGNS, content=b" " * 3_000_001), 413, "too-large")
+
+    async def test_so_are_chunks(self, admin: httpx.AsyncClient) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(40):
+                yield b" " * 100_000
+
+        headers = {"Content-Type": "application/json"}
+        assert_problem(await admin.post(CAMPAIGNS, content=chunks(), headers=headers), 413, "too-large")
+
+    async def test_two_bodies_of_a_megabyte_fit(self, admin: httpx.AsyncClient) -> None:
+        body = json.dumps(MESSAGE | {"htmlBody": "h" * 1_000_000, "textBody": "t" * 1_000_000})
+        response = await admin.post(CAMPAIGNS, content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code == 201
+
+
+async def test_every_answer_carries_safe_headers(admin: httpx.AsyncClient) -> None:
+    for response in (await admin.get(CAMPAIGNS), await admin.get("/nowhere"), await admin.get("/healthz")):
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        (CAMPAIGNS, "GET, POST"),
+        (f"{CAMPAIGNS}/x", "DELETE, GET, PATCH"),
+        (f"{CAMPAIGNS}/x/launch", "POST"),
+        ("/api/marketing/stats", "GET"),
+        ("/api/marketing/pixel/x.gif", "GET, HEAD"),
+        ("/api/marketing/unsubscribe/x", "GET, HEAD, POST"),
+        ("/healthz", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_possible_names_all_that_are(
+    admin: httpx.AsyncClient, address: str, allowed: str
+) -> None:
+    for method in ("PUT", "BREW"):
+        response = await admin.request(method, address)
+        assert_problem(response, 405, "method-not-allowed")
+        assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("address", ["/", "/api", f"{CAMPAIGNS}/", "/docs", "/openapi.json", "/api/marketing/%00"])
+async def test_nothing_is_served_elsewhere(admin: httpx.AsyncClient, address: str) -> None:
+    assert_problem(await admin.get(address), 404, "not-found")
+
+
+class TestForbidden:
+    async def test_no_organisation(self, app: FastAPI) -> None:
+        async with client_of(app, token(orgId=None)) as client:
+            assert_problem(await client.get(CAMPAIGNS), 403, "no-organisation")
+
+    async def test_no_feature(self, app: FastAPI) -> None:
+        async with client_of(app, token(features=["crm"])) as client:
+            assert_problem(await client.get(CAMPAIGNS), 403, "feature")
+
+
+class TestOutages:
+    async def test_without_postgresql_every_call_is_a_503_in_time(self, without_postgresql: httpx.AsyncClient) -> None:
+        some = "01970000-0000-7000-8000-000000000001"
+        calls: list[tuple[str, str, Any]] = [
+            ("GET", CAMPAIGNS, None),
+            ("POST", CAMPAIGNS, MESSAGE),
+            ("GET", f"{CAMPAIGNS}/{some}", None),
+            ("PATCH", f"{CAMPAIGNS}/{some}", {"name": "x"}),
+            ("GET", f"{CAMPAIGNS}/{some}/sends.csv", None),
+            ("POST", f"{CAMPAIGNS}/{some}/launch", None),
+            ("GET", "/api/marketing/stats", None),
+        ]
+        for method, address, body in calls:
+            async with asyncio.timeout(5):
+                response = await without_postgresql.request(method, address, json=body)
+            assert_problem(response, 503, "unavailable")
+            assert int(response.headers["retry-after"]) > 0
+        assert (await without_postgresql.get("/api/marketing/contact-statuses")).status_code == 200
+
+    async def test_nothing_is_answered_before_it_is_committed(self, resources: Resources) -> None:
+        @asynccontextmanager
+        async def lost_at_commit(org_id: str | None = None) -> AsyncIterator[Transaction]:
+            async with resources.transactions(org_id) as tx:
+                yield tx
+                raise Unavailable("PostgreSQL")
+
+        app = create_app(dataclasses.replace(resources, transactions=lost_at_commit))
+        async with client_of(app, token()) as client:
+            assert_problem(await client.post(CAMPAIGNS, json=MESSAGE), 503, "unavailable")
+        async with client_of(create_app(resources), token()) as client:
+            assert (await client.get(CAMPAIGNS)).json()["items"] == []
+
+    async def test_without_redis_a_launch_is_accepted_all_the_same(self, without_redis: httpx.AsyncClient) -> None:
+        campaign = await saved(without_redis)
+        async with asyncio.timeout(5):
+            assert (await without_redis.post(path(campaign, "/launch"))).status_code == 202
+            response = await without_redis.post(path(campaign, "/test"), json={"to": ["a@b.example"]})
+        assert response.status_code == 202
+
+    async def test_what_nobody_foresaw_is_a_500_problem_that_gives_nothing_away(
+        self, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(*_: Any, **__: Any) -> None:
+            raise KeyError("secret@example.com")
+
+        monkeypatch.setattr(drafts, "newest_first", broken)
+        response = await admin.get(CAMPAIGNS)
+        assert_problem(response, 500, "internal")
+        assert "secret" not in response.text
+
+
+class TestHealth:
+    async def test_alive(self, without_postgresql: httpx.AsyncClient) -> None:
+        assert (await without_postgresql.get("/healthz")).json() == {"status": "ok"}
+        assert (await without_postgresql.head("/healthz")).status_code == 200
+
+    async def test_readiness_names_what_is_missing(self, without_postgresql: httpx.AsyncClient) -> None:
+        async with asyncio.timeout(5):
+            response = await without_postgresql.get("/readyz")
+        assert response.status_code == 503
+        assert response.json()["ready"] is False
+        assert "postgresql" in response.json()["missing"]
+        assert "redis" not in response.json()["missing"]
+        assert int(response.headers["retry-after"]) > 0
+
+    async def test_ready(self, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def nothing(_: Resources) -> list[str]:
+            return []
+
+        monkeypatch.setattr(Resources, "missing", nothing)
+        async with client_of(create_app(resources), None) as client:
+            response = await client.get("/readyz")
+        assert (response.status_code, response.json()) == (200, {"ready": True, "missing": []})
+
+
+class TestMetrics:
+    async def test_http_by_template_and_the_ledger(self, admin: httpx.AsyncClient, owner: Database) -> None:
+        campaign_id = await launched(owner, 3)
+        await admin.get(path(campaign_id))
+        await admin.get("/nowhere/at-all")
+        response = await admin.get("/metrics")
+        assert response.headers["content-type"].startswith("text/plain")
+        lines = response.text.splitlines()
+        route = f'route="{CAMPAIGNS}/{{id}}"'
+        assert f'marketing_http_requests_total{{method="GET",{route},status="2xx"}} 1.0' in lines
+        assert 'marketing_http_requests_total{method="GET",route="none",status="4xx"} 1.0' in lines
+        assert 'marketing_sends{status="QUEUED"} 3.0' in lines
+        assert "marketing_ledger_up 1.0" in lines
+        assert "at-all" not in response.text
+        assert str(campaign_id) not in response.text
+
+    async def test_without_postgresql(self, without_postgresql: httpx.AsyncClient) -> None:
+        response = await without_postgresql.get("/metrics")
+        assert response.status_code == 200
+        assert "marketing_ledger_up 0.0" in response.text
+        assert "marketing_sends{" not in response.text
+
+
+async def test_the_log_has_ids_and_templates_and_no_token_or_address(
+    admin: httpx.AsyncClient, resources: Resources
+) -> None:
+    campaign = await saved(admin)
+    public = resources.tokens.issue(Purpose.UNSUBSCRIBE, UUID(int=5))
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        await admin.get(path(campaign, "/sends?q=ada@example.com"), headers={"X-Request-ID": "mine"})
+        await admin.get(f"/api/marketing/unsubscribe/{public}")
+        await admin.get(f"{CAMPAIGNS}/ada@example.com")
+        await admin.get("/ada@example.com")
+    lines = [line for line in logs if line["event"] == "request"]
+    assert lines[0]["request_id"] == "mine"
+    assert lines[0]["campaign_id"] == campaign["id"]
+    assert lines[0]["route"] == f"{CAMPAIGNS}/{{id}}/sends"
+    assert [line["status"] for line in lines] == [200, 404, 422, 404]
+    assert "ada@example.com" not in str(logs)
+    assert public not in str(logs)
+
+
+class TestConnection:
+    """Over a socket, where a broken answer can be told from a short one."""
+
+    @pytest.fixture
+    async def address(self, app: FastAPI) -> AsyncIterator[str]:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(config)
+        # Not `serve`: it takes over the process's signals, which are the test run's.
+        serving = asyncio.create_task(server._serve([listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+    async def test_an_error_after_the_start_breaks_the_download(
+        self, address: str, owner: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        campaign_id = await launched(owner, 5)
+        monkeypatch.setattr(email_log, "EXPORT_PAGE", 2)
+        whole, calls = email_log._page, []
+
+        async def breaks(*args: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 3:
+                raise Unavailable("PostgreSQL")
+            return await whole(*args)
+
+        monkeypatch.setattr(email_log, "_page", breaks)
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token()}"}) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get(address + path(campaign_id, "/sends.csv"))
+            monkeypatch.undo()
+            assert len((await client.get(address + path(campaign_id, "/sends.csv"))).text.splitlines()) == 6
+
+    async def test_a_download_that_cannot_begin_is_a_problem(self, address: str) -> None:
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token()}"}) as client:
+            response = await client.get(f"{address}{CAMPAIGNS}/01970000-0000-7000-8000-000000000001/sends.csv")
+        assert_problem(response, 404, "not-found")

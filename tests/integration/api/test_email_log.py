@@ -1,0 +1,151 @@
+"""The email log, the same as CSV, and resend."""
+
+import csv
+import io
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from marketing_service.api.csv_export import HEADER
+from marketing_service.campaigns import email_log
+from marketing_service.db import Database
+from tests.integration.api.support import BROKEN, Crm, assert_problem, path, saved
+from tests.support.ledger import contact, launched
+
+FIELDS = [
+    "id",
+    "contactId",
+    "email",
+    "status",
+    "reason",
+    "attempts",
+    "error",
+    "queuedAt",
+    "sentAt",
+    "openedAt",
+    "lastOpenedAt",
+    "openCount",
+    "unsubscribedAt",
+]
+
+
+async def execute(owner: Database, statement: str, **values: Any) -> None:
+    async with owner.transaction() as tx:
+        await tx.connection.execute(text(statement), values)
+
+
+async def entries(client: httpx.AsyncClient, campaign_id: UUID, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await client.get(path(campaign_id, f"/sends?{query}"))).json()["items"]
+    return found
+
+
+async def test_an_entry_has_every_field(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 1)
+    (entry,) = await entries(admin, campaign_id)
+    assert list(entry) == FIELDS
+    assert entry["contactId"] == "c000000"
+    assert entry["status"] == "QUEUED"
+    assert entry["error"] is None
+    assert (entry["attempts"], entry["openCount"]) == (0, 0)
+
+
+async def test_an_error_is_told(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 1)
+    await execute(owner, "UPDATE marketing_sends SET smtp_code = 550, enhanced_code = '5.1.1', error_message = 'No'")
+    (entry,) = await entries(admin, campaign_id)
+    assert entry["error"] == {"smtpCode": 550, "enhancedCode": "5.1.1", "message": "No"}
+
+
+async def test_pages_are_by_address_each_entry_once(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 7)
+    found, query = [], "limit=3"
+    while True:
+        page = (await admin.get(path(campaign_id, f"/sends?{query}"))).json()
+        found += [entry["email"] for entry in page["items"]]
+        if page["nextCursor"] is None:
+            break
+        query = f"limit=3&cursor={page['nextCursor']}"
+    assert found == [f"person{n}@example.com" for n in range(7)]
+
+
+async def test_status_and_prefix_filter(admin: httpx.AsyncClient, owner: Database) -> None:
+    addresses = ["Ada@x.example", "adam@x.example", "a_b@x.example", "axb@x.example", "élan@x.example"]
+    people = [contact(n, address=address.lower(), email=address) for n, address in enumerate(addresses)]
+    campaign_id = await launched(owner, people)
+
+    async def emails(query: str) -> list[str]:
+        return [entry["email"] for entry in await entries(admin, campaign_id, query)]
+
+    assert await emails("q=ADA") == ["Ada@x.example", "adam@x.example"]
+    assert await emails("q=a_") == ["a_b@x.example"]
+    assert await emails("q=%C3%89l") == ["élan@x.example"]
+    assert await emails("q=%F4%8F%BF%BF") == []
+    assert await emails("q=%ED%9F%BF") == []
+    assert await emails("q=%25") == []
+    assert await emails("status=DELIVERED") == []
+    assert len(await emails("status=DELIVERED&status=QUEUED")) == 5
+    assert await emails("status=QUEUED&q=adam") == ["adam@x.example"]
+
+
+class TestCsv:
+    async def test_it_is_the_log_page_after_page(
+        self, admin: httpx.AsyncClient, owner: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(email_log, "EXPORT_PAGE", 3)
+        campaign_id = await launched(owner, 10)
+        response = await admin.get(path(campaign_id, "/sends.csv"))
+        assert response.headers["content-type"] == "text/csv; charset=utf-8"
+        assert response.headers["content-disposition"] == f'attachment; filename="sends-{campaign_id}.csv"'
+        assert response.text.startswith(",".join(HEADER) + "\r\n")
+        rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
+        logged = await entries(admin, campaign_id)
+        assert [row["id"] for row in rows] == [entry["id"] for entry in logged]
+        assert [row["queuedAt"] for row in rows] == [entry["queuedAt"] for entry in logged]
+
+    async def test_it_takes_the_same_filters(self, admin: httpx.AsyncClient, owner: Database) -> None:
+        campaign_id = await launched(owner, 3)
+        response = await admin.get(path(campaign_id, "/sends.csv?q=person1&status=QUEUED"))
+        assert [line.split(",")[2] for line in response.text.splitlines()[1:]] == ["person1@example.com"]
+
+    async def test_nobody_is_a_header_alone(self, admin: httpx.AsyncClient) -> None:
+        response = await admin.get(path(await saved(admin), "/sends.csv"))
+        assert response.text == ",".join(HEADER) + "\r\n"
+
+
+class TestResend:
+    async def test_a_failed_send_is_queued_again(self, admin: httpx.AsyncClient, owner: Database, crm: Crm) -> None:
+        person = crm.contacts.cast("acme")[0]
+        campaign_id = await launched(owner, [contact(1, contact_id=person.id)])
+        await execute(owner, "UPDATE marketing_sends SET status = 'FAILED', batch = NULL, reason = 'REJECTED'")
+        await execute(
+            owner,
+            "UPDATE marketing_campaigns SET queued = 0, failed = 1, status = 'SENT', sent_at = now()",
+        )
+        (entry,) = await entries(admin, campaign_id)
+        response = await admin.post(path(campaign_id, f"/sends/{entry['id']}/resend"))
+        assert response.status_code == 202, response.text
+        assert response.json()["status"] == "QUEUED"
+        assert response.json()["id"] == entry["id"]
+        assert (await admin.get(path(campaign_id))).json()["status"] == "SENDING"
+        again = await admin.post(path(campaign_id, f"/sends/{entry['id']}/resend"))
+        assert_problem(again, 409, "wrong-state")
+
+    async def test_with_the_crm_down_it_is_not_known_whether_it_may_be(
+        self, admin: httpx.AsyncClient, owner: Database, crm: Crm
+    ) -> None:
+        campaign_id = await launched(owner, 1)
+        await execute(owner, "UPDATE marketing_sends SET status = 'FAILED', batch = NULL")
+        await execute(owner, "UPDATE marketing_campaigns SET queued = 0, failed = 1, status = 'SENT'")
+        (entry,) = await entries(admin, campaign_id)
+        crm.status = BROKEN
+        assert_problem(await admin.post(path(campaign_id, f"/sends/{entry['id']}/resend")), 503, "unavailable")
+
+    async def test_no_such_send(self, admin: httpx.AsyncClient, owner: Database) -> None:
+        campaign_id = await launched(owner, 1)
+        other = await launched(owner, 1)
+        (entry,) = await entries(admin, other)
+        assert_problem(await admin.post(path(campaign_id, f"/sends/{entry['id']}/resend")), 404, "not-found")
+        assert_problem(await admin.post(path(campaign_id, f"/sends/{campaign_id}/resend")), 404, "not-found")

@@ -1,0 +1,204 @@
+"""A campaign's life over HTTP: launch, pause, resume, cancel, stats, test sends."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from marketing_service.api.app import create_app
+from marketing_service.bootstrap import Resources
+from marketing_service.db import Database
+from tests.integration.api.support import BROKEN, Crm, assert_problem, client_of, path, saved, token
+from tests.support.ledger import launched
+
+VERBS = ("pause", "resume", "cancel")
+
+
+async def test_a_launch_answers_at_once_and_rings(admin: httpx.AsyncClient, resources: Resources) -> None:
+    campaign = await saved(admin)
+    response = await admin.post(path(campaign, "/launch"))
+    launched_campaign = response.json()
+    assert response.status_code == 202
+    assert response.headers["etag"] == '"2"'
+    assert launched_campaign["status"] == "SENDING"
+    assert launched_campaign["launchedAt"]
+    assert launched_campaign["expandedAt"] is None
+    assert launched_campaign["stats"]["recipients"] == 0
+    redis = resources.doorbell._redis
+    assert any(campaign["id"] in key.decode() for key in await redis.keys("arq:job:*"))
+
+
+async def test_a_launch_may_bring_another_audience(admin: httpx.AsyncClient) -> None:
+    audience = {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}
+    response = await admin.post(path(await saved(admin), "/launch"), json={"audience": audience})
+    assert response.json()["audience"] == audience
+
+
+async def test_only_a_draft_is_launched_and_only_once(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin)
+    answers = await asyncio.gather(*(admin.post(path(campaign, "/launch")) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
+    assert (await admin.get(path(campaign))).json()["version"] == 2
+
+
+async def test_a_launch_needs_a_body(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin, htmlBody=None)
+    problem = assert_problem(await admin.post(path(campaign, "/launch")), 422, "invalid-input", "htmlBody")
+    assert "textBody" in problem["detail"]
+    await admin.patch(path(campaign), json={"textBody": "Hello"})
+    assert (await admin.post(path(campaign, "/launch"))).status_code == 202
+
+
+async def test_a_launch_of_another_version_is_refused(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin)
+    response = await admin.post(path(campaign, "/launch"), headers={"If-Match": '"7"'})
+    assert_problem(response, 412, "stale-version")
+    response = await admin.post(path(campaign, "/launch"), headers={"If-Match": '"1"'})
+    assert response.status_code == 202
+
+
+async def test_a_launch_checks_the_sender_again(admin: httpx.AsyncClient, resources: Resources) -> None:
+    """The rules may have changed since the draft was saved."""
+    campaign = await saved(admin)
+    stricter = resources.settings.model_copy(update={"from_domains": {"acme": ["other.example"]}})
+    app = create_app(dataclasses.replace(resources, settings=stricter))
+    async with client_of(app, token()) as client:
+        response = await client.post(path(campaign, "/launch"))
+    assert_problem(response, 422, "invalid-input", "fromEmail")
+
+
+async def test_with_the_crm_down_a_launch_that_asks_it_nothing_is_accepted(admin: httpx.AsyncClient, crm: Crm) -> None:
+    campaign = await saved(admin, audience={"type": "BY_STATUS", "statuses": ["LEAD"]})
+    crm.status = BROKEN
+    audience = {"audience": {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}}
+    assert_problem(await admin.post(path(campaign, "/launch"), json=audience), 503, "unavailable")
+    assert (await admin.post(path(campaign, "/launch"))).status_code == 202
+
+
+async def test_a_draft_cannot_be_paused_resumed_or_cancelled(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin)
+    for verb in VERBS:
+        assert_problem(await admin.post(path(campaign, f"/{verb}")), 409, "wrong-state")
+    assert (await admin.get(path(campaign))).json() == campaign
+
+
+async def test_pause_and_resume(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner)
+    paused = await admin.post(path(campaign_id, "/pause"))
+    assert paused.status_code == 200
+    assert paused.json()["pausedAt"]
+    assert paused.json()["pauseReason"] == "USER"
+    assert paused.json()["status"] == "SENDING"
+    resumed = (await admin.post(path(campaign_id, "/resume"))).json()
+    assert resumed["pausedAt"] is resumed["pauseReason"] is None
+    assert resumed["version"] > paused.json()["version"]
+
+
+async def test_cancel_skips_the_rest(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 3)
+    response = await admin.post(path(campaign_id, "/cancel"))
+    assert response.status_code == 200
+    assert response.json()["status"] == "SENT"
+    assert response.json()["cancelledAt"]
+    stats = (await admin.get(path(campaign_id, "/stats"))).json()
+    assert (stats["recipients"], stats["skipped"], stats["queued"]) == (3, 3, 0)
+    entries = (await admin.get(path(campaign_id, "/sends"))).json()["items"]
+    assert {(entry["status"], entry["reason"]) for entry in entries} == {("SKIPPED", "CANCELLED")}
+    for verb in VERBS:
+        assert_problem(await admin.post(path(campaign_id, f"/{verb}")), 409, "wrong-state")
+
+
+async def test_the_figures_add_up(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 3)
+    stats: dict[str, Any] = (await admin.get(path(campaign_id, "/stats"))).json()
+    assert list(stats) == [
+        "status", "recipients", "queued", "sending", "deferred", "delivered", "failed", "skipped", "unconfirmed",
+        "opens", "openRate",
+    ]  # fmt: skip
+    assert stats["status"] == "SENDING"
+    assert stats["recipients"] == stats["queued"] == 3
+
+
+async def test_while_the_list_is_made_the_figures_say_how_far_it_is(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign = await saved(admin)
+    assert "expanding" not in (await admin.get(path(campaign, "/stats"))).json()
+    await admin.post(path(campaign, "/launch"))
+    async with owner.transaction() as tx:
+        await tx.connection.execute(text("UPDATE marketing_campaigns SET expansion_fetched = 1200"))
+    stats = (await admin.get(path(campaign, "/stats"))).json()
+    assert stats["expanding"] == {"fetched": 1200}
+    assert stats["recipients"] == 0
+
+
+async def test_the_open_rate_is_a_fraction_of_what_was_delivered(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign_id = await launched(owner, 4)
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text(
+                "UPDATE marketing_campaigns SET status = 'SENT', queued = 0, delivered = 3, unconfirmed = 1,"
+                " opens = 2, opens_delivered = 1"
+            )
+        )
+    stats = (await admin.get(path(campaign_id, "/stats"))).json()
+    assert stats["opens"] == 2
+    assert stats["openRate"] == 1 / 3
+    campaign = (await admin.get(path(campaign_id))).json()
+    assert campaign["stats"] == {
+        "recipients": 4, "delivered": 3, "failed": 0, "unconfirmed": 1, "opens": 2, "openRate": 1 / 3
+    }  # fmt: skip
+    assert (await admin.get("/api/marketing/stats")).json()["averageOpenRate"] == 1 / 3
+
+
+async def test_a_failed_launch_gives_its_reason_and_can_be_deleted(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign = await saved(admin)
+    await admin.post(path(campaign, "/launch"))
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text("UPDATE marketing_campaigns SET status = 'FAILED', failure_code = 'X', failure_message = 'Why.'")
+        )
+    failed = (await admin.get(path(campaign))).json()
+    assert (failed["status"], failed["failureReason"]) == ("FAILED", {"code": "X", "message": "Why."})
+    assert (await admin.delete(path(campaign))).status_code == 204
+
+
+async def test_a_test_is_asked_for_and_counted_nowhere(admin: httpx.AsyncClient, owner: Database) -> None:
+    campaign = await saved(admin)
+    to = ["Ada@Example.com", "bob@example.com", "bob@example.com"]
+    response = await admin.post(path(campaign, "/test"), json={"to": to})
+    assert response.status_code == 202
+    async with owner.transaction() as tx:
+        row = (await tx.connection.execute(text("SELECT * FROM marketing_test_sends"))).mappings().one()
+    assert row["recipients"] == ["Ada@example.com", "bob@example.com"]
+    assert (row["created_by"], row["org_id"], str(row["campaign_id"])) == ("ada", "acme", campaign["id"])
+    assert (await admin.get(path(campaign))).json() == campaign
+
+
+async def test_a_test_needs_a_body(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin, htmlBody=None)
+    response = await admin.post(path(campaign, "/test"), json={"to": ["a@b.example"]})
+    assert_problem(response, 422, "invalid-input", "htmlBody")
+
+
+class TestSender:
+    async def test_the_default_sender_is_copied_in(self, resources: Resources) -> None:
+        settings = resources.settings.model_copy(update={"default_from_email": "default@acme.example"})
+        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), token()) as client:
+            assert (await saved(client, fromEmail=None))["fromEmail"] == "default@acme.example"
+
+    async def test_without_a_default_it_is_required(self, admin: httpx.AsyncClient) -> None:
+        response = await admin.post("/api/marketing/campaigns", json={"name": "x", "subject": "y"})
+        assert_problem(response, 422, "invalid-input", "fromEmail")
+
+    async def test_each_organisation_writes_from_its_own_domains(self, resources: Resources) -> None:
+        domains = {"acme": ["acme.example", "bücher.example"], "globex": ["globex.example"]}
+        settings = resources.settings.model_copy(update={"from_domains": domains})
+        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), token()) as client:
+            for good in ("news@acme.example", "News@ACME.example", "x@bücher.example"):
+                await saved(client, fromEmail=good)
+            response = await client.post(
+                "/api/marketing/campaigns", json={"name": "x", "subject": "y", "fromEmail": "x@globex.example"}
+            )
+            problem = assert_problem(response, 422, "invalid-input", "fromEmail")
+            assert problem["errors"][0]["code"] == "from-domain"

@@ -1,0 +1,230 @@
+"""The pixel and the unsubscribe link, as recipients and their mail programs use them."""
+
+import asyncio
+import dataclasses
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from marketing_service.api.app import create_app
+from marketing_service.api.routes.public import GIF
+from marketing_service.bootstrap import Resources
+from marketing_service.db import Database
+from marketing_service.tokens import Purpose
+from tests.integration.api.support import api_settings, client_of
+from tests.support.ledger import contact, launched, send_rows
+
+PIXEL = "/api/marketing/pixel/{}.gif"
+UNSUBSCRIBE = "/api/marketing/unsubscribe/{}"
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+
+
+async def one_send(owner: Database) -> UUID:
+    campaign_id = await launched(owner, [contact(1, email="Ada@example.com", address="ada@example.com")])
+    (row,) = await send_rows(owner, campaign_id)
+    return UUID(str(row["id"]))
+
+
+async def the_row(owner: Database) -> dict[str, Any]:
+    async with owner.transaction() as tx:
+        return dict((await tx.connection.execute(text("SELECT * FROM marketing_sends"))).mappings().one())
+
+
+async def opt_outs(owner: Database) -> int:
+    async with owner.transaction() as tx:
+        return int((await tx.connection.execute(text("SELECT count(*) FROM marketing_opt_outs"))).scalar_one())
+
+
+def assert_pixel(response: httpx.Response) -> None:
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/gif"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-length"] == "43"
+
+
+def assert_page(response: httpx.Response, status: int, title: str) -> None:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"<title>{title}</title>" in response.text
+    assert "example.com" not in response.text
+    assert "set-cookie" not in response.headers
+
+
+CONFIRMED = "You are unsubscribed"
+ASK = "Unsubscribe from our emails?"
+BROKEN_LINK = "This link does not work"
+NOT_YET = "We could not unsubscribe you just now"
+
+
+@pytest.fixture
+async def down(resources: Resources, owner: Database) -> Any:
+    """The same application, with PostgreSQL gone."""
+    nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
+    async with client_of(create_app(dataclasses.replace(resources, transactions=nowhere.transaction)), None) as client:
+        yield client
+    await nowhere.close()
+
+
+class TestPixel:
+    async def test_two_loads_are_one_open(
+        self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.OPEN, await one_send(owner))
+        for loads in (1, 2):
+            response = await anonymous.get(PIXEL.format(token))
+            assert_pixel(response)
+            assert response.content == GIF
+            row = await the_row(owner)
+            assert row["open_count"] == loads
+        assert row["opened_at"] < row["last_opened_at"]
+
+    @pytest.mark.parametrize("token", ["x", "%00", "a" * 5000, "🙂", "A" * 43])
+    async def test_a_bad_token_gets_the_same_picture(self, anonymous: httpx.AsyncClient, token: str) -> None:
+        response = await anonymous.get(PIXEL.format(token))
+        assert_pixel(response)
+        assert response.content == GIF
+
+    async def test_an_unsubscribe_token_opens_nothing(
+        self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.UNSUBSCRIBE, await one_send(owner))
+        assert_pixel(await anonymous.get(PIXEL.format(token)))
+        assert (await the_row(owner))["open_count"] == 0
+
+    async def test_head_counts_nothing(
+        self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.OPEN, await one_send(owner))
+        response = await anonymous.head(PIXEL.format(token))
+        assert_pixel(response)
+        assert (await the_row(owner))["open_count"] == 0
+
+    async def test_with_postgresql_down_it_is_the_same_and_the_open_is_counted_as_lost(
+        self, down: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.OPEN, UUID(int=1))
+        async with asyncio.timeout(2.5):
+            response = await down.get(PIXEL.format(token))
+        assert_pixel(response)
+        assert_pixel(await down.get(PIXEL.format("rubbish")))
+        assert "marketing_opens_lost_total 1.0" in (await down.get("/metrics")).text
+
+
+class TestUnsubscribe:
+    @pytest.fixture
+    async def token(self, owner: Database, resources: Resources) -> str:
+        return resources.tokens.issue(Purpose.UNSUBSCRIBE, await one_send(owner))
+
+    async def test_following_the_link_acts_at_once(
+        self, anonymous: httpx.AsyncClient, owner: Database, token: str
+    ) -> None:
+        assert_page(await anonymous.get(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
+        assert await opt_outs(owner) == 1
+        row = await the_row(owner)
+        assert (row["status"], row["reason"]) == ("SKIPPED", "OPTED_OUT")
+        assert row["unsubscribed_at"]
+
+    async def test_twice_is_once(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
+        for _ in range(2):
+            assert_page(await anonymous.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
+        assert await opt_outs(owner) == 1
+
+    async def test_what_a_link_tracker_adds_does_no_harm(
+        self, anonymous: httpx.AsyncClient, owner: Database, token: str
+    ) -> None:
+        response = await anonymous.get(UNSUBSCRIBE.format(token), params={"utm_source": "mail"})
+        assert_page(response, 200, CONFIRMED)
+        assert await opt_outs(owner) == 1
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"data": {"List-Unsubscribe": "One-Click"}},
+            {"files": {"List-Unsubscribe": (None, "One-Click")}},
+            {},
+            {"content": b"\xff\x00", "headers": {"Content-Type": "application/json"}},
+            {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+        ],
+        ids=["urlencoded", "multipart", "empty", "rubbish", "no boundary"],
+    )
+    async def test_one_click_acts_whatever_the_body(
+        self, anonymous: httpx.AsyncClient, owner: Database, token: str, body: dict[str, Any]
+    ) -> None:
+        assert_page(await anonymous.post(UNSUBSCRIBE.format(token), **body), 200, CONFIRMED)
+        assert await opt_outs(owner) == 1
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"Sec-Purpose": "prefetch"},
+            {"Sec-Purpose": "prefetch;prerender"},
+            {"Purpose": "prefetch"},
+            {"X-Moz": "prefetch"},
+            {"X-Purpose": "preview"},
+        ],
+        ids=str,
+    )
+    async def test_fetching_ahead_only_asks(
+        self, anonymous: httpx.AsyncClient, owner: Database, token: str, header: dict[str, str]
+    ) -> None:
+        assert_page(await anonymous.get(UNSUBSCRIBE.format(token), headers=header), 200, ASK)
+        assert await opt_outs(owner) == 0
+
+    async def test_head_never_acts(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
+        response = await anonymous.head(UNSUBSCRIBE.format(token))
+        assert (response.status_code, response.content) == (200, b"")
+        assert await opt_outs(owner) == 0
+
+    async def test_the_other_mode_asks_first(self, resources: Resources, owner: Database, token: str) -> None:
+        settings = resources.settings.model_copy(update={"unsubscribe_get": "confirm"})
+        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), None) as client:
+            asked = await client.get(UNSUBSCRIBE.format(token))
+            assert_page(asked, 200, ASK)
+            assert '<form method="post">' in asked.text
+            assert await opt_outs(owner) == 0
+            assert_page(await client.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
+            assert await opt_outs(owner) == 1
+            lost = resources.tokens.issue(Purpose.UNSUBSCRIBE, UUID(int=7))
+            assert_page(await client.get(UNSUBSCRIBE.format(lost)), 404, BROKEN_LINK)
+
+    @pytest.mark.parametrize("bad", ["x", "%00", "a" * 5000, "🙂", "A" * 43, "%ff"])
+    async def test_a_bad_token_is_a_page_too(self, anonymous: httpx.AsyncClient, bad: str) -> None:
+        for method in ("GET", "POST"):
+            assert_page(await anonymous.request(method, UNSUBSCRIBE.format(bad)), 404, BROKEN_LINK)
+        ahead = await anonymous.get(UNSUBSCRIBE.format(bad), headers={"Purpose": "prefetch"})
+        assert_page(ahead, 404, BROKEN_LINK)
+
+    async def test_a_good_token_of_no_send_is_a_bad_one(
+        self, anonymous: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.UNSUBSCRIBE, UUID(int=7))
+        assert_page(await anonymous.post(UNSUBSCRIBE.format(token)), 404, BROKEN_LINK)
+
+    async def test_a_pixels_token_unsubscribes_nobody(
+        self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
+    ) -> None:
+        token = resources.tokens.issue(Purpose.OPEN, await one_send(owner))
+        assert_page(await anonymous.post(UNSUBSCRIBE.format(token)), 404, BROKEN_LINK)
+        assert await opt_outs(owner) == 0
+
+    async def test_it_is_confirmed_with_the_crm_and_redis_down(
+        self, resources: Resources, owner: Database, database_url: str, token: str
+    ) -> None:
+        settings = api_settings(database_url, "redis://127.0.0.1:9/0")
+        async with Resources.open(settings, process="api") as without_redis:
+            app = create_app(dataclasses.replace(resources, doorbell=without_redis.doorbell))
+            async with client_of(app, None) as client, asyncio.timeout(5):
+                assert_page(await client.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
+        assert await opt_outs(owner) == 1
+
+    async def test_with_postgresql_down_it_is_never_confirmed(self, down: httpx.AsyncClient, token: str) -> None:
+        for method in ("GET", "POST"):
+            async with asyncio.timeout(5):
+                response = await down.request(method, UNSUBSCRIBE.format(token))
+            assert_page(response, 503, NOT_YET)
+            assert int(response.headers["retry-after"]) > 0
+        ahead = await down.get(UNSUBSCRIBE.format(token), headers={"Purpose": "prefetch"})
+        assert_page(ahead, 200, ASK)

@@ -1,0 +1,129 @@
+"""What holds for every route, also for one that is added tomorrow: each is tried as the application knows it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from marketing_service.api.app import _ROUTERS, create_app
+from marketing_service.auth import mint_token
+from marketing_service.devstack.contacts import ORG_ID, OTHER_ORG_ID
+from tests.support.world import ISSUER, JWT_SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.world import World
+
+MARK = "Zanzibar"
+"""Stands in everything that the one organisation has."""
+# Without a token: recipients' links, which carry one of their own, and what operators keep to themselves.
+PUBLIC = {"/api/marketing/pixel/{token}.gif", "/api/marketing/unsubscribe/{token}", "/healthz", "/readyz", "/metrics"}
+ONE = "/api/marketing/campaigns/{id}"
+# Without a body these would be refused for that alone.
+BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", ONE): {"name": "Mine"},
+    ("POST", ONE + "/test"): {"to": ["me@globex.example"]},
+}
+ROUTES = sorted(
+    (method, route.path)
+    for router in _ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and route.path not in PUBLIC
+    for method in route.methods or ()
+)
+OF_A_CAMPAIGN = [(method, path) for method, path in ROUTES if "{id}" in path]
+OF_AN_ORGANISATION = [(method, path) for method, path in ROUTES if "{" not in path]
+
+
+def token(org_id: str, *roles: str) -> str:
+    return mint_token(
+        JWT_SECRET,
+        ISSUER,
+        "marketing",
+        subject="ada",
+        org_id=org_id,
+        roles=roles,
+        features=["marketing"],
+        lifetime_seconds=900,
+    )
+
+
+@pytest.fixture
+async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(world.api))
+    async with httpx.AsyncClient(transport=transport, base_url="http://marketing.test") as client:
+        yield client
+
+
+async def ask(
+    api: httpx.AsyncClient, method: str, path: str, access_token: str | None, ids: dict[str, str]
+) -> httpx.Response:
+    address = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
+    headers = {} if access_token is None else {"Authorization": f"Bearer {access_token}"}
+    return await api.request(method, address, json=BODIES.get((method, path)), headers=headers)
+
+
+def said(answer: httpx.Response) -> dict[str, Any]:
+    """The answer, without what is different each time."""
+    return {**answer.json(), "requestId": ""}
+
+
+async def somebody_elses(world: World) -> dict[str, str]:
+    """The ids of a campaign of ORG_ID and of one of its sends, as another organisation might have learnt them."""
+    campaign_id = await world.launch_to(
+        f"{MARK}@example.com",
+        name=MARK,
+        subject=MARK,
+        html_body=MARK,
+        created_by=MARK,
+        from_email=f"{MARK}@acme.example",
+    )
+    (send,) = (await world.sends(campaign_id)).values()
+    return {"id": str(campaign_id), "sendId": str(send["id"])}
+
+
+async def test_another_organisations_campaign_is_not_there(world: World, api: httpx.AsyncClient) -> None:
+    ids = await somebody_elses(world)
+    nobodys = dict.fromkeys(ids, "0197c1b2-a3d4-7000-8000-000000000000")
+    owner, stranger = token(ORG_ID, "ADMIN"), token(OTHER_ORG_ID, "ADMIN")
+    before = await ask(api, "GET", ONE, owner, ids)
+    assert MARK in before.text
+    for method, path in OF_A_CAMPAIGN:
+        answer = await ask(api, method, path, stranger, ids)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found"), (method, path)
+        assert MARK not in answer.text
+        assert said(answer) == said(await ask(api, method, path, stranger, nobodys)), (method, path)
+    assert (await ask(api, "GET", ONE, owner, ids)).json() == before.json()
+
+
+async def test_an_organisation_sees_nothing_of_another(world: World, api: httpx.AsyncClient) -> None:
+    stranger = token(OTHER_ORG_ID, "ADMIN")
+    reading = [path for method, path in OF_AN_ORGANISATION if method == "GET"]
+    before = [await ask(api, "GET", path, stranger, {}) for path in reading]
+    assert {answer.status_code for answer in before} == {200}
+    await somebody_elses(world)
+    after = [await ask(api, "GET", path, stranger, {}) for path in reading]
+    assert [said(answer) for answer in after] == [said(answer) for answer in before]
+
+
+async def test_nothing_is_said_without_a_token(world: World, api: httpx.AsyncClient) -> None:
+    ids = await somebody_elses(world)
+    for method, path in ROUTES:
+        for access_token in (None, "nonsense", token(ORG_ID, "ADMIN")[:-2]):
+            answer = await ask(api, method, path, access_token, ids)
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert MARK not in answer.text
+
+
+async def test_nothing_is_changed_by_somebody_who_may_only_read(world: World, api: httpx.AsyncClient) -> None:
+    ids = await somebody_elses(world)
+    for method, path in ROUTES:
+        if method not in {"GET", "HEAD"}:
+            answer = await ask(api, method, path, token(ORG_ID, "VIEWER"), ids)
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/role"), (method, path)

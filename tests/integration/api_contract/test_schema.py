@@ -1,0 +1,80 @@
+"""Made-up requests, legal and illegal, single and in sequence, against the whole service: nothing breaks, and every
+answer is one that `openapi/marketing.yaml` describes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.support.dev import ANY_PORT, running
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+SEED = "1"
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    data_dir = tmp_path_factory.mktemp("contract") / "dev"
+    with running(data_dir, *ANY_PORT, "--contacts", "25", MARKETING_RETRY_DELAYS="0.3,0.3") as dev:
+        yield dev.ready()
+
+
+def sent(ready: dict[str, Any]) -> dict[str, str]:
+    """A campaign that has been sent, and what of it can be asked for."""
+    message = {"name": "Sent", "subject": "Sent", "htmlBody": "<p>Hello</p>"}
+    with httpx.Client(base_url=f"{ready['api']}/api/marketing", headers=authorization(ready)) as api:
+        campaign = api.post("/campaigns", json=message).json()["id"]
+        api.post(f"/campaigns/{campaign}/launch").raise_for_status()
+        deadline = time.monotonic() + 60
+        while api.get(f"/campaigns/{campaign}").json()["status"] != "SENT":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        failed = api.get(f"/campaigns/{campaign}/sends?status=FAILED").json()["items"][0]
+    mail = httpx.get(f"{ready['inbox']}/messages?limit=1").json()["items"][0]["html"]
+    tokens = {kind: re.findall(rf"/{kind}/([\w-]+)", mail)[0] for kind in ("pixel", "unsubscribe")}
+    return {
+        "campaign": campaign,
+        "send": failed["id"],
+        "open_token": tokens["pixel"],
+        "unsubscribe_token": tokens["unsubscribe"],
+    }
+
+
+def authorization(ready: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {ready['tokens']['admin']}"}
+
+
+def test_every_answer_is_one_that_the_contract_describes(
+    ready: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Schemathesis with all of its checks; `--full` takes its time."""
+    configuration = tmp_path / CONFIGURATION.name
+    configuration.write_text(Template(CONFIGURATION.read_text()).substitute(sent(ready)))
+    extent = ["--max-time", "300", "-n", "100"] if request.config.getoption("--full") else ["-n", "6"]
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(configuration)),
+            *("run", str(ROOT / "openapi" / "marketing.yaml"), "--url", ready["api"]),
+            *("-H", f"Authorization: {authorization(ready)['Authorization']}"),
+            *("--checks", "all", "--seed", SEED, "--warnings", "off", *extent),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert f"✅  {phase}" in ended.stdout

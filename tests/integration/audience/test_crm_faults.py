@@ -1,0 +1,304 @@
+"""What the CRM's misbehaviour comes to: another try where that can help, and a plain refusal where not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from marketing_service.audience import CrmAudience, retry
+from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable, ContactStatus, LeftOut
+from tests.integration.audience.crm_server import (
+    TOKEN,
+    CrmServer,
+    answers,
+    changes,
+    cuts_short,
+    drips,
+    hangs_up,
+    says_nothing,
+    stops_halfway,
+)
+from tests.integration.audience.test_sources import contact, everyone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from tests.integration.audience.crm_server import Fault
+
+EVERYBODY = Audience()
+CONTACTS = [contact(number) for number in range(25)]
+
+
+@pytest.fixture(autouse=True)
+def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_DELAY", 0.03)
+
+
+@pytest.fixture
+def make_crm(crm: CrmServer, client: httpx.AsyncClient) -> Callable[..., CrmAudience]:
+    crm.contacts = {"org": list(CONTACTS)}
+    crm.statuses = [ContactStatus("LEAD", "Lead")]
+
+    def make(**options: Any) -> CrmAudience:
+        return CrmAudience(
+            client, crm.url + "/", TOKEN, **{"page_size": 10, "timeout": 0.3, "quick_timeout": 0.8, **options}
+        )
+
+    return make
+
+
+def cursors(crm: CrmServer) -> list[str | None]:
+    return [request.query.get("cursor", [None])[0] for request in crm.requests]
+
+
+PASSING: dict[str, Fault] = {
+    **{str(status): answers(status) for status in (302, 408, 429, 500, 502, 503, 504)},
+    "retry-after": answers(503, retry_after="0"),
+    "hangs-up": hangs_up,
+    "stops-halfway": stops_halfway,
+    "cuts-short": cuts_short,
+    "says-nothing": says_nothing,
+    "drips": drips,
+    "html": answers(200, b"<html>Bad gateway</html>"),
+    "empty": answers(200),
+    "no-content": answers(204),
+    "null": answers(200, b"null"),
+    "nul": answers(200, b'{"items": [{"firstName": "\\u0000"}], "nextCursor": null}'),
+    "nested": answers(200, b"[" * 100_000),
+    "not-utf-8": answers(200, b'{"items":[],"nextCursor":"\xff"}'),
+    "not-gzip": answers(200, b"x", content_encoding="gzip"),
+    "no-cursor": changes(lambda page: {"items": page["items"]}),
+    "empty-cursor": changes(lambda page: {**page, "nextCursor": ""}),
+    "cursor-of-another-type": changes(lambda page: {**page, "nextCursor": 7}),
+    "no-items": changes(lambda page: {"nextCursor": page["nextCursor"]}),
+    "half-a-contact": changes(lambda page: {**page, "items": [{"id": "c-1"}]}),
+    "a-flag-in-quotes": changes(lambda page: page["items"][3].update(marketingOptOut="false") or page),
+    "a-numeric-id": changes(lambda page: page["items"][3].update(id=7) or page),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+async def test_a_passing_fault_costs_that_page_one_more_try(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, fault: Fault
+) -> None:
+    crm.faults.extend([None, fault])
+    assert await everyone(make_crm()) == CONTACTS
+    assert cursors(crm) == [None, "c-000009", "c-000009", "c-000019"]
+
+
+async def test_a_page_is_tried_several_times(make_crm: Callable[..., CrmAudience], crm: CrmServer) -> None:
+    crm.faults.extend([hangs_up, answers(503), cuts_short])
+    assert await everyone(make_crm()) == CONTACTS
+
+
+@pytest.mark.parametrize("fault", [answers(500), says_nothing, cuts_short], ids=["500", "says-nothing", "cuts-short"])
+async def test_patience_ends(make_crm: Callable[..., CrmAudience], crm: CrmServer, fault: Fault) -> None:
+    crm.always = fault
+    started = time.monotonic()
+    with pytest.raises(AudienceUnavailable):
+        await everyone(make_crm(patience=0.8))
+    assert time.monotonic() - started < 3
+    assert len(crm.requests) >= 2
+
+
+async def test_a_crm_that_is_gone_is_unavailable(make_crm: Callable[..., CrmAudience], crm: CrmServer) -> None:
+    source = make_crm(patience=0.1)
+    await crm.__aexit__()
+    with pytest.raises(AudienceUnavailable, match="ConnectError"):
+        await everyone(source)
+    with pytest.raises(AudienceUnavailable, match="ConnectError"):
+        await source.statuses("org")
+
+
+async def test_comes_back_no_sooner_than_told(make_crm: Callable[..., CrmAudience], crm: CrmServer) -> None:
+    crm.faults.append(answers(429, retry_after="1"))
+    started = time.monotonic()
+    assert await everyone(make_crm()) == CONTACTS
+    assert time.monotonic() - started >= 1
+
+
+async def test_told_to_come_back_later_than_patience_lasts_it_passes_that_on(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer
+) -> None:
+    crm.faults.append(answers(503, retry_after="120"))
+    with pytest.raises(AudienceUnavailable) as outage:
+        await everyone(make_crm(patience=30))
+    assert outage.value.retry_after == 120
+    assert len(crm.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422])
+async def test_a_definite_no_is_taken_at_once(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, status: int
+) -> None:
+    crm.always = answers(status, b'{"detail": "The status FOO is unknown."}')
+    with pytest.raises(AudienceRefused, match=r"The CRM (refused .*FOO is unknown|does not know)") as refusal:
+        await everyone(make_crm())
+    assert TOKEN not in str(refusal.value)
+    assert len(crm.requests) == 1
+
+
+async def test_a_wrong_service_token_is_refused(crm: CrmServer, client: httpx.AsyncClient) -> None:
+    with pytest.raises(AudienceRefused, match="401"):
+        await CrmAudience(client, crm.url, "wrong").count("org", EVERYBODY)
+
+
+@pytest.mark.parametrize("period", [1, 2])
+async def test_a_list_that_goes_round_in_a_circle_ends(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, period: int
+) -> None:
+    answered = iter(range(1000))
+    crm.always = changes(lambda page: {**page, "nextCursor": f"cursor-{next(answered) % period}"})
+    with pytest.raises(AudienceUnavailable, match="circle"):
+        await everyone(make_crm())
+    assert len(crm.requests) == period + 1
+
+
+@pytest.mark.parametrize("contact_id", ["a/b", "count/", "../..", "%2F"])
+async def test_an_id_with_slashes_stays_one_segment(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, contact_id: str
+) -> None:
+    crm.contacts = {"an/org": [contact(1, id=contact_id)]}
+    source = make_crm()
+    assert await source.contact("an/org", contact_id) == contact(1, id=contact_id)
+    assert await source.contact("an/org", contact_id + "/") is None
+    assert await source.opt_out("an/org", contact_id)
+
+
+@pytest.mark.parametrize("contact_id", ["", "x" * 65, "a\x00b", "cut \ud83d"])
+async def test_an_id_that_cannot_be_kept_stops_the_launch(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, contact_id: str
+) -> None:
+    crm.always = changes(lambda page: page["items"][0].update(id=contact_id) or page)
+    with pytest.raises(AudienceRefused, match="whose id"):
+        await everyone(make_crm())
+    assert len(crm.requests) == 1
+
+
+async def test_what_is_no_character_is_replaced_except_in_ids(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer
+) -> None:
+    crm.contacts["org"] = [
+        contact(1, first_name="a\x00b", last_name="cut \ud83d", company_name="😀 \udc00"),
+        contact(2),
+    ]
+    found, _ = await everyone(make_crm())
+    assert (found.first_name, found.last_name, found.company_name) == ("a\ufffdb", "cut \ufffd", "😀 \ufffd")
+
+
+async def test_filters_that_the_crm_overlooks_mail_nobody(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlooked = [
+        contact(1),
+        contact(2, marketing_opt_out=True),
+        contact(3, status="LEAD"),
+        contact(4, email=None),
+        contact(5, email="PERSON1@example.org"),
+    ]
+    crm.contacts["org"] = overlooked
+    monkeypatch.setattr(crm, "_matching", lambda org_id, _: crm.contacts[org_id])
+    source = make_crm()
+    customers = Audience(AudienceType.BY_STATUS, ("CUSTOMER",))
+    assert [found.id for found in await everyone(source, customers)] == ["c-000001", "c-000005"]
+    assert [found.id for found in await source.contacts_with_email("org", "person1@example.org")] == [
+        "c-000001",
+        "c-000005",
+    ]
+
+
+async def test_nobody_is_not_asked_for(make_crm: Callable[..., CrmAudience], crm: CrmServer) -> None:
+    source = make_crm()
+    nobody = Audience(AudienceType.BY_STATUS)
+    assert await everyone(source, nobody) == []
+    assert await source.count("org", nobody) == 0
+    assert await source.sample("org", nobody, most=10) == []
+    assert await source.left_out("org", nobody) == LeftOut(0, 0)
+    assert crm.requests == []
+
+
+CALLS: dict[str, Callable[[CrmAudience], Awaitable[object]]] = {
+    "count": lambda source: source.count("org", EVERYBODY),
+    "sample": lambda source: source.sample("org", EVERYBODY, most=10),
+    "contact": lambda source: source.contact("org", "c-000001"),
+    "contacts_with_email": lambda source: source.contacts_with_email("org", "person1@example.org"),
+    "opt_out": lambda source: source.opt_out("org", "c-000001"),
+    "statuses": lambda source: source.statuses("org"),
+}
+Call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+@Call
+async def test_a_call_somebody_waits_for_is_tried_once_more(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, call: Callable[[CrmAudience], Awaitable[object]]
+) -> None:
+    for fault in (hangs_up, answers(500), stops_halfway):
+        crm.requests.clear()
+        crm.faults.append(fault)
+        assert await call(make_crm())
+        assert len(crm.requests) == 2
+
+
+@Call
+@pytest.mark.parametrize("fault", [says_nothing, drips, answers(500)], ids=["says-nothing", "drips", "500"])
+async def test_a_call_somebody_waits_for_ends_soon(
+    make_crm: Callable[..., CrmAudience],
+    crm: CrmServer,
+    call: Callable[[CrmAudience], Awaitable[object]],
+    fault: Fault,
+) -> None:
+    crm.always = fault
+    started = time.monotonic()
+    with pytest.raises(AudienceUnavailable):
+        await call(make_crm(timeout=10, quick_timeout=0.2))
+    assert time.monotonic() - started < 2
+    assert len(crm.requests) <= 2
+
+
+@Call
+async def test_a_call_somebody_waits_for_passes_retry_after_on(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, call: Callable[[CrmAudience], Awaitable[object]]
+) -> None:
+    crm.always = answers(429, retry_after="9")
+    with pytest.raises(AudienceUnavailable) as outage:
+        await call(make_crm())
+    assert outage.value.retry_after == 9
+    assert len(crm.requests) == 1
+
+
+@Call
+async def test_a_call_somebody_waits_for_is_refused_at_once(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, call: Callable[[CrmAudience], Awaitable[object]]
+) -> None:
+    crm.always = answers(403)
+    with pytest.raises(AudienceRefused, match=r"The CRM refused \(403\)\."):
+        await call(make_crm())
+    assert len(crm.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["count", "contact", "statuses"])
+async def test_an_answer_out_of_shape_is_not_taken(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer, name: str
+) -> None:
+    for body in (b"", b"[]", b"null", b'{"count": -1}', b'{"count": true}', b'{"items": [{}]}', b'}{"id": 1'):
+        crm.always = answers(200, body)
+        with pytest.raises(AudienceUnavailable):
+            await CALLS[name](make_crm())
+
+
+async def test_a_caller_who_gives_up_leaves_the_client_usable(
+    make_crm: Callable[..., CrmAudience], crm: CrmServer
+) -> None:
+    crm.faults.append(says_nothing)
+    source = make_crm()
+    call = asyncio.create_task(source.statuses("org"))
+    await asyncio.sleep(0.05)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await source.count("org", EVERYBODY) == 25

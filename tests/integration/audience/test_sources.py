@@ -1,0 +1,177 @@
+"""What every source of contacts must do, whichever adapter it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from marketing_service.ports import Audience, AudienceType, Contact, ContactStatus, LeftOut
+
+if TYPE_CHECKING:
+    from marketing_service.ports import AudienceSource
+    from tests.integration.audience.conftest import SourceFactory
+
+EVERYBODY = Audience()
+
+
+def contact(number: int, **changes: object) -> Contact:
+    base = Contact(
+        id=f"c-{number:06}",
+        email=f"person{number}@example.org",
+        first_name="Zoë",
+        last_name="O'Neil <b>",
+        company_name='"Quote" & Söhne 😀',
+        status="CUSTOMER",
+        marketing_opt_out=False,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]  # the fields' own types, by name
+
+
+def by_status(*statuses: str) -> Audience:
+    return Audience(AudienceType.BY_STATUS, statuses)
+
+
+async def everyone(source: AudienceSource, audience: Audience = EVERYBODY, org_id: str = "org") -> list[Contact]:
+    return [found async for page in source.pages(org_id, audience) for found in page.contacts]
+
+
+async def test_gives_every_contact_once_with_all_its_fields(make_source: SourceFactory) -> None:
+    contacts = [contact(number) for number in range(250)]
+    found = await everyone(await make_source({"org": contacts}))
+    assert sorted(found, key=lambda one: one.id) == contacts
+
+
+async def test_says_when_each_page_was_asked_for(make_source: SourceFactory) -> None:
+    source = await make_source({"org": [contact(number) for number in range(150)]})
+    before = datetime.now(UTC)
+    asked = [page.asked_at async for page in source.pages("org", EVERYBODY)]
+    in_order = [before, *asked, datetime.now(UTC)]
+    assert in_order == sorted(in_order)
+    assert asked
+
+
+async def test_leaves_out_who_opted_out_or_has_no_address(make_source: SourceFactory) -> None:
+    contacts = [
+        contact(1),
+        contact(2, marketing_opt_out=True),
+        contact(3, email=None),
+        contact(4, email=""),
+        contact(5, first_name=None, last_name=None, company_name=None, status=None),
+    ]
+    source = await make_source({"org": contacts})
+    assert [found.id for found in await everyone(source)] == ["c-000001", "c-000005"]
+    assert await source.count("org", EVERYBODY) == 2
+
+
+async def test_says_how_many_it_leaves_out_and_why(make_source: SourceFactory) -> None:
+    contacts = [
+        contact(1),
+        contact(2, marketing_opt_out=True),
+        contact(3, marketing_opt_out=True, email=None),
+        contact(4, email=None),
+        contact(5, email=None, status="LEAD"),
+    ]
+    source = await make_source({"org": contacts})
+    assert await source.left_out("org", EVERYBODY) == LeftOut(opted_out=2, without_address=2)
+    assert await source.left_out("org", by_status("CUSTOMER")) == LeftOut(opted_out=2, without_address=1)
+    assert await source.left_out("org", by_status()) == LeftOut(0, 0)
+
+
+async def test_a_sample_is_some_of_those_it_would_give(make_source: SourceFactory) -> None:
+    contacts = [contact(number, marketing_opt_out=number % 2 == 0) for number in range(40)]
+    source = await make_source({"org": contacts})
+    sample = await source.sample("org", EVERYBODY, most=10)
+    assert len(sample) == len({one.id for one in sample}) == 10
+    assert all(one in contacts and not one.marketing_opt_out for one in sample)
+    assert len(await source.sample("org", EVERYBODY, most=1000)) == 20
+    assert await source.sample("org", by_status("LEAD"), most=10) == []
+
+
+async def test_by_status_gives_any_of_the_statuses_and_no_other(make_source: SourceFactory) -> None:
+    statuses = ["LEAD", "CUSTOMER", "VIP & Söhne", None]
+    source = await make_source({"org": [contact(number, status=statuses[number % 4]) for number in range(40)]})
+    audience = by_status("LEAD", "VIP & Söhne")
+    assert {found.status for found in await everyone(source, audience)} == {"LEAD", "VIP & Söhne"}
+    assert await source.count("org", audience) == 20
+    assert await source.count("org", by_status("lead")) == 0
+
+
+async def test_by_no_status_is_nobody_rather_than_everybody(make_source: SourceFactory) -> None:
+    source = await make_source({"org": [contact(1)]})
+    assert await everyone(source, by_status()) == []
+    assert await source.count("org", by_status()) == 0
+
+
+async def test_an_organisation_without_contacts_is_empty(make_source: SourceFactory) -> None:
+    source = await make_source({"org": []})
+    assert await everyone(source) == []
+    assert await source.count("org", EVERYBODY) == 0
+
+
+async def test_organisations_do_not_see_each_other(make_source: SourceFactory) -> None:
+    source = await make_source({"org": [contact(1)], "a b?#%41": [contact(2)]})
+    assert [found.id for found in await everyone(source, org_id="a b?#%41")] == ["c-000002"]
+    assert await source.contact("org", "c-000002") is None
+    assert await source.contacts_with_email("org", "person2@example.org") == []
+    assert not await source.opt_out("org", "c-000002")
+    assert await source.count("a b?#%41", EVERYBODY) == 1
+
+
+@pytest.mark.parametrize("contact_id", ["c-1", "..", ".", "a b?c#d", "%2e%2E", "é😀", "+&=;", "x" * 64, "~\\\"'"])
+async def test_ids_are_opaque(make_source: SourceFactory, contact_id: str) -> None:
+    source = await make_source({"org": [contact(1, id=contact_id), contact(2)]})
+    assert await source.contact("org", contact_id) == contact(1, id=contact_id)
+    assert await source.opt_out("org", contact_id)
+    assert [found.id for found in await everyone(source)] == ["c-000002"]
+
+
+@pytest.mark.parametrize("contact_id", ["", "nobody", "\x00", "\ud800", "x" * 5000])
+async def test_no_such_contact_is_none(make_source: SourceFactory, contact_id: str) -> None:
+    source = await make_source({"org": [contact(1)]})
+    assert await source.contact("org", contact_id) is None
+
+
+async def test_finds_everybody_with_an_address_opted_out_or_not(make_source: SourceFactory) -> None:
+    source = await make_source(
+        {
+            "org": [
+                contact(1, email="Jane+x@Example.org"),
+                contact(2, email="jane+x@example.org", marketing_opt_out=True),
+                contact(3, email="janet+x@example.org"),
+                contact(4, email=None),
+            ]
+        }
+    )
+    found = await source.contacts_with_email("org", "jane+x@example.org")
+    assert [one.id for one in found] == ["c-000001", "c-000002"]
+    assert await source.contacts_with_email("org", "nobody@example.org") == []
+
+
+async def test_finds_more_contacts_with_one_address_than_fit_a_page(make_source: SourceFactory) -> None:
+    source = await make_source({"org": [contact(number, email="info@example.org") for number in range(230)]})
+    assert len(await source.contacts_with_email("org", "info@example.org")) == 230
+
+
+async def test_an_opt_out_lasts_and_may_be_repeated(make_source: SourceFactory) -> None:
+    source = await make_source({"org": [contact(1), contact(2)]})
+    assert await source.opt_out("org", "c-000001")
+    assert await source.opt_out("org", "c-000001")
+    assert not await source.opt_out("org", "nobody")
+    assert [found.id for found in await everyone(source)] == ["c-000002"]
+    found = await source.contact("org", "c-000001")
+    assert found is not None
+    assert found.marketing_opt_out
+
+
+async def test_statuses_come_in_the_crms_order(make_source: SourceFactory) -> None:
+    statuses = [
+        ContactStatus("LEAD", "Lead"),
+        ContactStatus("PROSPECT", "Prospect"),
+        ContactStatus("CUSTOMER", "Customer"),
+        ContactStatus("CHURNED", "Churned"),
+    ]
+    source = await make_source({"org": []}, statuses)
+    assert await source.statuses("org") == statuses

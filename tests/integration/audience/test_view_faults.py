@@ -1,0 +1,146 @@
+"""What happens to a CRM's database while it is read, and what comes of it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from marketing_service.audience import ViewAudience, retry
+from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
+from tests.integration.audience.test_sources import contact, everyone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from marketing_service.ports import Contact
+    from tests.integration.audience.crm_database import CrmDatabase
+
+EVERYBODY = Audience()
+CONTACTS = [contact(number) for number in range(25)]
+_HANG_UP = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE usename = 'marketing_reader' AND datname = current_database()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_DELAY", 0.03)
+
+
+@pytest.fixture
+async def source(crm_database: CrmDatabase) -> AsyncIterator[ViewAudience]:
+    """Pages of ten, and three such pages to read."""
+    await crm_database.fill({"org": CONTACTS})
+    async with crm_database.pool() as pool:
+        yield ViewAudience(pool, page_size=10, timeout=0.5, patience=2.0, quick_timeout=0.8)
+
+
+@asynccontextmanager
+async def locked(crm_database: CrmDatabase) -> AsyncIterator[None]:
+    """Nobody else can read the contacts while the block runs."""
+    connection = await asyncpg.connect(crm_database.owner_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_a_connection_that_is_lost_costs_no_contact_and_doubles_none(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    found: list[Contact] = []
+    async for page in source.pages("org", EVERYBODY):
+        found += page.contacts
+        await crm_database.run(_HANG_UP)
+    assert found == CONTACTS
+
+
+async def test_what_changes_meanwhile_is_not_seen(source: ViewAudience, crm_database: CrmDatabase) -> None:
+    found: list[Contact] = []
+    async for page in source.pages("org", EVERYBODY):
+        found += page.contacts
+        await crm_database.run(
+            "UPDATE people SET no_marketing = true",
+            "DELETE FROM people WHERE id = 'c-000024'",
+            "INSERT INTO people (tenant, id, email) VALUES ('org', 'd-' || gen_random_uuid(), 'new@example.org')",
+        )
+    assert found == CONTACTS
+
+
+async def test_a_table_that_is_locked_for_a_while_is_read_afterwards(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    async with locked(crm_database):
+        with pytest.raises(AudienceUnavailable, match=r"within 0\.5 seconds"):
+            await everyone(ViewAudience(source._pool, timeout=0.5, patience=0.1))
+        with pytest.raises(AudienceUnavailable, match=r"within 0\.8 seconds"):
+            await source.count("org", EVERYBODY)
+    assert await everyone(source) == CONTACTS
+
+
+async def test_a_database_that_is_gone_is_unavailable() -> None:
+    async with ViewAudience.open("postgresql://reader:pw@127.0.0.1:9/crm", timeout=0.5) as source:
+        with pytest.raises(AudienceUnavailable, match="does not answer"):
+            await source.probe()
+        with pytest.raises(AudienceUnavailable, match="does not answer"):
+            await everyone(ViewAudience(source._pool, patience=0.1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DROP VIEW marketing_contacts", "marketing_contacts"),
+        ("ALTER VIEW marketing_contacts RENAME company_name TO company", "company_name"),
+        ("REVOKE SELECT ON marketing_contacts FROM marketing_reader", "permission denied"),
+        ("ALTER ROLE marketing_reader PASSWORD 'another'", "password"),
+        ("UPDATE people SET id = repeat('x', 65) WHERE id = 'c-000007'", "whose id"),
+        ("UPDATE people SET id = '' WHERE id = 'c-000007'", "whose id"),
+    ],
+    ids=["no view", "no column", "no right", "wrong password", "id too long", "empty id"],
+)
+async def test_what_another_try_would_not_mend_is_refused_with_its_reason(
+    source: ViewAudience, crm_database: CrmDatabase, change: str, words: str
+) -> None:
+    await crm_database.run(change)
+    with pytest.raises(AudienceRefused, match=words):
+        await everyone(source)
+
+
+async def test_the_log_in_may_read_and_opt_out_and_nothing_else(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    assert await source.opt_out("org", "c-000003")
+    connection = await asyncpg.connect(crm_database.url)
+    try:
+        for statement in ("UPDATE marketing_contacts SET email = ''", "TABLE people", "DELETE FROM people"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_an_opt_out_nobody_filled_in_is_one(source: ViewAudience, crm_database: CrmDatabase) -> None:
+    await crm_database.run(
+        "ALTER TABLE people ALTER no_marketing DROP NOT NULL",
+        "UPDATE people SET no_marketing = NULL WHERE id = 'c-000003'",
+    )
+    assert len(await everyone(source)) == await source.count("org", EVERYBODY) == 24
+    assert (await source.left_out("org", EVERYBODY)).opted_out == 1
+    unasked = await source.contact("org", "c-000003")
+    assert unasked is not None
+    assert unasked.marketing_opt_out
+
+
+async def test_a_reading_that_is_abandoned_leaves_the_connection_to_others(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    for _ in range(5):
+        async with aclosing(source.pages("org", Audience(AudienceType.BY_STATUS, ("CUSTOMER",)))) as pages:
+            assert len((await anext(pages)).contacts) == 10
+    assert await everyone(source) == CONTACTS

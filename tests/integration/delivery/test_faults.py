@@ -1,0 +1,190 @@
+"""Connections that break: LOST before the write with the final dot, UNKNOWN after it, and never used again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from marketing_service.ports import Fate, HandOver
+from marketing_service.replies import Phase
+from tests.integration.delivery.support import envelope, envelopes, hand_over, impatient, mailer_for
+from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.support.relay import Behaviour, Relay, Step, answer, delay, hang_up, raw, silence
+
+if TYPE_CHECKING:
+    from marketing_service.delivery import SmtpMailer
+
+_NO_REPLY = "no reply within 0.15 s"
+_GARBAGE = "the relay sent what is no SMTP reply"
+FAULTS = {
+    "hang-up": (hang_up(), "the relay hung up"),
+    "reset": (hang_up(reset=True), "the "),
+    "silence": (silence(), _NO_REPLY),
+    "garbage": (raw(b"HTTP/1.1 400 Bad Request\r\n"), _GARBAGE),
+    "half-a-line": (raw(b"25", then=silence()), _NO_REPLY),
+    "endless-line": (raw(b"2" * 100_000), _GARBAGE),
+    "endless-reply": (raw(b"250-more\r\n" * 10_000), _GARBAGE),
+    "out-of-place": (answer(334, "UGFzc3dvcmQ6"), "the relay's reply is out of place"),
+}
+
+
+@PIPELINING
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_before_the_dot_is_lost_and_after_it_unknown(*, pipelining: bool, step: Step, fault: str) -> None:
+    """The second of three; the first is delivered, and the third is lost with the connection that announced it."""
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        behaviour, detail = FAULTS[fault]
+        relay.on(step, behaviour, nth=2)
+        mails = envelopes(3)
+        async with mailer.connection() as connection:
+            first = await hand_over(connection, mails[0], mails[1])
+            impatient(connection)
+            second, third = await hand_over_all(connection, mails[1:])
+            assert not connection.usable
+        await relay.until(lambda: relay.open == 0)
+        assert first.fate is Fate.ACCEPTED
+        assert second.fate is (Fate.UNKNOWN if step is Step.DOT else Fate.LOST)
+        assert (second.detail or "").startswith(detail)
+        assert second.reply is None
+        if not pipelining or fault != "reset":  # a RST may overtake the replies before it
+            assert second.phase is Phase(step.value)
+        assert (third.fate, third.phase) == (Fate.LOST, Phase.MAIL)
+        assert relay.recipients == {"user0@example.com": 1}
+        relay.behave()
+        assert (await _one(mailer)).fate is Fate.ACCEPTED
+        assert relay.connections == 2
+
+
+async def _one(mailer: SmtpMailer) -> HandOver:
+    async with mailer.connection() as connection:
+        return await connection.hand_over(envelope())
+
+
+@PIPELINING
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_relay_that_dies_with_the_dot_unanswered_leaves_the_fate_unknown(
+    *, pipelining: bool, taken: bool
+) -> None:
+    """Whether or not it took the message: nobody can tell, and nobody claims to."""
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.DOT, hang_up(accepting=taken))
+        async with mailer.connection() as connection:
+            handed = await connection.hand_over(envelope())
+    assert (handed.fate, handed.phase) == (Fate.UNKNOWN, Phase.DOT)
+    assert len(relay.accepted) == taken
+
+
+@PIPELINING
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
+async def test_421_is_a_refusal_after_which_nothing_is_said(*, pipelining: bool, step: Step) -> None:
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
+        async with mailer.connection() as connection:
+            first, second, third = await hand_over_all(connection, envelopes(3))
+            assert not connection.usable
+    assert (first.fate, second.fate, third.fate) == (Fate.ACCEPTED, Fate.REFUSED, Fate.LOST)
+    assert second.phase is Phase(step.value)
+    assert second.reply is not None
+    assert second.reply.code == 421
+    assert relay.recipients == {"user0@example.com": 1}
+
+
+@PIPELINING
+@pytest.mark.parametrize("reset", [True, False])
+async def test_a_connection_lost_in_a_large_message_is_lost(*, pipelining: bool, reset: bool) -> None:
+    large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.BODY, hang_up(reset=reset))
+        async with mailer.connection() as connection:
+            handed = await connection.hand_over(large)
+    assert (handed.fate, handed.phase) == (Fate.LOST, Phase.DOT)
+
+
+@pytest.mark.parametrize("tls", ["no", "implicit"])
+async def test_a_relay_that_stops_reading_holds_the_message_back_and_is_given_up(tls: str) -> None:
+    """What waits to be sent stays small, and since the dot was never written, the envelope is only lost."""
+    large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
+    relay = Relay(tls=tls)  # type: ignore[arg-type] # a parametrized string
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        task = asyncio.ensure_future(connection.hand_over(large))
+        await relay.until(lambda: "DATA" in relay.verbs())
+        relay.stall()
+        impatient(connection, 0.4)
+        await asyncio.sleep(0.2)
+        assert connection._wire._transport.get_write_buffer_size() < 1_000_000
+        handed = await task
+        relay.resume()
+    assert (handed.fate, handed.phase) == (Fate.LOST, Phase.DOT)
+    assert handed.detail == "the relay reads nothing within 0.4 s"
+
+
+@PIPELINING
+@pytest.mark.parametrize("step", [Step.MAIL, Step.DATA, Step.DOT])
+async def test_a_cancelled_hand_over_closes_the_connection(*, pipelining: bool, step: Step) -> None:
+    """Else a late reply would be taken for the next envelope's."""
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(step, delay(0.05), nth=1)
+        async with mailer.connection() as connection:
+            task = asyncio.ensure_future(hand_over(connection, envelope("slow@example.com"), envelope()))
+            verb = "DATA" if step is Step.DOT else step.value
+            await relay.until(lambda: verb in relay.verbs())
+            await asyncio.sleep(0.02)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not connection.usable
+            assert (await connection.hand_over(envelope())).fate is Fate.LOST
+        await relay.until(lambda: relay.open == 0)
+        assert (await _one(mailer)).fate is Fate.ACCEPTED
+        assert relay.connections == 2
+        assert relay.recipients["ann@example.com"] == 1
+
+
+async def test_an_announced_envelope_that_never_comes_is_not_delivered_empty() -> None:
+    announced = envelope("announced@example.com")
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        async with mailer.connection() as connection:
+            await hand_over(connection, envelope("first@example.com"), announced)
+            await relay.until(lambda: relay.verbs().count("DATA") == 2)
+        await relay.until(lambda: relay.open == 0)
+        assert (await _one(mailer)).fate is Fate.ACCEPTED
+    assert relay.recipients == {"first@example.com": 1, "ann@example.com": 1}
+    assert relay.verbs(1)[-1] == "DATA"
+
+
+async def test_another_envelope_than_the_announced_is_not_delivered_in_its_name() -> None:
+    announced, other = envelope("announced@example.com"), envelope("announced@example.com", b"other\r\n")
+    async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        await hand_over(connection, envelope("first@example.com"), announced)
+        handed = await connection.hand_over(other)
+        assert (handed.fate, handed.phase) == (Fate.LOST, Phase.MAIL)
+        assert not connection.usable
+        assert (await connection.hand_over(announced)).fate is Fate.LOST
+        await relay.until(lambda: relay.open == 0)
+    assert relay.recipients == {"first@example.com": 1}
+
+
+async def test_a_relay_that_speaks_unasked_is_not_believed_again() -> None:
+    """A reply nobody asked for would answer the next command."""
+    async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        assert (await connection.hand_over(envelope())).fate is Fate.ACCEPTED
+        relay.say(b"250 2.0.0 What a fine day\r\n")
+        await asyncio.sleep(0.05)
+        assert not connection.usable
+        handed = await connection.hand_over(envelope())
+        assert (handed.fate, handed.detail) == (Fate.LOST, "the relay spoke unasked")
+    assert len(relay.accepted) == 1
+
+
+@pytest.mark.parametrize("behaviour", [hang_up(accepting=True), silence(accepting=True)])
+async def test_what_the_relay_said_is_in_no_detail(behaviour: Behaviour) -> None:
+    """Details are logged, and replies like to name addresses."""
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.DOT, behaviour)
+        async with mailer.connection() as connection:
+            impatient(connection)
+            handed = await connection.hand_over(envelope())
+    assert handed.detail in ("the relay hung up", "no reply within 0.15 s")

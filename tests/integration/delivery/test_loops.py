@@ -1,0 +1,59 @@
+"""The same on uvloop, whose transports are their own, as on the standard loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from marketing_service.ports import Fate, RelayDown
+from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for
+from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.support.relay import Relay, Step, answer, hang_up, silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOPS = pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+
+
+@LOOPS
+@PIPELINING
+@pytest.mark.parametrize("tls", ["no", "starttls", "implicit"])
+async def test_a_whole_conversation(
+    *, new_loop: Callable[[], asyncio.AbstractEventLoop], pipelining: bool, tls: str
+) -> None:
+    def run() -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_conversation(tls, pipelining=pipelining))
+
+    await asyncio.to_thread(run)
+
+
+async def _conversation(tls: str, *, pipelining: bool) -> None:
+    large = envelope("large@example.com", b"Subject: large\r\n\r\n" + b".2345678\r\n" * 100_000)
+    mails = [*envelopes(10), large, *envelopes(10)]
+    relay = Relay(pipelining=pipelining, tls=tls, credentials=("news", "s3cret"))  # type: ignore[arg-type] # a string
+    async with relay, mailer_for(relay, messages=30) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=5)
+        async with mailer.connection() as connection:
+            handed = await hand_over_all(connection, mails)
+        assert [hand.fate for hand in handed].count(Fate.ACCEPTED) == 20
+        assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != 4]
+
+        relay.on(Step.DOT, hang_up(accepting=True), nth=1)
+        relay.on(Step.DOT, silence(), nth=1)
+        for _ in range(2):
+            async with mailer.connection() as connection:
+                impatient(connection)
+                assert (await connection.hand_over(envelope())).fate is Fate.UNKNOWN
+                assert not connection.usable
+        async with mailer.connection() as connection:
+            assert (await connection.hand_over(envelope())).fate is Fate.ACCEPTED
+            relay.hang_up()
+            assert (await connection.hand_over(envelope())).fate is Fate.LOST
+        await relay.stop()
+        with pytest.raises(RelayDown):
+            await mailer.probe()

@@ -1,0 +1,125 @@
+"""A relay that refuses: the envelope is REFUSED in the phase it was, and the conversation goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from marketing_service.ports import Fate
+from marketing_service.replies import Phase
+from tests.integration.delivery.support import envelope, envelopes, hand_over, impatient, mailer_for
+from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.support.relay import Relay, Step, answer, hang_up, silence
+
+
+@PIPELINING
+@pytest.mark.parametrize("code", [451, 550])
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_one_of_three_is_refused_and_the_others_are_delivered(
+    *, pipelining: bool, code: int, step: Step, at: int
+) -> None:
+    mails = envelopes(3)
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(step, answer(code, "5.7.1 No"), nth=at + 1)
+        async with mailer.connection() as connection:
+            handed = await hand_over_all(connection, mails)
+    assert [hand.fate for hand in handed] == [Fate.REFUSED if n == at else Fate.ACCEPTED for n in range(3)]
+    assert handed[at].phase is Phase(step.value)
+    assert [hand.reply.code for hand in handed if hand.reply] == [code if n == at else 250 for n in range(3)]
+    assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != at]
+    assert relay.connections == 1
+
+
+@PIPELINING
+async def test_an_open_transaction_is_reset_before_the_next(*, pipelining: bool) -> None:
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
+        async with mailer.connection() as connection:
+            await hand_over_all(connection, envelopes(2))
+    verbs = [verb for verb in relay.verbs() if verb in ("RSET", "MAIL")]
+    assert verbs == ["MAIL", "RSET", "MAIL"]
+
+
+async def test_the_reset_costs_no_round_trip() -> None:
+    async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
+        async with mailer.connection() as connection:
+            await hand_over_all(connection, envelopes(2))
+    assert any(octets.startswith(b"RSET\r\nMAIL") and octets.endswith(b"DATA\r\n") for _, octets in relay.reads)
+
+
+async def test_a_relay_that_will_not_reset_is_left() -> None:
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
+        relay.on(Step.RSET, answer(502, "5.5.1 What?"))
+        async with mailer.connection() as connection:
+            refused, lost = await hand_over_all(connection, envelopes(2))
+            assert not connection.usable
+    assert (refused.fate, lost.fate) == (Fate.REFUSED, Fate.LOST)
+    assert not relay.accepted
+
+
+async def test_a_lone_dot_ends_a_data_that_is_open_though_every_recipient_was_refused() -> None:
+    """RFC 2920 §3.1; the reply to it is read, so the next envelope is not answered by it."""
+    async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=2)
+        relay.on(Step.DATA, answer(354, "Go ahead all the same"), nth=2)
+        async with mailer.connection() as connection:
+            handed = await hand_over_all(connection, envelopes(3))
+    assert [hand.fate for hand in handed] == [Fate.ACCEPTED, Fate.REFUSED, Fate.ACCEPTED]
+    assert handed[1].phase is Phase.RCPT
+    assert b".\r\n" in [octets for _, octets in relay.reads]
+    assert relay.recipients == {"user0@example.com": 1, "user2@example.com": 1}
+    assert relay.connections == 1
+
+
+@pytest.mark.parametrize("last", [silence(), hang_up(), answer(354, "What?")])
+async def test_a_lone_dot_that_is_not_answered_changes_nothing_for_the_refused(last: object) -> None:
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(550, "5.1.1 No"))
+        relay.on(Step.DATA, answer(354, "Go ahead all the same"))
+        relay.on(Step.DOT, last)  # type: ignore[arg-type] # a parametrized Behaviour
+        async with mailer.connection() as connection:
+            impatient(connection)
+            handed = await connection.hand_over(envelope())
+    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.RCPT)
+    assert not relay.accepted
+
+
+async def test_no_empty_message_is_sent_to_a_recipient_that_was_taken_though_mail_was_refused() -> None:
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.MAIL, answer(550, "5.7.1 No"))
+        relay.on(Step.RCPT, answer(250, "2.1.5 All the same"))
+        async with mailer.connection() as connection:
+            handed = await connection.hand_over(envelope())
+            assert not connection.usable
+        await relay.until(lambda: relay.open == 0)
+    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.MAIL)
+    assert not relay.accepted
+
+
+@PIPELINING
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
+async def test_a_refusal_is_one_though_the_relay_hangs_up_after_it(*, pipelining: bool, step: Step) -> None:
+    """Were it LOST, the send would be tried at once, and again, for ever."""
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(step, answer(550, "5.7.1 No", then=hang_up()))
+        async with mailer.connection() as connection:
+            handed = await hand_over(connection, envelope(), envelope())
+    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase(step.value))
+    assert not relay.accepted
+
+
+@PIPELINING
+async def test_a_large_message_refused_before_its_end(*, pipelining: bool) -> None:
+    """Some relays say 552 in the middle and hang up: that is a refusal, certainly not a delivery."""
+    large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.BODY, answer(552, "5.3.4 Too much"))
+        async with mailer.connection() as connection:
+            handed = await hand_over(connection, large, envelope())
+            assert not connection.usable
+    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.DOT)
+    assert handed.reply is not None
+    assert handed.reply.code == 552
+    assert not relay.accepted

@@ -1,0 +1,166 @@
+"""Messages handed over, one after the other, on one connection that works."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from marketing_service.ports import Envelope, Fate, HandOver, MailConnection
+from marketing_service.replies import Phase
+from tests.integration.delivery.support import BODY, SENDER, envelope, envelopes, hand_over, mailer_for
+from tests.support.relay import Relay, Step, answer, delay
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PIPELINING = pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "stepwise"])
+
+
+async def hand_over_all(connection: MailConnection, mails: Sequence[Envelope]) -> list[HandOver]:
+    """Each announced while the one before it is handed over."""
+    return [
+        await hand_over(connection, mail, following)
+        for mail, following in itertools.zip_longest(mails, mails[1:])
+        if mail is not None
+    ]
+
+
+@PIPELINING
+@pytest.mark.parametrize("tls", ["no", "starttls", "implicit"])
+async def test_messages_arrive_once_each_in_order_and_unchanged(*, pipelining: bool, tls: str) -> None:
+    mails = envelopes(20)
+    relay = Relay(pipelining=pipelining, tls=tls, credentials=("news", "s3cret: @/"))  # type: ignore[arg-type] # parametrize
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        handed = await hand_over_all(connection, mails)
+    assert {(hand.fate, hand.phase, hand.reply.code if hand.reply else None) for hand in handed} == {
+        (Fate.ACCEPTED, Phase.DOT, 250)
+    }
+    assert [(m.sender, m.recipients, m.content) for m in relay.accepted] == [
+        (mail.sender, (mail.recipient,), mail.content) for mail in mails
+    ]
+    assert relay.connections == 1
+    assert relay.verbs()[-1] == "QUIT"
+
+
+async def test_the_next_envelope_travels_with_the_end_of_the_message() -> None:
+    """RFC 2920: body, dot, MAIL, RCPT and DATA in one write; nothing else is written in between."""
+    first, second = envelopes(2)
+    async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        relay.reads.clear()
+        await hand_over_all(connection, [first, second])
+        assert [octets for _, octets in relay.reads] == [
+            b"MAIL FROM:<news@example.com> SIZE=18 BODY=8BITMIME\r\nRCPT TO:<user0@example.com>\r\nDATA\r\n",
+            b"Subject: 0\r\n\r\n.0\r\n".replace(b".0", b"..0") + b".\r\n"
+            b"MAIL FROM:<news@example.com> SIZE=18 BODY=8BITMIME\r\nRCPT TO:<user1@example.com>\r\nDATA\r\n",
+            b"Subject: 1\r\n\r\n..1\r\n.\r\n",
+        ]
+
+
+async def test_nothing_is_announced_to_a_relay_without_pipelining() -> None:
+    relay = Relay(keep_reads=True, pipelining=False)
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        relay.reads.clear()
+        await hand_over_all(connection, envelopes(2))
+        assert [octets.split(b" ")[0].strip() for _, octets in relay.reads] == [
+            *(b"MAIL", b"RCPT", b"DATA", b"Subject:"),
+            *(b"MAIL", b"RCPT", b"DATA", b"Subject:"),
+        ]
+
+
+@PIPELINING
+async def test_a_message_waits_for_its_354(*, pipelining: bool) -> None:
+    relay = Relay(keep_reads=True, pipelining=pipelining)
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        relay.on(Step.DATA, delay(0.1))
+        seen: list[bytes] = []
+        task = asyncio.ensure_future(connection.hand_over(envelope()))
+        await relay.until(lambda: "DATA" in relay.verbs())
+        await asyncio.sleep(0.05)
+        seen = [octets for _, octets in relay.reads]
+        assert (await task).fate is Fate.ACCEPTED
+    assert not any(b"Subject:" in octets for octets in seen)
+
+
+async def test_only_one_final_dot_is_ever_unanswered() -> None:
+    """The second message is not written before the first one's reply, though its DATA is open."""
+    first, second = envelopes(2)
+    async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        relay.on(Step.DOT, delay(0.1), nth=1)
+        task = asyncio.ensure_future(hand_over_all(connection, [first, second]))
+        await relay.until(lambda: any(b"..0\r\n.\r\n" in octets for _, octets in relay.reads))
+        await asyncio.sleep(0.05)
+        assert not relay.accepted
+        assert not any(b"..1" in octets for _, octets in relay.reads)
+        assert [hand.fate for hand in await task] == [Fate.ACCEPTED, Fate.ACCEPTED]
+
+
+@PIPELINING
+async def test_replies_of_many_lines_in_many_segments(*, pipelining: bool) -> None:
+    async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
+        relay.on(Step.MAIL, answer(250, "2.1.0 one\n2.1.0 two", gap=0.001))
+        relay.on(Step.RCPT, answer(250, "\n\n", gap=0.001))
+        relay.on(Step.DATA, answer(354, "go\nahead", gap=0.001))
+        relay.on(Step.DOT, answer(250, "2.0.0 a\n2.0.0 b", gap=0.001))
+        async with mailer.connection() as connection:
+            handed = await hand_over_all(connection, envelopes(3))
+    assert [(hand.fate, hand.reply.text if hand.reply else "") for hand in handed] == [
+        (Fate.ACCEPTED, "2.0.0 a 2.0.0 b")
+    ] * 3
+    assert len(relay.accepted) == 3
+
+
+@PIPELINING
+@pytest.mark.parametrize("eight_bit", [True, False])
+async def test_a_connection_tells_whether_its_relay_takes_eight_bits(*, pipelining: bool, eight_bit: bool) -> None:
+    relay = Relay(pipelining=pipelining, eight_bit=eight_bit, size=None)
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        assert connection.eight_bit is eight_bit
+        await hand_over_all(connection, envelopes(2))
+    mail_from = f"MAIL FROM:<{SENDER}>" + " BODY=8BITMIME" * eight_bit
+    assert [line for _, line in relay.commands if line.startswith("MAIL")] == [mail_from] * 2
+
+
+async def test_a_relay_that_knows_helo_alone() -> None:
+    async with Relay(extended=False) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        assert [hand.fate for hand in await hand_over_all(connection, envelopes(2))] == [Fate.ACCEPTED] * 2
+    assert relay.verbs()[:3] == ["EHLO", "HELO", "MAIL"]
+
+
+@PIPELINING
+@pytest.mark.parametrize("tls", ["no", "implicit"])
+async def test_a_large_message_arrives_whole(*, pipelining: bool, tls: str) -> None:
+    body = b"Subject: large\r\n\r\n" + b".2345678\r\n" * 300_000
+    relay = Relay(pipelining=pipelining, tls=tls)  # type: ignore[arg-type] # a parametrized string
+    mails = [envelope(body=body), envelope()]
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        handed = await hand_over_all(connection, mails)
+    assert [hand.fate for hand in handed] == [Fate.ACCEPTED] * 2
+    assert [message.content for message in relay.accepted] == [body, BODY]
+
+
+@PIPELINING
+@pytest.mark.parametrize(
+    ("sender", "recipient", "phase"),
+    [
+        (SENDER, "jörg@example.com", Phase.RCPT),
+        (SENDER, "a@example.com>\r\nRCPT TO:<b@example.com", Phase.RCPT),
+        ("a b@example.com", "ann@example.com", Phase.MAIL),
+    ],
+)
+async def test_an_address_that_would_spoil_a_command_is_refused_unsaid(
+    *, pipelining: bool, sender: str, recipient: str, phase: Phase
+) -> None:
+    bad = Envelope(sender, recipient, BODY)
+    relay = Relay(pipelining=pipelining)
+    async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
+        handed = await hand_over_all(connection, [envelope(), bad, envelope()])
+    assert [hand.fate for hand in handed] == [Fate.ACCEPTED, Fate.REFUSED, Fate.ACCEPTED]
+    assert handed[1].phase is phase
+    assert handed[1].reply is not None
+    assert handed[1].reply.enhanced_code == "5.1.3"
+    assert relay.recipients == {"ann@example.com": 2}
+    assert relay.connections == 1
+    assert not any(word in line for _, line in relay.commands for word in ("jörg", "b@", "a@", "a b"))

@@ -1,0 +1,102 @@
+"""What a large campaign, or a slow CRM, leaves to the others. Told by the order in the ledger, never by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from marketing_service.ports import Audience, AudienceType
+from tests.support.ledger import campaign_row, contact, launched
+from tests.support.world import open_world, until
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from marketing_service.db import Database
+    from tests.support.world import World
+
+LARGE = 5_000
+MOST_BEFORE_A_SMALL_ONE = 2_000
+"""The promise is for a large campaign of any size."""
+
+# How many of the large campaign's messages were marked from the small one's list until its last message was.
+_MARKED_MEANWHILE = text(
+    """
+    SELECT count(*) FROM marketing_sends
+    WHERE campaign_id = :large
+      AND marked_at >= (SELECT expanded_at FROM marketing_campaigns WHERE id = :small)
+      AND marked_at <= (SELECT max(marked_at) FROM marketing_sends WHERE campaign_id = :small)
+    """
+)
+
+
+async def marked_meanwhile(owner: Database, *, large: UUID, small: UUID) -> int:
+    async with owner.transaction() as tx:
+        return int((await tx.connection.execute(_MARKED_MEANWHILE, {"large": large, "small": small})).scalar_one())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_small_campaign_does_not_wait_for_a_large_one(
+    owner: Database, database_url: str, redis_url: str, processes: int
+) -> None:
+    async with open_world(owner, database_url, redis_url, contacts=130, smtp_connections="20") as world:
+        large = await launched(owner, [contact(number) for number in range(LARGE)], org_id=world.org_id)
+        async with AsyncExitStack() as workers:
+            for _ in range(processes):
+                await workers.enter_async_context(world.working())
+            await world.relay.until(lambda: len(world.relay.accepted) >= 200)
+            small = await world.launch()
+            row = await world.until_status(small, "SENT", seconds=120)
+        assert row["recipients"] >= 100
+        assert (await campaign_row(owner, large))["queued"] > 0, "the large one was still being sent"
+        assert await marked_meanwhile(owner, large=large, small=small) <= MOST_BEFORE_A_SMALL_ONE
+
+
+async def test_reading_audiences_takes_no_sending_slot(owner: Database, database_url: str, redis_url: str) -> None:
+    """As many launches as there are slots for, and more, hang on a CRM that does not answer."""
+    async with open_world(owner, database_url, redis_url, worker_jobs="1", worker_audiences="1") as world:
+        answer = asyncio.Event()
+
+        async def hang(_: Request) -> Response | None:
+            await answer.wait()
+            return None
+
+        world.crm.fault = hang
+        async with world.working():
+            hanging = [await world.launch() for _ in range(3)]
+
+            async def asked() -> bool:
+                return bool(world.crm.requests)
+
+            await until(asked)
+            standing = await world.launch_to("a@example.com", "b@example.com")
+            await world.until_status(standing, "SENT")
+            assert {(await campaign_row(owner, campaign_id))["expanded_at"] for campaign_id in hanging} == {None}
+            answer.set()
+            for campaign_id in hanging:
+                await world.until_status(campaign_id, "SENT")
+
+
+async def test_sending_takes_no_slot_of_a_launch(owner: Database, database_url: str, redis_url: str) -> None:
+    """Every sending slot waits for a relay that says nothing."""
+    async with open_world(owner, database_url, redis_url, worker_jobs="1") as world:
+        world.relay.pause()
+        async with world.working():
+            sending = await world.launch_to("a@example.com")
+            await world.relay.until(lambda: world.relay.connections > 0)
+            small = await world.launch(Audience(AudienceType.BY_STATUS, ("LEAD",)))
+            await until(lambda: stands(world, small))
+            assert (await campaign_row(owner, sending))["status"] == "SENDING"
+            world.relay.resume()
+            await world.until_status(small, "SENT")
+
+
+async def stands(world: World, campaign_id: UUID) -> bool:
+    return (await campaign_row(world.owner, campaign_id))["expanded_at"] is not None

@@ -1,0 +1,64 @@
+"""A receiving domain that asks for less is left alone; the others are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marketing_service.sending.domains import IN_A_ROW
+from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
+from tests.support.relay import Now, Step, answer
+from tests.support.world import open_world, until
+
+if TYPE_CHECKING:
+    from marketing_service.db import Database
+
+SLOW = [f"p{number}@slow.example" for number in range(40)]
+OTHERS = [f"p{number}@example.com" for number in range(80)]
+LATER = answer(451, "4.7.1 Too many messages from you")
+
+
+def is_slow(now: Now) -> bool:
+    return now.recipient.endswith("@slow.example")
+
+
+async def test_a_domain_that_is_slowed_slows_no_other_and_costs_those_held_back_no_try(
+    owner: Database, database_url: str, redis_url: str
+) -> None:
+    settings = {"domain_rest_seconds": "3600", "retry_delays": "3600"}
+    async with open_world(owner, database_url, redis_url, contacts=40, **settings) as world:
+        await audit_moves(owner)
+        world.relay.on(Step.RCPT, LATER, when=is_slow)
+        mixed = [email for pair in zip(SLOW, OTHERS, strict=False) for email in pair]
+        campaign_id = await world.launch_to(*mixed, *OTHERS[len(SLOW) :])
+        async with world.working():
+
+            async def settled() -> bool:
+                sends = await world.sends(campaign_id)
+                return all(sends[email]["status"] == "DELIVERED" for email in OTHERS) and all(
+                    sends[email]["due_at"] is not None for email in SLOW
+                )
+
+            await until(settled, seconds=60)
+        sends = await world.sends(campaign_id)
+        tried = [email for email in SLOW if sends[email]["status"] == "DEFERRED"]
+        held_back = [email for email in SLOW if sends[email]["status"] == "QUEUED"]
+        assert len(tried) + len(held_back) == len(SLOW)
+        assert IN_A_ROW <= len(tried) <= IN_A_ROW + 2 * world.settings.smtp_connections
+        assert {(sends[email]["attempts"], sends[email]["batch"]) for email in held_back} == {(0, None)}
+        await assert_adds_up(owner, campaign_id)
+        assert await illegal_moves(owner) == set()
+
+
+async def test_a_domain_heals_and_each_refusal_cost_one_try_and_no_more(
+    owner: Database, database_url: str, redis_url: str
+) -> None:
+    settings = {"domain_rest_seconds": "0.05", "retry_delays": "0.2,0.2,0.2,0.2"}
+    async with open_world(owner, database_url, redis_url, contacts=40, **settings) as world:
+        world.relay.on(Step.RCPT, LATER, when=is_slow, times=9)
+        campaign_id = await world.launch_to(*SLOW, *OTHERS)
+        async with world.working():
+            row = await world.until_status(campaign_id, "SENT", seconds=90)
+        assert row["delivered"] == len(SLOW) + len(OTHERS)
+        assert set(world.relay.recipients.values()) == {1}
+        attempts = sum(send["attempts"] for send in (await world.sends(campaign_id)).values())
+        assert attempts == len(SLOW) + len(OTHERS) + 9

@@ -1,0 +1,194 @@
+"""The migrations, over a real database: up, down and up again; what they leave behind; how they treat others."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from marketing_service.db import Database, metadata
+from tests.support.fixtures import migrate
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from marketing_service.devstack.postgres import PostgresServer
+
+TENANT_TABLES = {name for name, table in metadata.tables.items() if "org_id" in table.c}
+ROLES = ("marketing_api", "marketing_worker")
+NOTE_THE_LOCK_TIMEOUT = (
+    "CREATE TABLE noted (lock_timeout text)",
+    (
+        "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO public.noted VALUES (current_setting('lock_timeout')); END $$"
+    ),
+    "CREATE EVENT TRIGGER note_every_change ON ddl_command_end EXECUTE FUNCTION note()",
+)
+WHAT_THERE_IS = """
+    SELECT c.relkind::text || ' ' || c.relname AS thing FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'constraint ' || conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'policy ' || policyname || ' on ' || tablename FROM pg_policies
+    UNION ALL
+    SELECT format('grant %s %s on %s', grantee, privilege_type, table_name)
+    FROM information_schema.role_table_grants WHERE table_schema = 'public' AND grantee LIKE 'marketing%'
+    ORDER BY thing
+"""
+
+
+@pytest.fixture
+def empty(postgres: PostgresServer) -> str:
+    """A database without a schema."""
+    name = f"empty_{uuid.uuid4().hex}"
+    postgres.create_database(name)
+    return postgres.url(name)
+
+
+def fetch(url: str, sql: str) -> list[Any]:
+    """The first column of every row. Alembic brings an event loop of its own, so these tests have none."""
+
+    async def ask() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [row[0] for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def execute(url: str, *statements: str) -> None:
+    for statement in statements:
+        fetch(url, statement)
+
+
+def configured(url: str = "") -> Config:
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["database_url"] = url
+    return config
+
+
+def test_up_down_and_up_again_leaves_the_same_schema(empty: str) -> None:
+    bare = fetch(empty, WHAT_THERE_IS)
+    migrate(empty)
+    whole = fetch(empty, WHAT_THERE_IS)
+    assert {f"r {name}" for name in metadata.tables} <= set(whole)
+    migrate(empty, "base")
+    # Alembic's own table, empty, is all that is left.
+    left = set(fetch(empty, WHAT_THERE_IS)) - set(bare)
+    assert all("marketing_schema_version" in thing for thing in left), left
+    migrate(empty)
+    assert fetch(empty, WHAT_THERE_IS) == whole
+
+
+def test_the_tables_in_the_code_are_what_the_migrations_make(postgres: PostgresServer, template: str) -> None:
+    command.check(configured(postgres.url(template)))
+
+
+def test_every_change_gives_up_waiting_for_a_lock(empty: str) -> None:
+    """A migration that waited would have every request behind it wait too."""
+    execute(empty, *NOTE_THE_LOCK_TIMEOUT)
+    migrate(empty)
+    migrate(empty, "base")
+    noted = fetch(empty, "SELECT lock_timeout FROM noted")
+    assert len(noted) > len(metadata.tables)
+    assert set(noted) == {"5s"}
+
+
+def test_files_are_dated_say_what_they_do_and_stand_in_one_line() -> None:
+    script = ScriptDirectory.from_config(configured())
+    assert len(script.get_heads()) == 1
+    names = sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
+    revisions = list(script.walk_revisions())
+    assert len(names) == len(revisions)
+    for name in names:
+        # A date, a verb and what it is done to.
+        assert re.fullmatch(r"20\d\d_[01]\d_[0-3]\d(_[a-z]+){2,}\.py", name), name
+    for revision in revisions:
+        assert not revision.is_branch_point
+        assert re.match(r"[A-Z][a-z]+ .+\.", revision.doc), revision.path
+
+
+def test_every_constraint_has_a_name_of_ours(postgres: PostgresServer, template: str) -> None:
+    """Those PostgreSQL makes up could not be dropped by a later migration everywhere."""
+    names = fetch(
+        postgres.url(template),
+        "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND conrelid::regclass::text LIKE 'marketing%'",
+    )
+    assert len(names) > len(metadata.tables)
+    version_table = "marketing_schema_version_pkc"
+    assert [name for name in names if not re.match(r"(pk|uq|ck|fk)_marketing_", name) and name != version_table] == []
+
+
+def test_roles_and_policies_stand_on_every_table_of_an_organisation(postgres: PostgresServer, template: str) -> None:
+    url = postgres.url(template)
+    roles = f"SELECT rolname FROM pg_roles WHERE rolname IN {ROLES} AND NOT (rolcanlogin OR rolsuper OR rolbypassrls)"
+    assert set(fetch(url, roles)) == set(ROLES)
+    secured = set(fetch(url, "SELECT relname FROM pg_class WHERE relrowsecurity AND relkind = 'r'"))
+    readable = {
+        name
+        for name in metadata.tables
+        if fetch(url, f"SELECT has_table_privilege('marketing_api', '{name}', 'SELECT')") == [True]
+    }
+    # What is not behind a policy, the API's role cannot see at all.
+    assert readable == secured
+    assert TENANT_TABLES - secured == {"marketing_staged_contacts"}
+    for role in ROLES:
+        policies = f"SELECT tablename FROM pg_policies WHERE '{role}' = ANY (roles)"
+        assert set(fetch(url, policies)) == secured
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        (
+            "INSERT INTO marketing_sends (org_id, campaign_id, contact_id, email, address, status)"
+            " VALUES ('acme', uuidv7(), 'c1', 'a@b.example', 'a@b.example', 'QUEUED')"
+        ),
+        "COPY marketing_sends (org_id, campaign_id, contact_id) FROM STDIN",
+        "DELETE FROM marketing_sends",
+        "TRUNCATE marketing_sends",
+        "INSERT INTO marketing_batches (org_id, campaign_id, number) VALUES ('acme', uuidv7(), 1)",
+        "DELETE FROM marketing_opt_outs",
+        "SELECT * FROM marketing_staged_contacts",
+        "CREATE TABLE marketing_more ()",
+        "ALTER TABLE marketing_sends DISABLE ROW LEVEL SECURITY",
+    ],
+)
+async def test_the_apis_role_cannot(database_url: str, statement: str) -> None:
+    database = Database(database_url, role="marketing_api", pool_size=1)
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+        async with database.transaction("acme") as tx:
+            await tx.connection.execute(text(statement))
+    await database.close()
+
+
+async def test_the_apis_role_sees_nothing_without_an_organisation(database_url: str) -> None:
+    database = Database(database_url, role="marketing_api", pool_size=1)
+    insert = text(
+        "INSERT INTO marketing_campaigns (org_id, name, from_email, subject, created_by)"
+        " VALUES ('acme', 'April', 'a@b.example', 'Hello', 'ada')"
+    )
+    count = text("SELECT count(*) FROM marketing_campaigns")
+    async with database.transaction("acme") as tx:
+        await tx.connection.execute(insert)
+        assert (await tx.connection.execute(count)).scalar_one() == 1
+    for org_id in (None, "", "globex"):
+        async with database.transaction(org_id) as tx:
+            assert (await tx.connection.execute(count)).scalar_one() == 0
+    # Nor can it write a row for somebody else.
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with database.transaction("globex") as tx:
+            await tx.connection.execute(insert)
+    await database.close()

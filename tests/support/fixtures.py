@@ -1,0 +1,81 @@
+"""Real servers for the integration tests: one PostgreSQL and one Valkey per test process, a fresh database per test."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from marketing_service.db import Database
+from marketing_service.devstack.postgres import PostgresServer
+from marketing_service.devstack.valkey import ValkeyServer
+from marketing_service.queue import connect
+from tests.support.project import ROOT
+from tests.support.world import World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL without fsync; no test cuts its power."""
+    with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> str:
+    """A migrated database that tests clone."""
+    postgres.create_database("template")
+    migrate(postgres.url("template"))
+    return "template"
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer, template: str) -> str:
+    """An empty, migrated database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres.create_database(name, template=template)
+    return postgres.url(name)
+
+
+@pytest.fixture
+async def owner(database_url: str) -> AsyncIterator[Database]:
+    """The test's database, past every policy."""
+    database = Database(database_url, role=None, pool_size=3)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def redis_url(valkey: ValkeyServer) -> str:
+    """An empty Valkey."""
+    client = connect(valkey.url())
+    await client.flushall()
+    await client.aclose(close_connection_pool=True)
+    return valkey.url()
+
+
+@pytest.fixture
+async def world(owner: Database, database_url: str, redis_url: str) -> AsyncIterator[World]:
+    async with open_world(owner, database_url, redis_url) as opened:
+        yield opened
+
+
+def migrate(database_url: str, revision: str = "head") -> None:
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["database_url"] = database_url
+    if revision == "base":
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)

@@ -1,0 +1,158 @@
+"""Reads the ledger as an auditor would: straight from the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import insert, text
+
+from marketing_service.ledger import expansion, life
+from marketing_service.ledger.states import MOVES, SendStatus
+from marketing_service.ledger.tables import campaigns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from marketing_service.db import Database
+
+ORG = "acme"
+
+_AUDIT = (
+    "CREATE TABLE audited_moves (was text, now_is text)",
+    "GRANT INSERT ON audited_moves TO PUBLIC",
+    """
+    CREATE FUNCTION audit_move() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF old.status <> new.status THEN
+            INSERT INTO audited_moves (was, now_is) VALUES (old.status, new.status);
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    "CREATE TRIGGER audit_move AFTER UPDATE ON marketing_sends FOR EACH ROW EXECUTE FUNCTION audit_move()",
+)
+
+
+async def audit_moves(owner: Database) -> None:
+    """From now on, write down every move a send makes, whoever makes it."""
+    async with owner.transaction() as tx:
+        for statement in _AUDIT:
+            await tx.connection.execute(text(statement))
+
+
+async def illegal_moves(owner: Database) -> set[tuple[str, str]]:
+    """The moves that were made and are in no drawing."""
+    async with owner.transaction() as tx:
+        rows = (await tx.connection.execute(text("SELECT DISTINCT was, now_is FROM audited_moves"))).all()
+    return {(row.was, row.now_is) for row in rows} - {(str(was), str(now)) for was, now in MOVES}
+
+
+@dataclass(frozen=True)
+class Count:
+    """A campaign's counters, and a count over its rows."""
+
+    counters: dict[str, int]
+    rows: dict[str, int]
+
+
+async def count(owner: Database, campaign_id: UUID) -> Count:
+    names = [status.value.lower() for status in SendStatus]
+    async with owner.transaction() as tx:
+        counters = (
+            (
+                await tx.connection.execute(
+                    text(
+                        f"SELECT recipients, opens, opens_delivered, {', '.join(names)}"
+                        " FROM marketing_campaigns WHERE id = :id"
+                    ),
+                    {"id": campaign_id},
+                )
+            )
+            .mappings()
+            .one()
+        )
+        rows = (
+            (
+                await tx.connection.execute(
+                    text(
+                        "SELECT count(*) AS recipients, count(opened_at) AS opens,"
+                        " count(opened_at) FILTER (WHERE status = 'DELIVERED') AS opens_delivered, "
+                        + ", ".join(f"count(*) FILTER (WHERE status = '{name.upper()}') AS {name}" for name in names)
+                        + " FROM marketing_sends WHERE campaign_id = :id"
+                    ),
+                    {"id": campaign_id},
+                )
+            )
+            .mappings()
+            .one()
+        )
+    return Count(dict(counters), dict(rows))
+
+
+async def assert_adds_up(owner: Database, campaign_id: UUID) -> dict[str, int]:
+    """The ledger's promise: the counters equal a count over the rows. Returns the counters."""
+    found = await count(owner, campaign_id)
+    assert found.counters == found.rows
+    return found.counters
+
+
+async def campaign_row(owner: Database, campaign_id: UUID) -> dict[str, Any]:
+    async with owner.transaction() as tx:
+        row = (
+            (await tx.connection.execute(text("SELECT * FROM marketing_campaigns WHERE id = :id"), {"id": campaign_id}))
+            .mappings()
+            .one()
+        )
+    return dict(row)
+
+
+async def send_rows(owner: Database, campaign_id: UUID) -> list[dict[str, Any]]:
+    """The campaign's sends, by contact."""
+    async with owner.transaction() as tx:
+        rows = await tx.connection.execute(
+            text("SELECT * FROM marketing_sends WHERE campaign_id = :id ORDER BY contact_id"), {"id": campaign_id}
+        )
+        return [dict(row) for row in rows.mappings()]
+
+
+async def draft(owner: Database, **values: Any) -> UUID:
+    """A draft, straight into the table."""
+    defaults = {
+        "org_id": ORG,
+        "name": "April newsletter",
+        "from_email": "news@acme.example",
+        "subject": "Hello {{firstName}}",
+        "html_body": "<p>Hello {{firstName}} of {{companyName}}</p>",
+        "created_by": "someone",
+    }
+    async with owner.transaction() as tx:
+        result = await tx.connection.execute(insert(campaigns).values(**(defaults | values)).returning(campaigns.c.id))
+        return UUID(str(result.scalar_one()))
+
+
+def contact(number: int, **values: Any) -> expansion.StagedContact:
+    defaults: dict[str, Any] = {
+        "contact_id": f"c{number:06}",
+        "email": f"person{number}@example.com",
+        "address": f"person{number}@example.com",
+        "deliverable": True,
+        "first_name": f"First{number}",
+        "last_name": f"Last{number}",
+        "company_name": None,
+    }
+    return expansion.StagedContact(**(defaults | values))
+
+
+async def launched(owner: Database, contacts: Sequence[expansion.StagedContact] | int = 3, **values: Any) -> UUID:
+    """A campaign whose list stands."""
+    people = [contact(n) for n in range(contacts)] if isinstance(contacts, int) else contacts
+    campaign_id = await draft(owner, **values)
+    async with owner.transaction() as tx:
+        assert await life.launch(tx.connection, campaign_id, audience=None)
+        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        assert attempt is not None
+        assert await expansion.stage(tx.connection, attempt, page=0, contacts=people, lease=60)
+        assert await expansion.merge(tx.connection, attempt)
+    return campaign_id

@@ -1,0 +1,47 @@
+"""What is left of a process whose parent was killed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def run_until_started(script: str, *arguments: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a Python program; returns it and the process ids it printed in its first line."""
+    program = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    return program, [int(word) for word in program.stdout.readline().split()]
+
+
+def wait_until_gone(*pids: int, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    left = list(pids)
+    while left and time.monotonic() < deadline:
+        left = [pid for pid in left if _runs(pid)]
+        time.sleep(0.02)
+    assert not left, f"still running: {left}"
+
+
+def _runs(pid: int) -> bool:
+    """Whether it does anything yet: a zombie only waits for whatever adopted it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process that came from this one, and lives."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found, left = [], [pid]
+    while left:
+        of_one = children.get(left.pop(), [])
+        found += of_one
+        left += of_one
+    return found

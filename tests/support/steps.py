@@ -1,0 +1,63 @@
+"""The ledger's steps as a worker takes them, without a relay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from marketing_service.ledger import batches, handover
+from marketing_service.ledger.states import SendStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from marketing_service.db import Database
+    from marketing_service.ledger.batches import Claim, WaitingSend
+    from marketing_service.ledger.handover import Marked, Step
+
+
+async def claim(
+    owner: Database, campaign_id: UUID, number: int = 0, *, lease: float = 60
+) -> tuple[Claim, list[WaitingSend]]:
+    async with owner.transaction() as tx:
+        claimed = await batches.claim_batch(tx.connection, campaign_id, number, lease=lease)
+    assert claimed is not None
+    return claimed
+
+
+async def mark(owner: Database, held: Claim, *sends: WaitingSend) -> Step:
+    wanted = [(held, send.id) for send in sends]
+    return await handover.record_and_mark(owner.call, held.campaign_id, results=[], wanted=wanted)
+
+
+async def record(
+    owner: Database, held: Claim, marked: Marked, status: SendStatus, *, resend_ambiguous: bool = False, **values: Any
+) -> Step:
+    async with owner.transaction() as tx:
+        return await handover.record(
+            tx.connection,
+            held.campaign_id,
+            results=[handover.Result(held, marked.send_id, marked.attempt, status, **values)],
+            resend_ambiguous=resend_ambiguous,
+        )
+
+
+async def release(owner: Database, held: Claim) -> None:
+    async with owner.transaction() as tx:
+        await batches.release_batch(tx.connection, held)
+
+
+async def let_leases_run_out(owner: Database) -> None:
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text("UPDATE marketing_batches SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
+        )
+
+
+async def deliver_all(owner: Database, campaign_id: UUID, number: int = 0) -> None:
+    held, waiting = await claim(owner, campaign_id, number)
+    step = await mark(owner, held, *waiting)
+    for marked in step.marked.values():
+        await record(owner, held, marked, SendStatus.DELIVERED)
+    await release(owner, held)

@@ -1,0 +1,265 @@
+"""Tokens signed with a published key: which keys count, and when they are fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from marketing_service.auth import KeySet, KeySetAuthenticator
+from marketing_service.auth.keys import read_key_set
+from marketing_service.errors import Forbidden, Unauthenticated, Unavailable
+from tests.unit.auth.tokens import MISSING, PRIVATE_KEYS, RSA_KEY, RULES, SECRET, claims, jwk, segment, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+URL = "https://keys.example.org/jwks.json"
+
+
+class KeyServer:
+    """Answers with its keys, counts the calls, and can be told to fail."""
+
+    def __init__(self, *keys: dict[str, Any]) -> None:
+        self.body: Any = {"keys": list(keys)}
+        self.calls = 0
+        self.failure: Callable[[], Awaitable[httpx.Response]] | None = None
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == URL
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            return await self.failure()
+        body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        return httpx.Response(200, content=body)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scene:
+    """A key server, a clock, and an authenticator between them."""
+
+    def __init__(self, *keys: dict[str, Any], timeout: float = 3.0) -> None:
+        self.server = KeyServer(*keys)
+        self.clock = Clock()
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self.server))
+        keyset = KeySet(client, URL, lifetime=300, cooldown=30, pause=5, timeout=timeout, clock=self.clock)
+        self.authenticate = KeySetAuthenticator(keyset, RULES).authenticate
+
+
+async def refuse() -> httpx.Response:
+    return httpx.Response(503)
+
+
+async def drop() -> httpx.Response:
+    raise httpx.ConnectError("refused")
+
+
+async def hang() -> httpx.Response:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+async def test_each_algorithm_is_proven_by_its_own_kind_of_key(algorithm: str) -> None:
+    scene = Scene(*(jwk(name, kid=name) for name in PRIVATE_KEYS))
+    principal = await scene.authenticate(sign(PRIVATE_KEYS[algorithm], algorithm, kid=algorithm))
+    assert principal.subject == "user-1"
+    for other in {"RS256", "ES256", "EdDSA"} - {algorithm}:
+        with pytest.raises(Unauthenticated):
+            await scene.authenticate(sign(PRIVATE_KEYS[algorithm], algorithm, kid=other))
+    assert scene.server.calls == 1
+
+
+async def test_claims_are_held_to_the_same_rules() -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    with pytest.raises(Unauthenticated, match="expired"):
+        await scene.authenticate(sign(RSA_KEY, "RS256", kid="k", exp=1))
+    with pytest.raises(Forbidden):
+        await scene.authenticate(sign(RSA_KEY, "RS256", kid="k", orgId=MISSING))
+
+
+async def test_a_public_key_used_as_a_shared_secret_proves_nothing() -> None:
+    scene = Scene(jwk("RS256", kid="k"), {"kty": "oct", "k": segment(SECRET), "kid": "s"})
+    pem = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    signed = f"{segment({'alg': 'HS256', 'kid': 'k'})}.{segment(claims())}"
+    forged = f"{signed}.{segment(hmac.digest(pem, signed.encode(), 'sha256'))}"
+    for token in (forged, sign(SECRET, kid="s"), sign(SECRET, kid="k")):
+        with pytest.raises(Unauthenticated, match="algorithm"):
+            await scene.authenticate(token)
+    assert scene.server.calls == 0
+
+
+@pytest.mark.parametrize("algorithm", ["none", "PS256", "RS512", "ES384", "HS256", None, ["RS256"], {}])
+async def test_other_algorithms_are_refused_before_any_key_is_fetched(algorithm: Any) -> None:
+    scene = Scene(jwk("RS256"))
+    with pytest.raises(Unauthenticated):
+        await scene.authenticate(f"{segment({'alg': algorithm})}.{segment(claims())}.AAAA")
+    with pytest.raises(Unauthenticated):
+        await scene.authenticate("x" * 9000)
+    assert scene.server.calls == 0
+
+
+@pytest.mark.parametrize("kid", [7, None, [], {"a": 1}])
+async def test_an_odd_key_id_proves_nothing(kid: Any) -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    with pytest.raises(Unauthenticated):
+        await scene.authenticate(f"{segment({'alg': 'RS256', 'kid': kid})}.{segment(claims())}.AAAA")
+
+
+async def test_without_a_key_id_the_only_key_of_the_algorithm_is_meant() -> None:
+    token = sign(RSA_KEY, "RS256")
+    assert (await Scene(jwk("RS256", kid="a"), jwk("ES256", kid="b")).authenticate(token)).subject == "user-1"
+    with pytest.raises(Unauthenticated, match="not known"):
+        await Scene(jwk("RS256", kid="a"), jwk("RS256", kid="b")).authenticate(token)
+
+
+async def test_keys_are_fetched_once_however_many_ask_at_once() -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    token = sign(RSA_KEY, "RS256", kid="k")
+    await asyncio.gather(*(scene.authenticate(token) for _ in range(50)))
+    assert scene.server.calls == 1
+
+
+async def test_a_caller_who_gives_up_leaves_the_fetch_to_the_others() -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    token = sign(RSA_KEY, "RS256", kid="k")
+    first = asyncio.create_task(scene.authenticate(token))
+    second = asyncio.create_task(scene.authenticate(token))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).subject == "user-1"
+    assert scene.server.calls == 1
+
+
+async def test_old_keys_are_fetched_again_and_withdrawn_ones_forgotten() -> None:
+    scene = Scene(jwk("RS256", kid="old"))
+    token = sign(RSA_KEY, "RS256", kid="old")
+    await scene.authenticate(token)
+    scene.server.body = {"keys": [jwk("RS256", kid="new")]}
+    scene.clock.now += 299
+    await scene.authenticate(token)
+    scene.clock.now += 1
+    with pytest.raises(Unauthenticated, match="not known"):
+        await scene.authenticate(token)
+    assert (await scene.authenticate(sign(RSA_KEY, "RS256", kid="new"))).subject == "user-1"
+    assert scene.server.calls == 2
+
+
+@pytest.mark.parametrize("failure", [refuse, drop, hang])
+async def test_old_keys_serve_on_while_the_key_server_is_down(failure: Any) -> None:
+    scene = Scene(jwk("RS256", kid="k"), timeout=0.05)
+    token = sign(RSA_KEY, "RS256", kid="k")
+    await scene.authenticate(token)
+    scene.server.failure = failure
+    scene.clock.now += 3600
+    for _ in range(3):
+        assert (await scene.authenticate(token)).subject == "user-1"
+    assert scene.server.calls == 2, "one try, then a pause"
+    scene.clock.now += 5
+    await scene.authenticate(token)
+    assert scene.server.calls == 3
+
+
+@pytest.mark.parametrize("failure", [refuse, drop, hang])
+async def test_without_any_key_the_key_server_is_named_as_unavailable(failure: Any) -> None:
+    scene = Scene(jwk("RS256", kid="k"), timeout=0.05)
+    scene.server.failure = failure
+    token = sign(RSA_KEY, "RS256", kid="k")
+    for _ in range(2):
+        with pytest.raises(Unavailable) as outage:
+            await scene.authenticate(token)
+        assert outage.value.part == "The key server"
+    assert scene.server.calls == 1, "one try, then a pause"
+    scene.server.failure = None
+    scene.clock.now += 5
+    assert (await scene.authenticate(token)).subject == "user-1"
+
+
+async def test_unknown_key_ids_make_for_one_fetch_per_cooldown() -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))
+    scene.clock.now += 30
+    for kid in ("x", "y", "z"):
+        with pytest.raises(Unauthenticated, match="not known"):
+            await scene.authenticate(sign(RSA_KEY, "RS256", kid=kid))
+    assert scene.server.calls == 2
+    scene.server.body = {"keys": [jwk("RS256", kid="k"), jwk("ES256", kid="x")]}
+    scene.clock.now += 30
+    assert (await scene.authenticate(sign(PRIVATE_KEYS["ES256"], "ES256", kid="x"))).subject == "user-1"
+    assert scene.server.calls == 3
+
+
+async def test_an_unknown_key_id_while_the_key_server_is_down_cannot_be_judged() -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+    await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))
+    scene.server.failure = drop
+    scene.clock.now += 60
+    with pytest.raises(Unavailable):
+        await scene.authenticate(sign(RSA_KEY, "RS256", kid="new"))
+    assert (await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))).subject == "user-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b"[" * 200_000,
+        b'{"keys": {}}',
+        b'{"keys": []}',
+        b'{"keys": [null, 7, {}, {"kty": "oct", "k": "AAAA"}]}',
+        b"\xff\xfe",
+    ],
+)
+async def test_an_answer_that_is_no_key_set_is_a_failure(body: bytes) -> None:
+    scene = Scene()
+    scene.server.body = body
+    with pytest.raises(Unavailable):
+        await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))
+
+
+def test_keys_that_are_not_for_verifying_with_our_algorithms_are_left_out() -> None:
+    weak = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
+    other_curve = ec.generate_private_key(ec.SECP384R1()).public_key()
+    algorithms: Any = jwt.get_algorithm_by_name
+    entries = [
+        jwk("RS256", kid="good"),
+        jwk("ES256", kid="good-too", use="sig", alg="ES256", key_ops=["verify"]),
+        jwk("RS256", kid="encrypts", use="enc"),
+        jwk("RS256", kid="another-algorithm", alg="RS512"),
+        jwk("RS256", kid="signs", key_ops=["sign"]),
+        jwk("RS256", kid="odd-operations", key_ops="verify"),
+        {**jwk("RS256"), "kid": 7},
+        jwk("RS256", kid="broken", n="!"),
+        jwk("RS256", kid="half", e=None),
+        {**algorithms("RS256").to_jwk(weak, as_dict=True), "key_ops": ["verify"], "kid": "weak"},
+        {**algorithms("ES384").to_jwk(other_curve, as_dict=True), "kid": "other-curve"},
+        jwk("EdDSA", kid="other-okp", crv="X25519"),
+        jwk("EdDSA", kid="not-a-point", x="AAAA"),
+    ]
+    keys = read_key_set(json.dumps({"keys": entries}).encode())
+    assert [(key.kid, key.algorithm) for key in keys] == [("good", "RS256"), ("good-too", "ES256")]
+
+
+def test_a_private_key_in_the_set_is_used_as_a_public_one() -> None:
+    private = ed25519.Ed25519PrivateKey.generate()
+    entry: dict[str, Any] = jwt.get_algorithm_by_name("EdDSA").to_jwk(private, as_dict=True)
+    (key,) = read_key_set(json.dumps({"keys": [{**entry, "key_ops": ["sign", "verify"]}]}).encode())
+    assert isinstance(key.key, ed25519.Ed25519PublicKey)

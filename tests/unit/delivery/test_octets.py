@@ -1,0 +1,77 @@
+"""What is written to the relay."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketing_service.delivery.octets import mail_from, rcpt_to, sendable, stuffed
+
+
+@pytest.mark.parametrize(
+    ("content", "octets"),
+    [
+        (b"a\r\n", b"a\r\n"),
+        (b".\r\n", b"..\r\n"),
+        (b"a\r\n.\r\n..b\r\n", b"a\r\n..\r\n...b\r\n"),
+        (b"a.b\r\n", b"a.b\r\n"),
+        (b"no end", b"no end\r\n"),
+        (b"", b"\r\n"),
+        (b"bare\n.\nQUIT\r.\r", b"bare\r\n..\r\nQUIT\r\n..\r\n"),
+        (b"\n.\r\n", b"\r\n..\r\n"),
+    ],
+)
+def test_dots_are_doubled_and_lines_end_in_crlf(content: bytes, octets: bytes) -> None:
+    assert stuffed(content) == octets
+
+
+@given(st.lists(st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"a", b"MAIL"]), max_size=30).map(b"".join))
+def test_no_message_can_end_before_its_end(content: bytes) -> None:
+    """Whatever a template holds: no line is a lone dot, no CR or LF is bare, and it can be read back."""
+    octets = stuffed(content)
+    lines = octets.split(b"\r\n")
+    assert lines.pop() == b""
+    assert b"." not in lines
+    assert not any(b"\r" in line or b"\n" in line for line in lines)
+    back = b"\r\n".join(line.removeprefix(b".") for line in lines)
+    assert back == re.sub(rb"\r\n|\r|\n", b"\r\n", content).removesuffix(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "address", ["a@b", "bob.smith+tag@example.com", '"a b>c"@example.com', "o'neil@x.co", "a@[192.0.2.1]"]
+)
+def test_addresses_that_can_stand_in_a_command(address: str) -> None:
+    assert sendable(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nobody",
+        "@b",
+        "a@",
+        "a b@c",
+        "a@b>\r\nRCPT TO:<x@y",
+        "a@b\n",
+        "a>@b",
+        "<a@b>",
+        "a@b c",
+        "jörg@example.com",
+        "a@münchen.de",
+        '"a\r\nb"@c',
+        "a\0@b",
+    ],
+)
+def test_addresses_that_cannot(address: str) -> None:
+    assert not sendable(address)
+
+
+def test_mail_names_size_and_body_where_the_relay_knows_them() -> None:
+    assert mail_from("a@b", {}, 12) == b"MAIL FROM:<a@b>\r\n"
+    assert mail_from("a@b", {"size": "100", "8bitmime": ""}, 12) == b"MAIL FROM:<a@b> SIZE=12 BODY=8BITMIME\r\n"
+    assert mail_from("", {"size": ""}, 12) == b"MAIL FROM:<> SIZE=12\r\n"
+    assert rcpt_to("a@b") == b"RCPT TO:<a@b>\r\n"

@@ -1,0 +1,225 @@
+"""Settings out of the environment: what is taken, and the one line that says what is wrong."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from marketing_service.settings import Settings, SettingsError, load_settings
+
+KEY = "k" * 32
+NEEDED = {
+    "DATABASE_URL": "postgresql://marketing:pw@127.0.0.1/marketing",
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "CRM_URL": "http://127.0.0.1:9000/",
+    "CRM_TOKEN": "crm-token",
+    "PUBLIC_BASE_URL": "https://mail.example.org/",
+    "TOKEN_KEYS": KEY,
+    "JWT_SECRET": "s" * 32,
+    "JWT_ISSUER": "portal",
+    "JWT_AUDIENCE": "marketing",
+}
+# Of these there is another way, and then they must not be there.
+EITHER = {"JWT_SECRET", "CRM_URL", "CRM_TOKEN"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("MARKETING_"):
+            monkeypatch.delenv(name)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> Settings:
+    for name, value in {**NEEDED, **changes}.items():
+        if value is not None:
+            monkeypatch.setenv(f"MARKETING_{name}", value)
+    return load_settings()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> str:
+    with pytest.raises(SettingsError) as error:
+        load(monkeypatch, **changes)
+    return str(error.value)
+
+
+def test_what_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+    assert settings.crm_url == "http://127.0.0.1:9000"
+    assert settings.public_base_url == "https://mail.example.org"
+    assert settings.smtp_url.get_secret_value() == ""
+    assert settings.write_roles == ["ADMIN", "SUPER_ADMIN", "MANAGER"]
+    assert settings.retry_delays == [60, 300, 900, 3600, 14400]
+    assert [key.get_secret_value() for key in settings.token_keys] == [KEY]
+
+
+def test_everything_missing_is_named_in_one_line() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    line = str(error.value)
+    assert "\n" not in line
+    for name in set(NEEDED) - EITHER:
+        assert f"MARKETING_{name}" in line
+
+
+@pytest.mark.parametrize("name", sorted(set(NEEDED) - EITHER))
+def test_each_missing_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    changes: dict[str, str | None] = {name: None}
+    assert refusal(monkeypatch, **changes) == f"missing: MARKETING_{name}"
+    assert refusal(monkeypatch, **{name: ""}) == f"missing: MARKETING_{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("DATABASE_URL", "mysql://x", "postgresql://"),
+        ("REDIS_URL", "http://x", "redis://"),
+        ("SMTP_URL", "relay.example.org:25", "smtp://"),
+        ("CRM_URL", "crm.example.org", "http://"),
+        ("PUBLIC_BASE_URL", "ftp://x", "https://"),
+        ("PUBLIC_BASE_URL", "https://", "https://"),
+        ("PUBLIC_BASE_URL", "https://mail.example.org/?a=b", "plain ASCII"),
+        ("PUBLIC_BASE_URL", "https://bücher.example", "plain ASCII"),
+        ("TOKEN_KEYS", "short", "32 bytes"),
+        ("TOKEN_KEYS", f"{KEY}, short", "32 bytes"),
+        ("TOKEN_KEYS", ", ,", "at least one key"),
+        ("JWT_SECRET", "short", "32 bytes"),
+        ("JWT_JWKS_URL", "https://keys.example.org/jwks.json", "exactly one of"),
+        ("RETRY_DELAYS", "60,soon", "number"),
+        ("RETRY_DELAYS", "60,0", "greater than 0"),
+        ("SMTP_CONNECTIONS", "many", "integer"),
+        ("SMTP_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("CRM_PAGE_SIZE", "1001", "less than or equal to 1000"),
+        ("CRM_TIMEOUT", "nan", "greater than 0"),
+        ("AMBIGUOUS_SENDS", "maybe", "hold"),
+        ("UNSUBSCRIBE_GET", "ask", "confirm"),
+        ("LOG_FORMAT", "xml", "json"),
+        ("FROM_DOMAINS", "{not json", "JSON"),
+        ("FROM_DOMAINS", '{"acme": 7}', "list"),
+        ("FROM_DOMAINS", '{"acme": "example.org"}', "list"),
+        ("FROM_DOMAINS", '{"acme": [7]}', "string"),
+    ],
+)
+def test_a_malformed_one_is_named_and_never_quoted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    line = refusal(monkeypatch, **{name: value})
+    assert f"MARKETING_{name}" in line
+    assert words in line
+    assert "\n" not in line
+    assert KEY not in line
+
+
+def test_neither_way_to_prove_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "exactly one of MARKETING_JWT_SECRET" in refusal(monkeypatch, JWT_SECRET=None)
+
+
+def test_a_key_set_instead_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, JWT_SECRET=None, JWT_JWKS_URL="https://keys.example.org/jwks.json")
+    assert settings.jwt_jwks_url == "https://keys.example.org/jwks.json"
+    assert settings.jwt_secret is None
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch, WRITE_ROLES=" OWNER , EDITOR,", RETRY_DELAYS="2,3, 5.5", TOKEN_KEYS=f"{KEY},{'l' * 40}"
+    )
+    assert settings.write_roles == ["OWNER", "EDITOR"]
+    assert settings.retry_delays == [2, 3, 5.5]
+    assert len(settings.token_keys) == 2
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = repr(load(monkeypatch, SMTP_URL="smtp://user:hunter2@relay:25"))
+    for secret in (KEY, "s" * 32, "crm-token", "hunter2", "marketing:pw"):
+        assert secret not in shown
+
+
+def test_any_domain_may_be_written_from_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).may_write_as("acme", "anything.example")
+
+
+def test_one_list_of_domains_holds_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, FROM_DOMAINS="Example.org, @example.net")
+    assert settings.may_write_as("acme", "EXAMPLE.org")
+    assert settings.may_write_as("globex", "example.net")
+    assert not settings.may_write_as("acme", "sub.example.org")
+
+
+def test_a_map_names_each_organisations_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, FROM_DOMAINS='{"acme": ["acme.example"], "*": ["shared.example"]}')
+    assert settings.may_write_as("acme", "acme.example")
+    assert not settings.may_write_as("acme", "shared.example")
+    assert settings.may_write_as("globex", "shared.example")
+    settings = load(monkeypatch, FROM_DOMAINS='{"acme": ["acme.example"]}')
+    assert not settings.may_write_as("globex", "acme.example")
+
+
+def test_rates_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, RATE_RELAY="100/second, 5000 / minute,100000/hour")
+    assert settings.rate_relay == [(100, 1), (5000, 60), (100_000, 3600)]
+    assert settings.rate_org == []
+
+
+@pytest.mark.parametrize("written", ["100", "0/second", "5/fortnight", "-1/hour", "5/second,,", "5/minute,6/minute"])
+def test_a_malformed_rate_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert "MARKETING_RATE_ORG" in refusal(monkeypatch, RATE_ORG=written)
+
+
+VIEWS = "postgresql://reader:pw@127.0.0.1/crm"
+
+
+def test_the_crm_is_reached_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, CRM_URL=None, CRM_TOKEN=None, CRM_DATABASE_URL=VIEWS)
+    assert settings.crm_database_url.get_secret_value() == VIEWS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"CRM_URL": None, "CRM_TOKEN": None},
+        {"CRM_URL": None},
+        {"CRM_TOKEN": None},
+        {"CRM_DATABASE_URL": VIEWS},
+        {"CRM_DATABASE_URL": VIEWS, "CRM_URL": None},
+        {"CRM_DATABASE_URL": "mysql://x", "CRM_URL": None, "CRM_TOKEN": None},
+    ],
+    ids=["neither", "no address", "no token", "both", "a token beside the views", "another database"],
+)
+def test_one_way_to_the_crm_is_needed_and_one_is_enough(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None]
+) -> None:
+    line = refusal(monkeypatch, **changes)
+    assert "MARKETING_CRM_" in line
+    assert "\n" not in line
+    assert "pw" not in line
+
+
+@pytest.mark.parametrize(
+    ("written", "address", "port"),
+    [
+        ("192.0.2.1", "192.0.2.1", None),
+        ("192.0.2.1:5353", "192.0.2.1", 5353),
+        ("2001:db8::1", "2001:db8::1", None),
+        ("[2001:db8::1]:5353", "2001:db8::1", 5353),
+    ],
+)
+def test_a_resolver_is_an_address_with_or_without_a_port(
+    monkeypatch: pytest.MonkeyPatch, written: str, address: str, port: int | None
+) -> None:
+    server = load(monkeypatch, DNS_RESOLVER=written).dns_resolver
+    assert server is not None
+    assert (str(server.address), server.port) == (address, port)
+
+
+@pytest.mark.parametrize(
+    "written", ["dns.example", "192.0.2", "192.0.2.1:x", "192.0.2.1:99999", "user@192.0.2.1/x", ":53"]
+)
+def test_a_resolver_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert "MARKETING_DNS_RESOLVER" in refusal(monkeypatch, DNS_RESOLVER=written)
+
+
+def test_a_selector_is_labels_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, DKIM_SELECTOR="s1.mail").dkim_selector == "s1.mail"
+    assert "MARKETING_DKIM_SELECTOR" in refusal(monkeypatch, DKIM_SELECTOR="s1._domainkey example")
