@@ -22,7 +22,12 @@ class _Answer(BaseModel):
 
 
 OpenRate = Annotated[float, Field(ge=0, le=1, description="Sends opened and DELIVERED ÷ DELIVERED; 0 without any.")]
+HumanOpenRate = Annotated[
+    float, Field(ge=0, le=1, description="The same, less the opens that all look like a machine's.")
+]
 Count = Annotated[int, Field(ge=0)]
+MachineOpens = Annotated[int, Field(ge=0, description="Of the opens: those whose loads all look like a machine's.")]
+Clicks = Annotated[int, Field(ge=0, description="Sends of which a link was followed, and not by a machine.")]
 
 
 class AudienceAnswer(_Answer):
@@ -137,6 +142,12 @@ class ProgressAnswer(_Answer):
     unconfirmed: Count
     opens: Count
     open_rate: OpenRate
+    machine_opens: MachineOpens
+    human_open_rate: HumanOpenRate
+    clicks: Clicks
+    unsubscribes: Annotated[Count, Field(description="Sends whose unsubscribe link was followed.")]
+    hard_bounces: Annotated[Count, Field(description="Of `failed`: a report said that the address takes no mail.")]
+    soft_bounces: Annotated[Count, Field(description="Of `failed`: a report said that it could not be delivered now.")]
     expanding: Annotated[Expanding | None, Field(description="Only there while the list is being made.")] = None
 
     @classmethod
@@ -154,6 +165,12 @@ class ProgressAnswer(_Answer):
             unconfirmed=figures.unconfirmed,
             opens=figures.opens,
             open_rate=figures.open_rate,
+            machine_opens=figures.machine_opens,
+            human_open_rate=figures.human_open_rate,
+            clicks=figures.clicks,
+            unsubscribes=figures.unsubscribes,
+            hard_bounces=figures.hard_bounces,
+            soft_bounces=figures.soft_bounces,
             expanding=None if fetched is None else Expanding(fetched=fetched),
         )
 

@@ -33,7 +33,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A campaign's counters, as the ledger keeps them. `opens` counts sends, not loads."""
+    """A campaign's counters, as the ledger keeps them. Each counts sends, not loads or visits."""
 
     recipients: int
     queued: int
@@ -45,11 +45,22 @@ class Figures:
     unconfirmed: int
     opens: int
     opens_delivered: int
+    machine_opens: int
+    machine_opens_delivered: int
+    clicks: int
+    unsubscribes: int
+    hard_bounces: int
+    soft_bounces: int
 
     @property
     def open_rate(self) -> float:
         """Sends opened and DELIVERED, as a fraction of those DELIVERED; 0 where nothing was delivered."""
         return self.opens_delivered / self.delivered if self.delivered else 0.0
+
+    @property
+    def human_open_rate(self) -> float:
+        """The same, of opens that do not look like a machine's."""
+        return (self.opens_delivered - self.machine_opens_delivered) / self.delivered if self.delivered else 0.0
 
 
 @dataclass(frozen=True, slots=True)

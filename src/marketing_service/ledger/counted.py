@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.states import CampaignStatus, SendStatus
+from marketing_service.ledger.states import CampaignStatus, FailReason, SendStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,43 +53,63 @@ async def lock_campaign(connection: AsyncConnection, campaign_id: UUID) -> Locke
     )
 
 
-def _change(counter: str) -> str:
-    value = counter.upper()
-    return f"count(*) FILTER (WHERE now_is = '{value}') - count(*) FILTER (WHERE was = '{value}') AS {counter}"
+_OPENED = "{row}.opened_at IS NOT NULL"
+_BY_A_MACHINE = "{row}.machine_reason IS NOT NULL"
+_DELIVERED = "{row}.status = 'DELIVERED'"
+
+COUNTERS = {status.value.lower(): f"{{row}}.status = '{status.value}'" for status in SendStatus} | {
+    "opens": _OPENED,
+    "opens_delivered": f"{_OPENED} AND {_DELIVERED}",
+    "machine_opens": _BY_A_MACHINE,
+    "machine_opens_delivered": f"{_BY_A_MACHINE} AND {_DELIVERED}",
+    "clicks": "{row}.clicked_at IS NOT NULL",
+    "unsubscribes": "{row}.unsubscribed_at IS NOT NULL",
+    "hard_bounces": f"{{row}}.reason IS NOT DISTINCT FROM '{FailReason.BOUNCED_HARD}'",
+    "soft_bounces": f"{{row}}.reason IS NOT DISTINCT FROM '{FailReason.BOUNCED_SOFT}'",
+}
+"""Each counter of a campaign, and which of its sends it counts."""
+
+TIMELINE = ("delivered", "opens", "clicks", "unsubscribes")
+"""Those of which each campaign also has a count by the minute. There a delivery stays what a bounce corrects later."""
 
 
-_COUNTERS = [status.value.lower() for status in SendStatus]
-_DUE = " + ".join(f"c.{counter} + tally.{counter}" for counter in ("queued", "sending", "deferred"))
+def _counts(row: str, condition: str) -> str:
+    return f"CAST({condition.format(row=row)} AS int)"
+
+
+MOVED = ", ".join(f"{_counts('new', counts)} - {_counts('old', counts)} AS {name}" for name, counts in COUNTERS.items())
+"""What an UPDATE of marketing_sends must return to be counted: by how much each row moves each counter."""
+
+_IS_THROUGH = " + ".join(f"c.{name} + tally.{name}" for name in ("queued", "sending", "deferred")) + " = 0"
+_NEW = {name: f"count(*) FILTER (WHERE {name} > 0)" for name in TIMELINE}
 
 _COUNTED = f"""
 tally AS (
-    SELECT {", ".join(_change(counter) for counter in _COUNTERS)},
-           count(*) FILTER (WHERE opened AND NOT was_open) AS opens,
-           count(*) FILTER (WHERE opened AND now_is = 'DELIVERED')
-               - count(*) FILTER (WHERE was_open AND was = 'DELIVERED') AS opens_delivered
+    SELECT {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)},
+           {", ".join(f"{new} AS new_{name}" for name, new in _NEW.items())}
     FROM moved
+    HAVING count(*) > 0
 ),
 counted AS (
     UPDATE marketing_campaigns c
-    SET {", ".join(f"{counter} = c.{counter} + tally.{counter}" for counter in _COUNTERS)},
-        opens = c.opens + tally.opens,
-        opens_delivered = c.opens_delivered + tally.opens_delivered,
-        status = CASE WHEN {_DUE} = 0 THEN 'SENT' ELSE 'SENDING' END,
-        sent_at = CASE WHEN {_DUE} = 0 THEN coalesce(c.sent_at, now()) ELSE c.sent_at END,
-        paused_at = CASE WHEN {_DUE} = 0 THEN NULL ELSE c.paused_at END,
-        pause_reason = CASE WHEN {_DUE} = 0 THEN NULL ELSE c.pause_reason END
+    SET {", ".join(f"{name} = c.{name} + tally.{name}" for name in COUNTERS)},
+        status = CASE WHEN {_IS_THROUGH} THEN 'SENT' ELSE 'SENDING' END,
+        sent_at = CASE WHEN {_IS_THROUGH} THEN coalesce(c.sent_at, now()) ELSE c.sent_at END,
+        paused_at = CASE WHEN {_IS_THROUGH} THEN NULL ELSE c.paused_at END,
+        pause_reason = CASE WHEN {_IS_THROUGH} THEN NULL ELSE c.pause_reason END
     FROM tally
-    WHERE c.id = :campaign_id AND EXISTS (SELECT FROM moved)
-    RETURNING c.id
+    WHERE c.id = :campaign_id
+    RETURNING c.org_id
+),
+charted AS (
+    INSERT INTO marketing_timeline AS t (org_id, campaign_id, minute, {", ".join(TIMELINE)})
+    SELECT org_id, :campaign_id, date_trunc('minute', clock_timestamp()), {", ".join(f"new_{n}" for n in TIMELINE)}
+    FROM tally, counted
+    WHERE greatest({", ".join(f"new_{n}" for n in TIMELINE)}) > 0
+    ON CONFLICT (campaign_id, minute) DO UPDATE
+    SET {", ".join(f"{name} = t.{name} + excluded.{name}" for name in TIMELINE)}
 )
 """
-
-
-MOVED = (
-    "old.status AS was, new.status AS now_is, old.opened_at IS NOT NULL AS was_open, "
-    "new.opened_at IS NOT NULL AS opened"
-)
-"""What an UPDATE of marketing_sends must return to be counted."""
 
 
 def counted(moves: str, answer: str = "SELECT count(*) FROM moved") -> TextClause:

@@ -147,10 +147,12 @@ _MERGE = text(
             FROM (
                 SELECT contact.*,
                     CASE WHEN NOT deliverable THEN 'FAILED'
-                         WHEN opt_out.address IS NOT NULL OR contact.contact_id > shared.first THEN 'SKIPPED'
+                         WHEN opt_out.address IS NOT NULL OR suppression.address IS NOT NULL
+                              OR contact.contact_id > shared.first THEN 'SKIPPED'
                          ELSE 'QUEUED' END AS status,
                     CASE WHEN NOT deliverable THEN '{FailReason.MALFORMED_ADDRESS}'
                          WHEN opt_out.address IS NOT NULL THEN '{SkipReason.OPTED_OUT}'
+                         WHEN suppression.address IS NOT NULL THEN '{SkipReason.SUPPRESSED}'
                          WHEN contact.contact_id > shared.first THEN '{SkipReason.DUPLICATE}' END AS reason
                 FROM latest AS contact
                 LEFT JOIN (
@@ -160,6 +162,8 @@ _MERGE = text(
                     ON opt_out.org_id = contact.org_id AND opt_out.address = contact.address
                     AND (opt_out.confirmed_at IS NULL OR opt_out.confirmed_at > (
                          SELECT audience_read_at FROM marketing_campaigns WHERE id = :campaign_id))
+                LEFT JOIN marketing_suppressions suppression
+                    ON suppression.org_id = contact.org_id AND suppression.address = contact.address
             ) AS judged
             WINDOW by_contact AS (ORDER BY contact_id ROWS UNBOUNDED PRECEDING)
         ) AS placed

@@ -37,7 +37,27 @@ class FailReason(StrEnum):
     MALFORMED_ADDRESS = "MALFORMED_ADDRESS"
     REJECTED = "REJECTED"
     DEFERRED_TOO_OFTEN = "DEFERRED_TOO_OFTEN"
-    BOUNCED = "BOUNCED"
+    BOUNCED_HARD = "BOUNCED_HARD"
+    """The relay took it, and a report said later that the address takes no mail."""
+    BOUNCED_SOFT = "BOUNCED_SOFT"
+    """... and a report said later that this message could not be delivered."""
+
+
+class SuppressionReason(StrEnum):
+    """Why an address is not to be mailed."""
+
+    HARD_BOUNCE = "HARD_BOUNCE"
+    SOFT_BOUNCES = "SOFT_BOUNCES"
+    """Several in a row."""
+    MANUAL = "MANUAL"
+
+
+class SuppressionOrigin(StrEnum):
+    """Where a suppression came from."""
+
+    REPORT = "REPORT"
+    API = "API"
+    CSV = "CSV"
 
 
 MOVES: frozenset[tuple[SendStatus, SendStatus]] = frozenset(

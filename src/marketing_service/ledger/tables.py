@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     ARRAY,
     Boolean,
@@ -23,10 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
-from marketing_service.ledger.states import CampaignStatus, SendStatus
+from marketing_service.ledger.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
+
+if TYPE_CHECKING:
+    from enum import StrEnum
 
 
-def _one_of(column: str, values: type[CampaignStatus | SendStatus]) -> str:
+def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -57,6 +62,7 @@ campaigns = Table(
     Column("text_body", Text),
     Column("audience_type", Text, nullable=False, server_default=text("'ALL'")),
     Column("audience_statuses", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("track_clicks", Boolean, nullable=False, server_default=text("false")),
     Column("status", Text, nullable=False, server_default=text("'DRAFT'")),
     Column("failure_code", Text),
     Column("failure_message", Text),
@@ -88,6 +94,12 @@ campaigns = Table(
     _counter("unconfirmed"),
     _counter("opens"),
     _counter("opens_delivered"),
+    _counter("machine_opens"),
+    _counter("machine_opens_delivered"),
+    _counter("clicks"),
+    _counter("unsubscribes"),
+    _counter("hard_bounces"),
+    _counter("soft_bounces"),
     CheckConstraint(_one_of("status", CampaignStatus), name="status"),
     CheckConstraint("audience_type IN ('ALL', 'BY_STATUS')", name="audience_type"),
     CheckConstraint("(audience_type = 'BY_STATUS') = (cardinality(audience_statuses) > 0)", name="audience_statuses"),
@@ -99,6 +111,12 @@ campaigns = Table(
         name="no_negative_counter",
     ),
     CheckConstraint("opens <= recipients AND opens_delivered <= delivered", name="opens"),
+    CheckConstraint(
+        "least(machine_opens, machine_opens_delivered, clicks, unsubscribes, hard_bounces, soft_bounces) >= 0 "
+        "AND machine_opens <= opens AND machine_opens_delivered <= opens_delivered "
+        "AND greatest(clicks, unsubscribes) <= recipients AND hard_bounces + soft_bounces <= failed",
+        name="what_came_back",
+    ),
     CheckConstraint("status NOT IN ('DRAFT', 'FAILED') OR recipients = 0", name="no_rows_before_the_list"),
     CheckConstraint("recipients = 0 OR expanded_at IS NOT NULL", name="no_rows_without_the_list"),
     CheckConstraint(
@@ -148,10 +166,14 @@ sends = Table(
     _moment("opened_at"),
     _moment("last_opened_at"),
     Column("open_count", Integer, nullable=False, server_default=_zero),
+    # Why its loads so far all look like a machine's; null once one does not, and before the first.
+    Column("machine_reason", Text),
+    _moment("clicked_at"),
     _moment("unsubscribed_at"),
     CheckConstraint(_one_of("status", SendStatus), name="status"),
     CheckConstraint("due_at IS NULL OR (batch IS NULL AND status IN ('QUEUED', 'DEFERRED'))", name="due_at"),
     CheckConstraint("(open_count = 0) = (opened_at IS NULL)", name="open_count"),
+    CheckConstraint("machine_reason IS NULL OR opened_at IS NOT NULL", name="machine_reason"),
     UniqueConstraint("campaign_id", "contact_id"),
     Index("ix_marketing_sends_log", "campaign_id", "address", "id"),
     # No index names `status`, so that the hot path's updates stay heap-only; these two hold few or static rows.
@@ -223,6 +245,81 @@ opt_outs = Table(
 """Who said stop, here first; then brought to the CRM."""
 
 
+suppressions = Table(
+    "marketing_suppressions",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("org_id", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    # The campaign whose send bounced.
+    Column("campaign_id", Uuid),
+    Column("note", Text),
+    Column("created_by", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    CheckConstraint(_one_of("reason", SuppressionReason), name="reason"),
+    CheckConstraint(_one_of("origin", SuppressionOrigin), name="origin"),
+    UniqueConstraint("org_id", "address"),
+    Index("ix_marketing_suppressions_newest", "org_id", text("id DESC")),
+)
+"""Addresses not to be mailed, whatever the CRM says."""
+
+soft_bounces = Table(
+    "marketing_soft_bounces",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("in_a_row", Integer, nullable=False),
+    Column("last_send_id", Uuid, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    PrimaryKeyConstraint("org_id", "address"),
+)
+"""How many messages to an address bounced softly, one after the other."""
+
+links = Table(
+    "marketing_links",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    # A Liquid template, as its author wrote it.
+    Column("url", Text, nullable=False),
+    _counter("clicks"),
+    _counter("total_clicks"),
+    _counter("machine_clicks"),
+    PrimaryKeyConstraint("campaign_id", "number"),
+)
+"""Where a campaign's tracked links lead: the only places a click is ever sent to."""
+
+clicks = Table(
+    "marketing_clicks",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("send_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("first_clicked_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("clicks", Integer, nullable=False, server_default=text("1")),
+    PrimaryKeyConstraint("send_id", "number"),
+)
+"""Which links the recipient of a send has followed."""
+
+timeline = Table(
+    "marketing_timeline",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("minute", DateTime(timezone=True), nullable=False),
+    _counter("delivered"),
+    _counter("opens"),
+    _counter("clicks"),
+    _counter("unsubscribes"),
+    PrimaryKeyConstraint("campaign_id", "minute"),
+    # Each commit of a campaign that is being sent updates one row: room for its versions keeps that off the index.
+    postgresql_with={"fillfactor": "50"},
+)
+"""What happened to a campaign's sends, by the minute."""
+
 test_sends = Table(
     "marketing_test_sends",
     metadata,
@@ -284,5 +381,3 @@ checks = Table(
     Index("ix_marketing_checks_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 """The last dry run of each campaign."""
-
-TABLES = (campaigns, sends, batches, staged_contacts, opt_outs, test_sends, idempotency_keys, checks)

@@ -115,7 +115,7 @@ async def test_the_figures_add_up(admin: httpx.AsyncClient, owner: Database) -> 
     stats: dict[str, Any] = (await admin.get(path(campaign_id, "/stats"))).json()
     assert list(stats) == [
         "status", "recipients", "queued", "sending", "deferred", "delivered", "failed", "skipped", "unconfirmed",
-        "opens", "openRate",
+        "opens", "openRate", "machineOpens", "humanOpenRate", "clicks", "unsubscribes", "hardBounces", "softBounces",
     ]  # fmt: skip
     assert stats["status"] == "SENDING"
     assert stats["recipients"] == stats["queued"] == 3
@@ -138,17 +138,17 @@ async def test_the_open_rate_is_a_fraction_of_what_was_delivered(admin: httpx.As
         await tx.connection.execute(
             text(
                 "UPDATE marketing_campaigns SET status = 'SENT', queued = 0, delivered = 3, unconfirmed = 1,"
-                " opens = 2, opens_delivered = 1"
+                " opens = 3, opens_delivered = 2, machine_opens = 1, machine_opens_delivered = 1"
             )
         )
     stats = (await admin.get(path(campaign_id, "/stats"))).json()
-    assert stats["opens"] == 2
-    assert stats["openRate"] == 1 / 3
+    assert (stats["opens"], stats["machineOpens"]) == (3, 1)
+    assert (stats["openRate"], stats["humanOpenRate"]) == (2 / 3, 1 / 3)
     campaign = (await admin.get(path(campaign_id))).json()
     assert campaign["stats"] == {
-        "recipients": 4, "delivered": 3, "failed": 0, "unconfirmed": 1, "opens": 2, "openRate": 1 / 3
+        "recipients": 4, "delivered": 3, "failed": 0, "unconfirmed": 1, "opens": 3, "openRate": 2 / 3
     }  # fmt: skip
-    assert (await admin.get("/api/marketing/stats")).json()["averageOpenRate"] == 1 / 3
+    assert (await admin.get("/api/marketing/stats")).json()["averageOpenRate"] == 2 / 3
 
 
 async def test_a_failed_launch_gives_its_reason_and_can_be_deleted(admin: httpx.AsyncClient, owner: Database) -> None:

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 KINDS = "uuid, uuid[], int[], int[], int[], text[], text[], int[], text[], text[], float8[], uuid[], int[], int[]"
-FUNCTION = """
+# By how much each row that was moved moves each counter.
+MOVED = ", ".join(
+    f"CAST({condition.format('new')} AS int) - CAST({condition.format('old')} AS int) AS {name}"
+    for name, condition in {
+        "queued": "{0}.status = 'QUEUED'",
+        "sending": "{0}.status = 'SENDING'",
+        "deferred": "{0}.status = 'DEFERRED'",
+        "delivered": "{0}.status = 'DELIVERED'",
+        "failed": "{0}.status = 'FAILED'",
+        "skipped": "{0}.status = 'SKIPPED'",
+        "unconfirmed": "{0}.status = 'UNCONFIRMED'",
+        "opens_delivered": "({0}.opened_at IS NOT NULL AND {0}.status = 'DELIVERED')",
+        "machine_opens_delivered": "({0}.machine_reason IS NOT NULL AND {0}.status = 'DELIVERED')",
+    }.items()
+)
+FUNCTION = f"""
 CREATE FUNCTION marketing_record_and_mark(
     this_campaign uuid,
     result_ids uuid[], result_batches int[], result_epochs int[], result_attempts int[], statuses text[],
@@ -35,7 +50,7 @@ DECLARE
     campaign record;
 BEGIN
     -- Whoever moves a campaign's sends holds its row; what follows sees all that was committed before.
-    SELECT c.status, c.expanded_at, c.paused_at, c.cancelled_at, c.audience_read_at,
+    SELECT c.org_id, c.status, c.expanded_at, c.paused_at, c.cancelled_at, c.audience_read_at,
            c.queued + c.sending + c.deferred AS due
     INTO campaign FROM marketing_campaigns c WHERE c.id = this_campaign FOR NO KEY UPDATE;
     may_mark := FOUND AND campaign.status = 'SENDING' AND campaign.expanded_at IS NOT NULL
@@ -68,15 +83,20 @@ BEGIN
                    SELECT FROM held WHERE held.number = r.batch AND held.epoch = r.epoch)
                -- Proof that came late: the claim is gone, and still the relay did take it.
                OR s.status = 'UNCONFIRMED' AND r.status = 'DELIVERED')
-        RETURNING old.status AS was, new.status AS now_is, old.opened_at IS NOT NULL AS was_open,
-                  new.opened_at IS NOT NULL AS opened, s.id
+        RETURNING {MOVED}, s.id
     ),
     candidate AS (
-        SELECT s.id, EXISTS (
-            SELECT FROM marketing_opt_outs o
-            WHERE o.org_id = s.org_id AND o.address = s.address AND (
-                o.confirmed_at IS NULL OR o.confirmed_at > coalesce(s.consent_read_at, campaign.audience_read_at))
-        ) AS opted_out
+        SELECT s.id, CASE
+            WHEN EXISTS (
+                SELECT FROM marketing_opt_outs o
+                WHERE o.org_id = s.org_id AND o.address = s.address AND (
+                    o.confirmed_at IS NULL
+                    OR o.confirmed_at > coalesce(s.consent_read_at, campaign.audience_read_at))
+            ) THEN 'OPTED_OUT'
+            WHEN EXISTS (
+                SELECT FROM marketing_suppressions p WHERE p.org_id = s.org_id AND p.address = s.address
+            ) THEN 'SUPPRESSED'
+        END AS skip
         FROM unnest(wanted_ids, wanted_batches, wanted_epochs) AS wanted (id, batch, epoch)
         JOIN marketing_sends s ON s.id = wanted.id
         WHERE may_mark AND s.batch = wanted.batch AND s.status IN ('QUEUED', 'DEFERRED')
@@ -86,33 +106,29 @@ BEGIN
     ),
     marked AS (
         UPDATE marketing_sends s
-        SET status = CASE WHEN opted_out THEN 'SKIPPED' ELSE 'SENDING' END,
-            reason = CASE WHEN opted_out THEN 'OPTED_OUT' END,
-            attempts = CASE WHEN opted_out THEN s.attempts ELSE s.attempts + 1 END,
-            tries = CASE WHEN opted_out THEN s.tries ELSE s.tries + 1 END,
-            marked_at = CASE WHEN opted_out THEN s.marked_at ELSE coalesce(s.marked_at, clock_timestamp()) END
+        SET status = CASE WHEN skip IS NULL THEN 'SENDING' ELSE 'SKIPPED' END,
+            reason = skip,
+            attempts = CASE WHEN skip IS NULL THEN s.attempts + 1 ELSE s.attempts END,
+            tries = CASE WHEN skip IS NULL THEN s.tries + 1 ELSE s.tries END,
+            marked_at = CASE WHEN skip IS NULL THEN coalesce(s.marked_at, clock_timestamp()) ELSE s.marked_at END
         FROM candidate WHERE s.id = candidate.id
-        RETURNING old.status AS was, new.status AS now_is, old.opened_at IS NOT NULL AS was_open,
-                  new.opened_at IS NOT NULL AS opened, s.id, s.attempts, s.tries, s.marked_at
-    ),
-    moved AS (
-        SELECT was, now_is, was_open, opened FROM recorded
-        UNION ALL SELECT was, now_is, was_open, opened FROM marked
+        RETURNING {MOVED}, s.id, s.status, s.attempts, s.tries, s.marked_at
     ),
     tally AS (
-        SELECT count(*) FILTER (WHERE now_is = 'QUEUED') - count(*) FILTER (WHERE was = 'QUEUED') AS queued,
-               count(*) FILTER (WHERE now_is = 'SENDING') - count(*) FILTER (WHERE was = 'SENDING') AS sending,
-               count(*) FILTER (WHERE now_is = 'DEFERRED') - count(*) FILTER (WHERE was = 'DEFERRED') AS deferred,
-               count(*) FILTER (WHERE now_is = 'DELIVERED') - count(*) FILTER (WHERE was = 'DELIVERED') AS delivered,
-               count(*) FILTER (WHERE now_is = 'FAILED') - count(*) FILTER (WHERE was = 'FAILED') AS failed,
-               count(*) FILTER (WHERE now_is = 'SKIPPED') - count(*) FILTER (WHERE was = 'SKIPPED') AS skipped,
-               count(*) FILTER (WHERE now_is = 'UNCONFIRMED') - count(*) FILTER (WHERE was = 'UNCONFIRMED')
-                   AS unconfirmed,
-               count(*) FILTER (WHERE opened AND now_is = 'DELIVERED')
-                   - count(*) FILTER (WHERE was_open AND was = 'DELIVERED') AS opens_delivered,
-               campaign.due + count(*) FILTER (WHERE now_is IN ('QUEUED', 'SENDING', 'DEFERRED'))
-                   - count(*) FILTER (WHERE was IN ('QUEUED', 'SENDING', 'DEFERRED')) = 0 AS is_through
-        FROM moved
+        SELECT sum(queued) AS queued, sum(sending) AS sending, sum(deferred) AS deferred,
+               sum(delivered) AS delivered, sum(failed) AS failed, sum(skipped) AS skipped,
+               sum(unconfirmed) AS unconfirmed, sum(opens_delivered) AS opens_delivered,
+               sum(machine_opens_delivered) AS machine_opens_delivered,
+               count(*) FILTER (WHERE delivered > 0) AS newly_delivered,
+               campaign.due + sum(queued + sending + deferred) = 0 AS is_through
+        FROM (
+            SELECT queued, sending, deferred, delivered, failed, skipped, unconfirmed, opens_delivered,
+                   machine_opens_delivered FROM recorded
+            UNION ALL
+            SELECT queued, sending, deferred, delivered, failed, skipped, unconfirmed, opens_delivered,
+                   machine_opens_delivered FROM marked
+        ) AS moved
+        HAVING count(*) > 0
     ),
     counted AS (
         UPDATE marketing_campaigns c
@@ -121,18 +137,25 @@ BEGIN
             failed = c.failed + tally.failed, skipped = c.skipped + tally.skipped,
             unconfirmed = c.unconfirmed + tally.unconfirmed,
             opens_delivered = c.opens_delivered + tally.opens_delivered,
+            machine_opens_delivered = c.machine_opens_delivered + tally.machine_opens_delivered,
             status = CASE WHEN is_through THEN 'SENT' ELSE 'SENDING' END,
             sent_at = CASE WHEN is_through THEN coalesce(c.sent_at, clock_timestamp()) ELSE c.sent_at END,
             paused_at = CASE WHEN is_through THEN NULL ELSE c.paused_at END,
             pause_reason = CASE WHEN is_through THEN NULL ELSE c.pause_reason END
         FROM tally
-        WHERE c.id = this_campaign AND EXISTS (SELECT FROM moved)
+        WHERE c.id = this_campaign
+    ),
+    charted AS (
+        INSERT INTO marketing_timeline AS t (org_id, campaign_id, minute, delivered)
+        SELECT campaign.org_id, this_campaign, date_trunc('minute', clock_timestamp()), newly_delivered
+        FROM tally WHERE newly_delivered > 0
+        ON CONFLICT (campaign_id, minute) DO UPDATE SET delivered = t.delivered + excluded.delivered
     )
-    SELECT (SELECT coalesce(array_agg(id), '{}') FROM recorded),
-           coalesce(array_agg(id), '{}'), coalesce(array_agg(attempts), '{}'),
-           coalesce(array_agg(tries), '{}'), coalesce(array_agg(marked_at), '{}')
+    SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM recorded),
+           coalesce(array_agg(id), '{{}}'), coalesce(array_agg(attempts), '{{}}'),
+           coalesce(array_agg(tries), '{{}}'), coalesce(array_agg(marked_at), '{{}}')
     INTO recorded_ids, marked_ids, marked_attempts, marked_tries, first_marked_at
-    FROM marked WHERE now_is = 'SENDING';
+    FROM marked WHERE status = 'SENDING';
 END
 $$
 """
