@@ -158,6 +158,7 @@ class Settings(BaseSettings):
     default_from_email: str | None = None
     from_domains: FromDomains = {}
     unsubscribe_get: Literal["act", "confirm"] = "act"
+    proxy_hops: Annotated[int, Field(ge=0, le=10)] = 0
 
     ambiguous_sends: Literal["hold", "resend"] = "hold"
     retry_delays: Delays = [60.0, 300.0, 900.0, 3600.0, 14400.0]

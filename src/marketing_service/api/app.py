@@ -11,13 +11,18 @@ from marketing_service.api.deadline import Deadline
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import Edge
 from marketing_service.api.patience import Patience
+from marketing_service.api.pixel import PixelDoor
 from marketing_service.api.routes import audience, campaigns, checks, figures, health, life, public, sends
+from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
 
 API_VERSION = "1.0.0"
 """The contract's, not the package's: it changes when callers must."""
+
+OPEN_PATIENCE = 2.0
+"""Seconds. A mail program shows nothing of the message's pictures until it has the pixel, so it does not wait long."""
 
 _ROUTERS = (
     campaigns.router,
@@ -49,4 +54,12 @@ def create_app(resources: Resources | None) -> FastAPI:
     handlers.install(app, [route for router in _ROUTERS for route in router.routes])
     app.add_middleware(Deadline)
     app.add_middleware(Edge, metrics=app.state.metrics)
+    if resources is not None:
+        app.add_middleware(
+            PixelDoor,
+            tokens=resources.tokens,
+            opens=Opens(resources.call, patience=OPEN_PATIENCE),
+            metrics=app.state.metrics,
+            proxy_hops=resources.settings.proxy_hops,
+        )
     return app

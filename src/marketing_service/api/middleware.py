@@ -27,7 +27,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPERATORS = frozenset({"/healthz", "/readyz", "/metrics"})
 _TOO_LARGE = f"The request is larger than {MAX_REQUEST_BYTES:,} bytes."
-_DEFAULT_HEADERS = {
+DEFAULT_HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
@@ -48,7 +48,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = _request_id(headers)
+        request_id = fit_request_id(headers.get("x-request-id", "")) or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -59,7 +59,7 @@ class Edge:
                 status = message["status"]
                 outgoing = MutableHeaders(scope=message)
                 outgoing["x-request-id"] = request_id
-                for name, value in _DEFAULT_HEADERS.items():
+                for name, value in DEFAULT_HEADERS.items():
                     outgoing.setdefault(name, value)
             await send(message)
 
@@ -89,10 +89,9 @@ class Edge:
         (log.debug if route in _OPERATORS else log.info)("request", **fields)
 
 
-def _request_id(headers: Headers) -> str:
-    """The caller's own, where it is fit for a log; else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def fit_request_id(given: str) -> str | None:
+    """The caller's own id of a request, where it is fit for a log."""
+    return given if _REQUEST_ID.fullmatch(given) else None
 
 
 def _announced_size(headers: Headers) -> int:

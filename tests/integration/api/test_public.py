@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from marketing_service.api.app import create_app
-from marketing_service.api.routes.public import GIF
+from marketing_service.api.pixel import GIF
 from marketing_service.bootstrap import Resources
 from marketing_service.db import Database
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import api_settings, client_of
-from tests.support.ledger import contact, launched, send_rows
+from tests.support.ledger import assert_adds_up, contact, launched, send_rows
 
 PIXEL = "/api/marketing/pixel/{}.gif"
 UNSUBSCRIBE = "/api/marketing/unsubscribe/{}"
@@ -63,7 +63,8 @@ NOT_YET = "We could not unsubscribe you just now"
 async def down(resources: Resources, owner: Database) -> Any:
     """The same application, with PostgreSQL gone."""
     nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
-    async with client_of(create_app(dataclasses.replace(resources, transactions=nowhere.transaction)), None) as client:
+    gone = dataclasses.replace(resources, transactions=nowhere.transaction, call=nowhere.call)
+    async with client_of(create_app(gone), None) as client:
         yield client
     await nowhere.close()
 
@@ -93,6 +94,54 @@ class TestPixel:
         token = resources.tokens.issue(Purpose.UNSUBSCRIBE, await one_send(owner))
         assert_pixel(await anonymous.get(PIXEL.format(token)))
         assert (await the_row(owner))["open_count"] == 0
+
+    async def test_forged_tokens_cost_no_query(self, anonymous: httpx.AsyncClient, down: httpx.AsyncClient) -> None:
+        for forged in ("A" * 43, "x"):
+            async with asyncio.timeout(0.4):  # PostgreSQL would be waited for longer
+                assert_pixel(await down.get(PIXEL.format(forged)))
+        assert "marketing_opens_lost_total 0.0" in (await down.get("/metrics")).text
+
+    async def test_loads_at_the_same_time_are_all_committed_when_answered(
+        self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
+    ) -> None:
+        campaign_id = await launched(owner, 30)
+        rows = await send_rows(owner, campaign_id)
+        tokens = [resources.tokens.issue(Purpose.OPEN, row["id"]) for row in rows]
+        answers = await asyncio.gather(*(anonymous.get(PIXEL.format(token)) for token in tokens + tokens[:10]))
+        for response in answers:
+            assert_pixel(response)
+            assert response.headers["x-request-id"]
+        counters = await assert_adds_up(owner, campaign_id)
+        assert counters["opens"] == 30
+        assert [row["open_count"] for row in await send_rows(owner, campaign_id)] == [2] * 10 + [1] * 20
+
+    @pytest.mark.parametrize(
+        ("headers", "reason"),
+        [
+            (
+                {"User-Agent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Thunderbird/140.0"},
+                None,
+            ),
+            ({"User-Agent": "Mozilla/5.0"}, "APPLE_MAIL_PRIVACY"),
+            (
+                {"User-Agent": "Thunderbird/140.0", "X-Forwarded-For": "10.1.2.3, 52.101.7.8, 192.0.2.1"},
+                "MICROSOFT_365",
+            ),
+            ({"User-Agent": "Thunderbird/140.0", "X-Forwarded-For": "52.101.7.8, 203.0.113.9, 192.0.2.1"}, None),
+            ({"User-Agent": "Thunderbird/140.0", "X-Forwarded-For": "52.101.7.8"}, None),
+        ],
+        ids=["a mail program", "a privacy proxy", "a gateway behind our proxies", "what a caller claims", "no hop"],
+    )
+    async def test_an_open_says_whether_a_machine_made_it(
+        self, resources: Resources, owner: Database, headers: dict[str, str], reason: str | None
+    ) -> None:
+        settings = resources.settings.model_copy(update={"proxy_hops": 2})
+        token = resources.tokens.issue(Purpose.OPEN, await one_send(owner))
+        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), None) as client:
+            assert_pixel(await client.get(PIXEL.format(token), headers=headers))
+        row = await the_row(owner)
+        assert row["machine_reason"] == reason
+        assert "52.101" not in str(row), "nothing of the request is kept"
 
     async def test_head_counts_nothing(
         self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources

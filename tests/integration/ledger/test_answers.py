@@ -1,4 +1,4 @@
-"""What comes back: opens, opt-outs, and a resend that was asked for."""
+"""What comes back: opt-outs, and a resend that was asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger import batches, life, opens, opt_outs, resend
+from marketing_service.ledger import batches, life, opt_outs, resend
 from marketing_service.ledger.states import SendStatus
 from tests.support.ledger import (
     ORG,
@@ -38,31 +38,6 @@ async def _confirm(owner: Database) -> None:
     async with owner.transaction() as tx:
         for pending in await opt_outs.take_due_opt_outs(tx.connection, most=10, hold=60):
             await opt_outs.confirm_opt_out(tx.connection, pending)
-
-
-async def test_loading_a_pixel_twice_is_one_open(owner: Database) -> None:
-    campaign_id = await launched(owner, 2)
-    await deliver_all(owner, campaign_id)
-    first, _ = await send_rows(owner, campaign_id)
-    async with owner.transaction() as tx:
-        assert await opens.record_open(tx.connection, first["id"])
-        assert await opens.record_open(tx.connection, first["id"])
-    counters = await assert_adds_up(owner, campaign_id)
-    assert (counters["opens"], counters["opens_delivered"]) == (1, 1)
-    first, second = await send_rows(owner, campaign_id)
-    assert (first["open_count"], second["open_count"]) == (2, 0)
-    assert first["last_opened_at"] > first["opened_at"]
-
-
-async def test_an_open_proves_an_unconfirmed_send_delivered(owner: Database) -> None:
-    campaign_id = await launched(owner, 1)
-    held, waiting = await claim(owner, campaign_id)
-    step = await mark(owner, held, *waiting)
-    await record(owner, held, step.marked[waiting[0].id], SendStatus.UNCONFIRMED)
-    async with owner.transaction() as tx:
-        await opens.record_open(tx.connection, waiting[0].id)
-    counters = await assert_adds_up(owner, campaign_id)
-    assert (counters["delivered"], counters["unconfirmed"], counters["opens_delivered"]) == (1, 0, 1)
 
 
 async def test_an_opt_out_skips_what_waits_for_its_address_in_every_campaign(owner: Database) -> None:

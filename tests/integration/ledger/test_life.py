@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from marketing_service.db import Database
-from marketing_service.ledger import batches, expansion, handover, life, opens, opt_outs, resend
+from marketing_service.ledger import batches, expansion, handover, life, opt_outs, resend
+from marketing_service.ledger.opens import Load, record_opens
 from marketing_service.ledger.states import SendStatus
 from tests.support.ledger import (
     ORG,
@@ -174,11 +175,12 @@ class CampaignLife(RuleBasedStateMachine):
 
     # ── the recipients ──
 
-    @rule(index=st.integers(0, 10))
-    def open(self, index: int) -> None:
+    @rule(index=st.integers(0, 10), by_machine=st.booleans())
+    def open(self, index: int, *, by_machine: bool) -> None:
         send = self._send(index)
         if send:
-            self.within(lambda c: opens.record_open(c, send["id"]))
+            reason = "A_MACHINE" if by_machine else None
+            self.run(record_opens(self.owner.call, [Load(send["id"], reason)], soon_seconds=0, soon_reason="SOON"))
 
     @rule(index=st.integers(0, 10))
     def opt_out(self, index: int) -> None:

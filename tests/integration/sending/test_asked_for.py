@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.sending import request_test_send, resend
-from marketing_service.tracking import opt_out, record_open, send_exists
+from marketing_service.tracking import Opens, opt_out, send_exists
 from tests.support.ledger import assert_adds_up, campaign_row, draft
 from tests.support.relay import Step, answer, hang_up
 from tests.support.world import World, until
@@ -158,7 +158,7 @@ async def test_a_link_of_no_send_opts_out_nobody_and_opens_nothing(world: World)
     campaign_id = await draft(world.owner)
     assert not await send_exists(world.api.transactions, campaign_id)
     assert not await opt_out(world.api.transactions, world.api.doorbell, campaign_id)
-    await record_open(world.api.transactions, campaign_id)
+    await Opens(world.api.call, patience=5).record(campaign_id, None)
 
 
 async def test_the_apis_role_sees_no_row_of_another_organisation(world: World) -> None:

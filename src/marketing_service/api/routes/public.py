@@ -7,26 +7,23 @@ from fastapi.responses import HTMLResponse, Response
 
 from marketing_service import tracking
 from marketing_service.api import pages
-from marketing_service.api.dependencies import MetricsOf, Parts, PatienceOf
+from marketing_service.api.dependencies import Parts, PatienceOf
 from marketing_service.api.documented import Responses, content, problem_answers
 from marketing_service.api.patience import Patience
+from marketing_service.api.pixel import GIF, PIXEL_PATH
+from marketing_service.api.pixel import HEADERS as PIXEL_HEADERS
 from marketing_service.errors import Unavailable
 from marketing_service.tokens import Purpose
 
-PIXEL_PATH = "/api/marketing/pixel/{token}.gif"
 UNSUBSCRIBE_PATH = "/api/marketing/unsubscribe/{token}"
 
-# Seconds. A mail program shows nothing of the message's pictures until it has this one, so it does not wait long.
-OPEN_PATIENCE = 2.0
 OPT_OUT_PATIENCE = 3.5
+"""Seconds."""
 RETRY_AFTER = 30
-
-GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
-"""One transparent pixel."""
 
 router = APIRouter(tags=["public"])
 
-Token = Annotated[str, Path(description="From a message; it stands for one send, and for one purpose.")]
+Token = Annotated[str, Path(alias="token", description="From a message; it stands for one send, and for one purpose.")]
 _PAGES: Responses = {
     200: content("The page that confirms, or one with a button.", "text/html"),
     404: content("The token is not one of ours.", "text/html"),
@@ -35,7 +32,7 @@ _PAGES: Responses = {
 
 
 def _pixel() -> Response:
-    return Response(GIF, media_type="image/gif", headers={"Cache-Control": "no-store"})
+    return Response(GIF, headers=PIXEL_HEADERS)
 
 
 @router.get(
@@ -45,15 +42,9 @@ def _pixel() -> Response:
     response_class=Response,
     responses={200: content("Always the same picture.", "image/gif", {"type": "string", "format": "binary"})},
 )
-async def get_pixel(token: Token, parts: Parts, metrics: MetricsOf, patience: PatienceOf) -> Response:
+async def get_pixel(_: Token) -> Response:
     """A good token counts as an open of its send. Nothing about the answer tells a good token from a bad one."""
-    send_id = parts.tokens.read(Purpose.OPEN, token)
-    if send_id is not None:
-        try:
-            await patience.within(OPEN_PATIENCE, tracking.record_open(parts.transactions, send_id))
-        except Unavailable:
-            metrics.opens_lost.inc()
-    return _pixel()
+    return _pixel()  # a good one never comes here: see PixelDoor
 
 
 @router.head(PIXEL_PATH, include_in_schema=False)
@@ -70,7 +61,7 @@ async def head_pixel() -> Response:
 )
 async def open_unsubscribe_page(token: Token, request: Request, parts: Parts, patience: PatienceOf) -> Response:
     """Opts out at once, or (as the installation is set up, and for a browser that only fetches ahead) asks first."""
-    if parts.settings.unsubscribe_get == "confirm" or _only_fetching_ahead(request):
+    if parts.settings.unsubscribe_get == "confirm" or tracking.machine_rules().is_prefetch(request.headers):
         return await _ask(token, parts, patience)
     return await _opt_out(token, parts, patience)
 
@@ -114,9 +105,3 @@ async def _opt_out(token: str, parts: Parts, patience: Patience) -> Response:
     except Unavailable:
         return pages.UNAVAILABLE.response({"Retry-After": str(RETRY_AFTER)})
     return (pages.CONFIRMED if done else pages.NOT_FOUND).response()
-
-
-def _only_fetching_ahead(request: Request) -> bool:
-    """Whether a browser loads the page for a click that may never come."""
-    purposes = [request.headers.get(name, "").lower() for name in ("sec-purpose", "purpose", "x-purpose", "x-moz")]
-    return any("prefetch" in purpose or "preview" in purpose for purpose in purposes)

@@ -1,0 +1,67 @@
+"""The pixel's own way: every mail that is read loads one, so those loads pass by the framework."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from marketing_service.api.middleware import DEFAULT_HEADERS, fit_request_id
+from marketing_service.api.visitors import machine_reason
+from marketing_service.errors import Unavailable
+from marketing_service.tokens import Purpose
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from marketing_service.api.metrics import Metrics
+    from marketing_service.tokens import TokenRing
+    from marketing_service.tracking import Opens
+
+PIXEL_PATH = "/api/marketing/pixel/{token}.gif"
+_BEFORE, _AFTER = PIXEL_PATH.split("{token}")
+
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+"""One transparent pixel."""
+
+HEADERS = {"content-type": "image/gif", "cache-control": "no-store"}
+_RAW_HEADERS = [
+    (name.encode("ascii"), value.encode("ascii"))
+    for name, value in {**DEFAULT_HEADERS, **HEADERS, "content-length": str(len(GIF))}.items()
+]
+
+
+class PixelDoor:
+    """Stands before the application and answers a GET with a good token itself, once the open is committed.
+
+    Everything else goes on to the application, whose route gives the same picture and counts nothing.
+    """
+
+    def __init__(self, app: ASGIApp, *, tokens: TokenRing, opens: Opens, metrics: Metrics, proxy_hops: int) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._opens = opens
+        self._lost = metrics.opens_lost
+        self._answered = metrics.route(PIXEL_PATH, "GET", 200)
+        self._proxy_hops = proxy_hops
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(_BEFORE):
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        send_id = self._tokens.read(Purpose.OPEN, path[len(_BEFORE) : -len(_AFTER)]) if path.endswith(_AFTER) else None
+        if send_id is None:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            await self._opens.record(send_id, machine_reason(scope, headers, proxy_hops=self._proxy_hops))
+        except Unavailable:
+            self._lost.inc()
+        request_id = fit_request_id(headers.get("x-request-id", "")) or uuid.uuid4().hex
+        answer = [*_RAW_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
+        await send({"type": "http.response.start", "status": 200, "headers": answer})
+        await send({"type": "http.response.body", "body": GIF})
+        self._answered(time.perf_counter() - started)

@@ -1,0 +1,83 @@
+"""The rules that tell machines from people, and the data they are read from."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+
+import pytest
+
+from marketing_service.tracking import machine_rules
+
+MAIL_PROGRAM = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Thunderbird/140.2.0"
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [
+        (MAIL_PROGRAM, None),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)", None),
+        ("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", None),
+        ("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html", None),
+        ("Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.17928)", None),
+        ("Mozilla/5.0", "APPLE_MAIL_PRIVACY"),
+        (
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
+            ),
+            "GMAIL_PREFETCH",
+        ),
+        ("BarracudaCentral/1.0", "SECURITY_GATEWAY"),
+        ("curl/8.9.1", "HTTP_LIBRARY"),
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/139.0.0.0 Safari/537.36", "CRAWLER"),
+        ("Mozilla/5.0 (compatible; SomeBot/2.1; +https://example.com/bot)", "CRAWLER"),
+        ("", "NO_USER_AGENT"),
+        (None, "NO_USER_AGENT"),
+    ],
+)
+def test_a_user_agent_tells_who_it_is(agent: str | None, reason: str | None) -> None:
+    assert machine_rules().reason(agent, {}, None) == reason
+
+
+@pytest.mark.parametrize(
+    "header", [{"sec-purpose": "prefetch;prerender"}, {"x-moz": "prefetch"}, {"purpose": "preview"}]
+)
+def test_fetching_ahead_is_a_machines(header: dict[str, str]) -> None:
+    assert machine_rules().reason(MAIL_PROGRAM, header, None) == "PREFETCH"
+
+
+@pytest.mark.parametrize(
+    ("client", "reason"),
+    [
+        ("40.92.0.0", "MICROSOFT_365"),
+        ("40.93.255.255", "MICROSOFT_365"),
+        ("40.94.0.0", None),
+        ("40.91.255.255", None),
+        ("::ffff:104.47.1.2", "MICROSOFT_365"),
+        ("209.222.87.255", "BARRACUDA"),
+        ("209.222.88.0", None),
+        ("0.0.0.0", None),
+        ("2001:db8::1", None),
+        ("not an address", None),
+        ("", None),
+    ],
+)
+def test_a_network_is_known_to_its_last_address(client: str, reason: str | None) -> None:
+    assert machine_rules().reason(MAIL_PROGRAM, {}, client) == reason
+
+
+def test_every_rule_has_its_source_and_a_reason_a_column_can_hold() -> None:
+    data = tomllib.loads(files("marketing_service.tracking").joinpath("machines.toml").read_text(encoding="utf-8"))
+    rules = [*data["user_agents"], *data["networks"], data["no_user_agent"], data["prefetch"], data["soon"]]
+    for rule in rules:
+        assert len(rule["source"]) > 20, rule
+        assert rule["reason"].replace("_", "").isalnum()
+        assert rule["reason"].isupper()
+
+
+def test_what_is_looked_for_in_a_user_agent_is_in_lower_case() -> None:
+    """It is compared with the user agent in lower case."""
+    data = tomllib.loads(files("marketing_service.tracking").joinpath("machines.toml").read_text(encoding="utf-8"))
+    parts = [part for rule in data["user_agents"] for part in rule.get("contains", ())]
+    assert parts == [part.lower() for part in parts]
