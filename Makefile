@@ -20,7 +20,7 @@ INSTALL = $(UV) pip install --quiet --python $(PY) $(1) || $(PY) -m pip install 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test chaos bench bench-audience lint fmt openapi pins clean
+.PHONY: help install run test chaos bench bench-audience bench-pixel lint fmt openapi pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ bench: $(VENV)/.dev ## Measure the sending, beside Postfix's load generator and 
 bench-audience: $(VENV)/.dev ## Time the expansion of a million contacts, count what reads cost with ten million sends
 	@$(PY) -m bench.expansion
 	@$(PY) -m bench.reads
+
+bench-pixel: $(VENV)/.dev ## Time loads of pixels beside an empty route
+	@$(PY) -m bench.pixel $(BENCH)
 
 lint: $(VENV)/.test ## Check style, types, layers, and that openapi/ is what the code generates
 	@$(PY) -m ruff check .

@@ -33,14 +33,14 @@ _CAMPAIGNS = 1000
 _SMALL, _LARGE = 10_000, 10_000_000
 _GOAL = 1.2
 
-_FILL_CAMPAIGNS = """
+FILL_CAMPAIGNS = """
     INSERT INTO marketing_campaigns (org_id, name, from_email, subject, html_body, created_by, status, launched_at,
                                      expanded_at, sent_at, created_at, recipients, delivered)
     SELECT 'bench', 'Campaign ' || n, 'news@example.com', 'News', repeat('<p>News</p>', 700), 'bench', 'SENT', now(),
            now(), now(), now() - n * interval '1 minute', {each}, {each}
     FROM generate_series(1, {campaigns}) AS n
 """
-_FILL_SENDS = """
+FILL_SENDS = """
     INSERT INTO marketing_sends (id, org_id, campaign_id, contact_id, email, address, first_name, status, batch,
                                  attempts, tries, marked_at, sent_at)
     SELECT CAST(left(CAST(c.id AS text), -8) || lpad(to_hex(n), 8, '0') AS uuid), 'bench', c.id,
@@ -124,13 +124,13 @@ async def _fill(url: str, sends: int) -> None:
     owner = Database(url, role=None)
     each = sends // _CAMPAIGNS
     async with owner.transaction() as tx:
-        await tx.connection.exec_driver_sql(_FILL_CAMPAIGNS.format(campaigns=_CAMPAIGNS, each=each))
+        await tx.connection.exec_driver_sql(FILL_CAMPAIGNS.format(campaigns=_CAMPAIGNS, each=each))
     async with owner.transaction() as tx:
         # Made after the rows, keys and indexes take a fraction of the time.
         made = (await tx.connection.execute(_INDEXES)).all()
         for index in made:
             await tx.connection.exec_driver_sql(index.drop)
-        await tx.connection.exec_driver_sql(_FILL_SENDS.format(each=each))
+        await tx.connection.exec_driver_sql(FILL_SENDS.format(each=each))
         await tx.connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '512MB'")
         for index in made:
             await tx.connection.exec_driver_sql(index.make)

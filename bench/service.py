@@ -36,6 +36,7 @@ _ORG = "bench"
 _POLL = 0.1
 _TEMPLATE = "template"
 _SECRET = "a-secret-of-at-least-thirty-two-bytes"
+TOKEN_KEY = "a-token-key-of-at-least-thirty-two-bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,8 @@ class Service:
         With `samples`, the workers run under the sampler and each writes what it found to a file of that name
         and its number.
         """
-        name = f"bench_{uuid.uuid4().hex[:12]}"
-        self.postgres.create_database(name, template=_TEMPLATE)
-        environment = self._environment(name, port or sink.port, connections // workers, settings or {})
+        chosen = {"smtp_url": f"smtp://127.0.0.1:{port or sink.port}", "smtp_connections": str(connections // workers)}
+        name, environment = self.database(chosen | dict(settings or {}))
         with ExitStack() as stack:
             stack.callback(self.postgres.drop_database, name)
             crm = self._crm(stack, recipients, int(environment["MARKETING_CRM_URL"].rpartition(":")[2]))
@@ -116,25 +116,24 @@ class Service:
             crm.stop()
         return run
 
-    def _environment(
-        self, database: str, smtp_port: int, connections: int, settings: Mapping[str, str]
-    ) -> dict[str, str]:
+    def database(self, settings: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
+        """An empty database's name, and the environment of processes that are to use it."""
+        name = f"bench_{uuid.uuid4().hex[:12]}"
+        self.postgres.create_database(name, template=_TEMPLATE)
         values = {
-            "database_url": self.postgres.url(database),
+            "database_url": self.postgres.url(name),
             "redis_url": self.valkey.url(),
-            "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
-            "smtp_connections": str(connections),
             "crm_url": f"http://127.0.0.1:{free_port()}",
             "crm_token": "bench",
             "public_base_url": "https://portal.example.com",
-            "token_keys": "a-token-key-of-at-least-thirty-two-bytes",
+            "token_keys": TOKEN_KEY,
             "jwt_secret": _SECRET,
             "jwt_issuer": "bench",
             "jwt_audience": "bench",
             "retry_delays": "1,1",
-        } | dict(settings)
+        } | dict(settings or {})
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
-        return kept | {f"MARKETING_{name.upper()}": value for name, value in values.items()}
+        return name, kept | {f"MARKETING_{key.upper()}": value for key, value in values.items()}
 
     def _crm(self, stack: ExitStack, contacts: int, port: int) -> GuardedProcess:
         crm = GuardedProcess(

@@ -34,9 +34,11 @@ def as_written(field: FieldInfo) -> str:
         value = value.get_secret_value()
     if isinstance(value, list):
         value = ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         value = f"{value:g}"
-    return str(value) if value else "none"
+    return "none" if value in (None, "", {}) else str(value)
 
 
 def test_the_settings_tables_name_every_setting_with_its_default() -> None:

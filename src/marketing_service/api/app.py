@@ -16,6 +16,9 @@ from marketing_service.api.routes import audience, campaigns, checks, figures, h
 from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from starlette.types import ASGIApp
+
     from marketing_service.bootstrap import Resources
 
 API_VERSION = "1.0.0"
@@ -36,8 +39,22 @@ _ROUTERS = (
 )
 
 
-def create_app(resources: Resources | None) -> FastAPI:
-    """The application over open resources; whoever opened them closes them. With None it can only be described."""
+def create_app(resources: Resources, *, more_routes: APIRouter | None = None) -> ASGIApp:
+    """The whole service over open resources; whoever opened them closes them."""
+    app = routed_app(resources)
+    if more_routes is not None:
+        app.include_router(more_routes)
+    return PixelDoor(
+        app,
+        tokens=resources.tokens,
+        opens=Opens(resources.call, patience=OPEN_PATIENCE),
+        metrics=app.state.metrics,
+        proxy_hops=resources.settings.proxy_hops,
+    )
+
+
+def routed_app(resources: Resources | None) -> FastAPI:
+    """The application behind the pixel's door. With None it can only be described."""
     app = FastAPI(
         title="Marketing service",
         version=API_VERSION,
@@ -54,12 +71,4 @@ def create_app(resources: Resources | None) -> FastAPI:
     handlers.install(app, [route for router in _ROUTERS for route in router.routes])
     app.add_middleware(Deadline)
     app.add_middleware(Edge, metrics=app.state.metrics)
-    if resources is not None:
-        app.add_middleware(
-            PixelDoor,
-            tokens=resources.tokens,
-            opens=Opens(resources.call, patience=OPEN_PATIENCE),
-            metrics=app.state.metrics,
-            proxy_hops=resources.settings.proxy_hops,
-        )
     return app

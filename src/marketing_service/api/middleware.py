@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from marketing_service.api.problems import INTERNAL, TOO_LARGE, problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from marketing_service.api.metrics import Metrics
@@ -48,7 +50,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = fit_request_id(headers.get("x-request-id", "")) or uuid.uuid4().hex
+        request_id = request_id_of(headers)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -89,9 +91,12 @@ class Edge:
         (log.debug if route in _OPERATORS else log.info)("request", **fields)
 
 
-def fit_request_id(given: str) -> str | None:
-    """The caller's own id of a request, where it is fit for a log."""
-    return given if _REQUEST_ID.fullmatch(given) else None
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's own, where it is fit for a log; else a new one. Header names are in lower case."""
+    given = headers.get("x-request-id")
+    if given and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{random.getrandbits(128):032x}"
 
 
 def _announced_size(headers: Headers) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from marketing_service.api.answers import Problem
-from marketing_service.api.app import create_app
+from marketing_service.api.app import routed_app
 from marketing_service.api.documented import problem_components
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _NOT_STRINGS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y"
 
 def openapi_document() -> dict[str, Any]:
     """The document, ready to be written; needs no servers."""
-    app = create_app(None)
+    app = routed_app(None)
     document = get_openapi(
         title=app.title,
         version=app.version,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import TYPE_CHECKING
 
-from marketing_service.api.middleware import DEFAULT_HEADERS, fit_request_id
+from marketing_service.api.middleware import DEFAULT_HEADERS, request_id_of
 from marketing_service.api.visitors import machine_reason
 from marketing_service.errors import Unavailable
 from marketing_service.tokens import Purpose
@@ -32,7 +31,7 @@ _RAW_HEADERS = [
 
 
 class PixelDoor:
-    """Stands before the application and answers a GET with a good token itself, once the open is committed.
+    """Stands before the framework and answers a GET with a good token itself, once the open is committed.
 
     Everything else goes on to the application, whose route gives the same picture and counts nothing.
     """
@@ -60,8 +59,7 @@ class PixelDoor:
             await self._opens.record(send_id, machine_reason(scope, headers, proxy_hops=self._proxy_hops))
         except Unavailable:
             self._lost.inc()
-        request_id = fit_request_id(headers.get("x-request-id", "")) or uuid.uuid4().hex
-        answer = [*_RAW_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
+        answer = [*_RAW_HEADERS, (b"x-request-id", request_id_of(headers).encode("ascii"))]
         await send({"type": "http.response.start", "status": 200, "headers": answer})
         await send({"type": "http.response.body", "body": GIF})
         self._answered(time.perf_counter() - started)

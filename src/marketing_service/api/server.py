@@ -40,18 +40,16 @@ def serve(settings: Settings, *, host: str, port: int, more_routes: APIRouter | 
 
 async def _serve(settings: Settings, *, host: str, port: int, more_routes: APIRouter | None) -> int:
     async with Resources.open(settings, process="api") as resources:
-        app = create_app(resources)
-        if more_routes is not None:
-            app.include_router(more_routes)
         server = _Server(
             uvicorn.Config(
-                app,
+                create_app(resources, more_routes=more_routes),
                 host=host,
                 port=port,
                 http="httptools",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # MARKETING_PROXY_HOPS says whom to believe
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )

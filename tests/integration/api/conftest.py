@@ -19,7 +19,7 @@ from tests.integration.api.support import BASE_URL, CRM_TOKEN, Crm, api_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from marketing_service.devstack.valkey import ValkeyServer
 
@@ -55,32 +55,32 @@ async def resources(database_url: str, valkey: ValkeyServer, crm: Crm) -> AsyncI
 
 
 @pytest.fixture
-def app(resources: Resources) -> FastAPI:
+def app(resources: Resources) -> ASGIApp:
     return create_app(resources)
 
 
 @pytest.fixture
-async def admin(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def admin(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody of acme who may write."""
     async with client_of(app, token()) as client:
         yield client
 
 
 @pytest.fixture
-async def viewer(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def viewer(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody of acme who may only read."""
     async with client_of(app, token(roles=["VIEWER"])) as client:
         yield client
 
 
 @pytest.fixture
-async def stranger(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def stranger(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody of another organisation, who may write there."""
     async with client_of(app, token(org_id="globex")) as client:
         yield client
 
 
 @pytest.fixture
-async def anonymous(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def anonymous(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(app, None) as client:
         yield client

@@ -14,7 +14,8 @@ from marketing_service.settings import Settings, load_settings
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from fastapi import FastAPI, Request
+    from fastapi import Request
+    from starlette.types import ASGIApp
 
     from marketing_service.devstack.contacts import ContactBook
 
@@ -76,7 +77,7 @@ def token(*, org_id: str = "acme", roles: list[str] | None = None, **claims: Any
     return jwt.encode(payload | claims, SECRET, "HS256")
 
 
-def client_of(app: FastAPI, access_token: str | None) -> httpx.AsyncClient:
+def client_of(app: ASGIApp, access_token: str | None) -> httpx.AsyncClient:
     headers = {} if access_token is None else {"Authorization": f"Bearer {access_token}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL, headers=headers)
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from marketing_service.api.app import create_app
 from marketing_service.bootstrap import Resources
@@ -121,11 +121,11 @@ async def test_nothing_is_served_elsewhere(admin: httpx.AsyncClient, address: st
 
 
 class TestForbidden:
-    async def test_no_organisation(self, app: FastAPI) -> None:
+    async def test_no_organisation(self, app: ASGIApp) -> None:
         async with client_of(app, token(orgId=None)) as client:
             assert_problem(await client.get(CAMPAIGNS), 403, "no-organisation")
 
-    async def test_no_feature(self, app: FastAPI) -> None:
+    async def test_no_feature(self, app: ASGIApp) -> None:
         async with client_of(app, token(features=["crm"])) as client:
             assert_problem(await client.get(CAMPAIGNS), 403, "feature")
 
@@ -251,7 +251,7 @@ class TestConnection:
     """Over a socket, where a broken answer can be told from a short one."""
 
     @pytest.fixture
-    async def address(self, app: FastAPI) -> AsyncIterator[str]:
+    async def address(self, app: ASGIApp) -> AsyncIterator[str]:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(config)

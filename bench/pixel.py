@@ -1,0 +1,180 @@
+"""Loads of pixels, beside the emptiest route that FastAPI has: `make bench-pixel`, or `python -m bench.pixel --help`.
+
+Both are served by one process of the same server, and loaded by `wrk` (Debian's package of that name) over the same
+number of connections, in turn, for several rounds. Every pixel is another send's, and PostgreSQL runs as it comes
+(`fsync` and all) on the same processors. Nothing is asserted on time; that every answered load was committed is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+from bench import machine
+from bench.reads import FILL_CAMPAIGNS, FILL_SENDS
+from bench.service import TOKEN_KEY, Service
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from marketing_service.db import Database
+from marketing_service.devstack.process import GuardedProcess, free_port
+from marketing_service.tokens import Purpose, TokenRing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WRK = shutil.which("wrk")
+WANTED = 1.5
+_CAMPAIGNS = 4
+
+# wrk's own script: each request takes the next path of the file, so that none comes twice.
+_NEXT_PATH = """
+local paths = io.open("{file}"):lines()
+function request()
+  return wrk.format("GET", paths() or "/used-up", {{["User-Agent"] = "{agent}"}})
+end
+"""
+_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.0"
+
+
+def empty_app() -> FastAPI:
+    """One route that does nothing; `uvicorn` makes it by this name."""
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/")
+    async def nothing() -> None:
+        return None
+
+    return app
+
+
+class Bench:
+    def __init__(self, service: Service, folder: Path, *, connections: int, seconds: int) -> None:
+        self._service = service
+        self._folder = folder
+        self._connections = connections
+        self._seconds = seconds
+
+    def empty_route(self) -> float:
+        """Requests a second of the empty route."""
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", "--factory", "bench.pixel:empty_app", f"--port={port}"]
+        command += ["--http=httptools", "--loop=uvloop", "--no-access-log", "--log-level=warning"]
+        with ExitStack() as stack:
+            _started(stack, GuardedProcess("empty route", command, log=self._folder / "empty.log"), port, "/")
+            return self._load(port, ["/"] * 1_000_000, {"200": 0})
+
+    def pixels(self, sends: int) -> float:
+        """Loads a second, each of another send, each committed before its answer."""
+        name, environment = self._service.database()
+        with ExitStack() as stack:
+            stack.callback(self._service.postgres.drop_database, name)
+            owner_url = self._service.postgres.url(name)
+            paths = asyncio.run(_fill(owner_url, sends))
+            port = free_port()
+            command = [sys.executable, "-m", "marketing_service", "serve", f"--port={port}"]
+            process = GuardedProcess("api", command, log=self._folder / "api.log", env=environment)
+            _started(stack, process, port, "/healthz")
+            answered: dict[str, int] = {"200": 0}
+            rate = self._load(port, paths, answered)
+            opened = asyncio.run(_opened(owner_url))
+            if opened < answered["200"]:
+                raise SystemExit(f"{answered['200']} loads were answered, and {opened} opens are committed")
+            return rate
+
+    def _load(self, port: int, paths: Sequence[str], answered: dict[str, int]) -> float:
+        if WRK is None:
+            raise SystemExit("wrk is missing: apt-get install wrk")
+        file, script = self._folder / "paths", self._folder / "paths.lua"
+        file.write_text("\n".join(paths), encoding="ascii")
+        script.write_text(_NEXT_PATH.format(file=file, agent=_AGENT), encoding="ascii")
+        command = [WRK, "-t1", f"-c{self._connections}", f"-d{self._seconds}s", "-s", str(script)]
+        found = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}"], check=True, capture_output=True, text=True
+        ).stdout
+        if "Non-2xx" in found or "Socket errors" in found:
+            raise SystemExit(f"not every request was answered well; more sends may be needed:\n{found}")
+        answered["200"] = int(re.search(r"(\d+) requests in", found)[1])  # type: ignore[index]
+        return float(re.search(r"Requests/sec:\s*([\d.]+)", found)[1])  # type: ignore[index]
+
+
+def _started(stack: ExitStack, process: GuardedProcess, port: int, path: str) -> None:
+    stack.callback(process.stop)
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}{path}").is_success
+        except httpx.TransportError:
+            return False
+
+    process.wait_until(answers, 30.0)
+
+
+async def _fill(url: str, sends: int) -> list[str]:
+    """Delivered sends; returns a good pixel's path for each."""
+    owner = Database(url, role=None)
+    each = sends // _CAMPAIGNS
+    tokens = TokenRing([TOKEN_KEY.encode()])
+    async with owner.transaction() as tx:
+        await tx.connection.execute(text(FILL_CAMPAIGNS.format(campaigns=_CAMPAIGNS, each=each)))
+        await tx.connection.execute(text(FILL_SENDS.format(each=each)))
+        ids = (await tx.connection.execute(text("SELECT id FROM marketing_sends ORDER BY random()"))).scalars().all()
+        await tx.connection.execute(text("UPDATE marketing_sends SET sent_at = now() - interval '1 hour'"))
+    async with owner.transaction() as tx:
+        await tx.connection.execute(text("ANALYZE marketing_sends, marketing_campaigns"))
+    await owner.close()
+    return [f"/api/marketing/pixel/{tokens.issue(Purpose.OPEN, send_id)}.gif" for send_id in ids]
+
+
+async def _opened(url: str) -> int:
+    owner = Database(url, role=None)
+    async with owner.transaction() as tx:
+        rows = await tx.connection.execute(
+            text(
+                "SELECT count(*), (SELECT sum(opens) FROM marketing_campaigns)"
+                " FROM marketing_sends WHERE opened_at IS NOT NULL"
+            )
+        )
+        opened, counted = rows.one()
+    await owner.close()
+    if opened != counted:
+        raise SystemExit(f"{opened} sends are opened, and the campaigns count {counted}")
+    return int(opened)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sends", type=int, default=400_000, help="more than can be loaded in the time")
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {"empty route": [], "pixel": []}
+    with tempfile.TemporaryDirectory(prefix="marketing-bench-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)  # PostgreSQL, started by root, runs as somebody else
+        with Service.started(folder) as service:
+            bench = Bench(service, folder, connections=options.connections, seconds=options.seconds)
+            for _ in range(options.rounds):
+                rates["empty route"].append(bench.empty_route())
+                rates["pixel"].append(bench.pixels(options.sends))
+                print("  ".join(f"{name}: {values[-1]:,.0f}/s" for name, values in rates.items()), flush=True)
+    ratios = [pixel / empty for pixel, empty in zip(rates["pixel"], rates["empty route"], strict=True)]
+    print(f"\n{machine.describe()}, {options.connections} connections, {options.rounds} rounds, medians")
+    for name, values in rates.items():
+        print(f"{name:<12} {statistics.median(values):>9,.0f} requests/s")
+    print(f"{statistics.median(ratios):.2f} x  (wanted: {WANTED})")
+
+
+if __name__ == "__main__":
+    main()
