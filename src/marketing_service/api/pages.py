@@ -6,9 +6,11 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fastapi.responses import HTMLResponse
+
+from marketing_service.api.languages import preferred, texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,12 +51,13 @@ p:last-child { margin-bottom: 0; }
 .quiet { color: var(--quiet); font-size: .9375rem; }
 form { margin: 1.5rem 0; }
 form:last-child { margin-bottom: 0; }
-button {
-  min-height: 3rem; width: 100%; max-width: 18rem; padding: .625rem 1.5rem; border: 0; border-radius: .625rem;
-  background: var(--accent); color: var(--on-accent); font: inherit; font-weight: 600; cursor: pointer;
+.button {
+  display: inline-block; min-height: 3rem; width: 100%; max-width: 18rem; padding: .625rem 1.5rem; border: 0;
+  border-radius: .625rem; background: var(--accent); color: var(--on-accent); font: inherit; font-weight: 600;
+  text-decoration: none; cursor: pointer;
 }
-button:hover { filter: brightness(1.08); }
-button:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
+.button:hover { filter: brightness(1.08); }
+.button:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 @media (min-width: 40rem) { main { padding: 3rem; } }
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -67,10 +70,11 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow",
+    "Vary": "Accept-Language",
 }
 
 _PAGE = Template("""<!doctype html>
-<html lang="en">
+<html lang="$language">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -95,61 +99,45 @@ _WARNING = '<path d="M12 5v9M12 18.5v.5"/>'
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `mood` is a class of the style sheet; `text` is HTML of our own making."""
+    """One page. `name` is that of its texts, `mood` a class of the style sheet; a `button` posts to the page's own
+    address, or opens that again."""
 
+    name: str
     status: int
-    title: str
     mood: str
     icon: str
-    text: str
+    button: Literal["post", "get"] | None = None
 
-    def response(self, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-        html = _PAGE.substitute(title=self.title, style=_STYLE, mood=self.mood, icon=self.icon, text=self.text.strip())
-        return HTMLResponse(html, self.status, {**_HEADERS, **(headers or {})})
+    def response(self, accept_language: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+        """The page in the language that the reader's Accept-Language prefers."""
+        language = preferred(accept_language)
+        said = texts(language)[self.name]
+        parts = [f"<p>{said.text}</p>"]
+        if self.button is not None:
+            parts.append(_BUTTONS[self.button].format(said.button))
+        if said.note is not None:
+            parts.append(f'<p class="quiet">{said.note}</p>')
+        html = _PAGE.substitute(
+            language=language,
+            title=said.title,
+            style=_STYLE,
+            mood=self.mood,
+            icon=self.icon,
+            text="\n".join(parts),
+        )
+        return HTMLResponse(html, self.status, {**_HEADERS, "Content-Language": language, **(headers or {})})
 
 
-# A form without an action posts to the page's own address.
-ASK = Page(
-    200,
-    "Unsubscribe from our emails?",
-    "ask",
-    _ENVELOPE,
-    """
-<p>Press the button, and we will send you no more marketing emails.</p>
-<form method="post"><button type="submit">Unsubscribe</button></form>
-<p class="quiet">If you would rather keep getting them, just close this page.</p>
-""",
-)
-CONFIRMED = Page(
-    200,
-    "You are unsubscribed",
-    "good",
-    _CHECK,
-    """
-<p>We will send you no more marketing emails. There is nothing else you need to do.</p>
-<p class="quiet">A message that was already on its way may still arrive. If you change your mind, tell us, and we
-will put you back on the list.</p>
-""",
-)
-NOT_FOUND = Page(
-    404,
-    "This link does not work",
-    "warn",
-    _WARNING,
-    """
-<p>Nothing has been changed. The link may have been cut short on its way to you.</p>
-<p class="quiet">Please open the link in the email itself, or reply to the email and ask us to take you off the
-list.</p>
-""",
-)
-UNAVAILABLE = Page(
-    503,
-    "We could not unsubscribe you just now",
-    "warn",
-    _WARNING,
-    """
-<p>Something on our side does not answer, so this is <strong>not confirmed yet</strong>. Please try again in a
-minute.</p>
-<form method="post"><button type="submit">Try again</button></form>
-""",
-)
+# A form without an action posts to the page's own address. What is only to be opened again is no form: its policy
+# would keep the browser from following it elsewhere (CSP 3, form-action).
+_BUTTONS = {
+    "post": '<form method="post"><button class="button" type="submit">{}</button></form>',
+    "get": '<p><a class="button" href="">{}</a></p>',
+}
+
+ASK = Page("ask", 200, "ask", _ENVELOPE, "post")
+CONFIRMED = Page("confirmed", 200, "good", _CHECK)
+NOT_FOUND = Page("not_found", 404, "warn", _WARNING)
+UNAVAILABLE = Page("unavailable", 503, "warn", _WARNING, "post")
+LINK_NOT_FOUND = Page("link_not_found", 404, "warn", _WARNING)
+LINK_UNAVAILABLE = Page("link_unavailable", 503, "warn", _WARNING, "get")

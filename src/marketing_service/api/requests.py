@@ -21,6 +21,8 @@ MAX_ID = 64
 MAX_STATUSES = 50
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+DEFAULT_BUCKETS = 60
+MAX_BUCKETS = 500
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What the checks behind the schema demand of a line of text, for those who generate requests from the schema.
@@ -71,6 +73,9 @@ class AudienceByStatus(_Request):
     statuses: Annotated[list[OpaqueId], Field(min_length=1, max_length=MAX_STATUSES, examples=[["CUSTOMER"]])]
 
 
+TrackClicks = Annotated[
+    StrictBool, Field(description="Whether the links of the HTML lead through this service, which counts clicks.")
+]
 AUDIENCE_TYPES = frozenset(AudienceType)
 AudienceBody = Annotated[AudienceAll | AudienceByStatus, Field(discriminator="type")]
 
@@ -104,6 +109,7 @@ class NewCampaign(_Request):
     html_body: Body | None = None
     text_body: Body | None = None
     audience: Annotated[AudienceBody, Field(description="Left out: everybody.")] = AudienceAll(type="ALL")
+    track_clicks: TrackClicks = False
 
     def draft(self) -> Draft:
         values = {name: getattr(self, name) for name in type(self).model_fields if name != "audience"}
@@ -124,6 +130,7 @@ class CampaignChanges(_Request):
     html_body: Body | None = None
     text_body: Body | None = None
     audience: AudienceBody = Field(default_factory=lambda: AudienceAll(type="ALL"))
+    track_clicks: TrackClicks = False
 
     def changes(self) -> dict[str, Any]:
         """The fields given, as the use case takes them."""
@@ -171,6 +178,10 @@ class LogQuery(LogFilterQuery, _PageQuery):
 
 class PreviewQuery(_Request):
     contact_id: Annotated[OpaqueId | None, Field(description="Left out: a made-up recipient.")] = None
+
+
+class TimelineQuery(_Request):
+    buckets: Annotated[int, Field(ge=1, le=MAX_BUCKETS, description="How many at most.")] = DEFAULT_BUCKETS
 
 
 class AudienceQuery(_Request):

@@ -46,6 +46,7 @@ WRITABLE = {
     "html_body": "htmlBody",
     "text_body": "textBody",
     "audience": "audience",
+    "track_clicks": "trackClicks",
 }
 """What an administrator may write, and what each is called outside."""
 _ORDER = tuple(WRITABLE.values())

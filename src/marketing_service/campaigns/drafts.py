@@ -38,6 +38,7 @@ class Draft:
     html_body: str | None = None
     text_body: str | None = None
     audience: Audience = EVERYBODY
+    track_clicks: bool = False
 
 
 async def create(
@@ -61,6 +62,7 @@ async def create(
         html_body=draft.html_body,
         text_body=draft.text_body,
         audience=draft.audience,
+        track_clicks=draft.track_clicks,
     )
     fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
     content = await checked(content, {*fields, "from_email"}, org_id, settings)

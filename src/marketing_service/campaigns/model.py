@@ -29,6 +29,7 @@ class Content:
     html_body: str | None
     text_body: str | None
     audience: Audience
+    track_clicks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Progress:
     """How far a campaign has come."""
 
     status: CampaignStatus
+    launched_at: datetime | None
     figures: Figures
     contacts_fetched: int | None
     """How many contacts have been read while the list of recipients is being made, and None at other times."""

@@ -41,14 +41,14 @@ async def find(conn: AsyncConnection, org_id: str, campaign_id: UUID, *, for_upd
 
 async def progress(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> Progress | None:
     """The campaign's state and counters, without its bodies; None where the organisation has none with this id."""
-    columns = [campaigns.c[name] for name in ("status", "expanded_at", "expansion_fetched", *_COUNTERS)]
+    columns = [campaigns.c[name] for name in ("status", "launched_at", "expanded_at", "expansion_fetched", *_COUNTERS)]
     statement = select(*columns).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
         return None
     status = CampaignStatus(row["status"])
     expanding = status is CampaignStatus.SENDING and row["expanded_at"] is None
-    return Progress(status, _figures(row), row["expansion_fetched"] if expanding else None)
+    return Progress(status, row["launched_at"], _figures(row), row["expansion_fetched"] if expanding else None)
 
 
 async def replace_content(conn: AsyncConnection, campaign: Campaign, content: Content) -> Campaign:
@@ -137,6 +137,7 @@ def _columns(content: Content) -> dict[str, Any]:
         "text_body": content.text_body,
         "audience_type": content.audience.type,
         "audience_statuses": list(content.audience.statuses),
+        "track_clicks": content.track_clicks,
     }
 
 
@@ -153,6 +154,7 @@ def _campaign(row: RowMapping) -> Campaign:
             html_body=row["html_body"],
             text_body=row["text_body"],
             audience=Audience(AudienceType(row["audience_type"]), tuple(row["audience_statuses"])),
+            track_clicks=row["track_clicks"],
         ),
         status=CampaignStatus(row["status"]),
         failure=Failure(row["failure_code"], row["failure_message"] or "") if row["failure_code"] else None,

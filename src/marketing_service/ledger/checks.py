@@ -136,7 +136,8 @@ _CLAIM = text(
     WHERE k.campaign_id = :campaign_id AND c.id = k.campaign_id AND k.status = 'RUNNING'
       AND (k.lease_until IS NULL OR k.lease_until < now())
     RETURNING k.org_id, k.epoch, k.requested_at, k.version <> c.version AS changed, c.audience_type,
-              c.audience_statuses, c.from_name, c.from_email, c.reply_to, c.subject, c.html_body, c.text_body
+              c.audience_statuses, c.from_name, c.from_email, c.reply_to, c.subject, c.html_body, c.text_body,
+              c.track_clicks
     """
 )
 
@@ -161,6 +162,7 @@ async def claim_check(connection: AsyncConnection, campaign_id: UUID, *, lease: 
             subject=row.subject,
             html_body=row.html_body,
             text_body=row.text_body,
+            track_clicks=row.track_clicks,
         ),
         audience=Audience(AudienceType(row.audience_type), tuple(row.audience_statuses)),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
+from marketing_service.ledger.clicks import write_links
 from marketing_service.ledger.counted import lock_campaign
 from marketing_service.ledger.states import CampaignStatus, FailReason, SkipReason
 
@@ -207,8 +208,9 @@ class StagingIncomplete(Exception):
     """Fewer contacts are staged than were read: the database has restarted in between. Read them again."""
 
 
-async def merge(connection: AsyncConnection, attempt: Expansion) -> bool:
-    """Turn what the attempt staged into the campaign's rows and batches: the list stands when this commits.
+async def merge(connection: AsyncConnection, attempt: Expansion, *, links: Sequence[str] = ()) -> bool:
+    """Turn what the attempt staged into the campaign's rows and batches: the list stands when this commits. `links`
+    are the addresses whose clicks are counted, in the order of their numbers.
 
     What was staged is left to `clean_staging`. False where another attempt holds the launch, or it was cancelled.
     Raises StagingIncomplete.
@@ -227,6 +229,7 @@ async def merge(connection: AsyncConnection, attempt: Expansion) -> bool:
     batches = -(-counts.queued // BATCH_SIZE)
     place = {"org_id": attempt.org_id, "campaign_id": attempt.campaign_id, "batches": batches}
     await connection.execute(_BATCHES, place)
+    await write_links(connection, org_id=attempt.org_id, campaign_id=attempt.campaign_id, urls=links)
     await connection.execute(
         _STAND,
         {

@@ -2,6 +2,7 @@
 
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
+from marketing_service.rendering.links import MOST_LINKS, link_target, shown_link
 from marketing_service.rendering.lint import Finding, Severity, Trial, TrialProblem, lint
 from marketing_service.rendering.message import (
     CompiledMessage,
@@ -14,6 +15,7 @@ from marketing_service.rendering.message import (
 from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, check_template
 
 __all__ = [
+    "MOST_LINKS",
     "SAMPLE",
     "CompiledMessage",
     "Finding",
@@ -30,6 +32,8 @@ __all__ = [
     "check_template",
     "compile_message",
     "header_text_problem",
+    "link_target",
     "lint",
     "one_click_possible",
+    "shown_link",
 ]

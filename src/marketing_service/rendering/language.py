@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from liquid import BoundTemplate, Environment, RenderContext, Tag
-from liquid.builtin.content import Literal
+from liquid.builtin.content import ContentNode, Literal
 from liquid.builtin.expressions import (
     BooleanExpression,
     FilteredExpression,
@@ -39,14 +39,19 @@ from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.token import TOKEN_ILLEGAL, TOKEN_TAG
 from markupsafe import escape
 
+from marketing_service.rendering.markup import LINK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TextIO
 
     from liquid import TokenStream
     from liquid.ast import Node
     from liquid.expression import Expression
 
 PLACEHOLDERS = ("firstName", "lastName", "companyName", "email")
+CLICK = "click address"
+"""The value that the places of tracked links are filled in with; no template can name it."""
 
 LONGEST_TAG = 500
 """Characters in one placeholder or tag; so none can be nested deeply enough to exhaust the stack."""
@@ -181,6 +186,20 @@ class _Language(Environment):
             self.add_filter("escape", _as_it_is)
 
 
+class _LinkedContent(ContentNode):
+    """Literal text with the places of tracked links in it."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        click = context.resolve(CLICK)
+        return buffer.write(LINK.sub(lambda found: f"{click}/{found[1]}", self.text))
+
+
+class _LinkedLiteral(Literal):
+    node_class = _LinkedContent
+
+
 class _TextOutput(_Language):
     """HTML made from a text: see Escaping.OUTPUT."""
 
@@ -188,17 +207,23 @@ class _TextOutput(_Language):
 
 
 @cache
-def _language(escaping: Escaping) -> Environment:
-    if escaping is Escaping.OUTPUT:
-        return _TextOutput(autoescape=True)
-    return _Language(autoescape=escaping is Escaping.VALUES)
+def _language(escaping: Escaping, *, linked: bool) -> Environment:
+    language: Environment = (
+        _TextOutput(autoescape=True)
+        if escaping is Escaping.OUTPUT
+        else _Language(autoescape=escaping is Escaping.VALUES)
+    )
+    if linked:
+        language.add_tag(_LinkedLiteral)
+    return language
 
 
-def parse(source: str, escaping: Escaping) -> BoundTemplate:
-    """The parsed template. Raises TemplateError where it is not in the language."""
+def parse(source: str, escaping: Escaping, *, linked: bool = False) -> BoundTemplate:
+    """The parsed template; `linked`: one of ours, in which links have been given places. Raises TemplateError where
+    it is not in the language."""
     _check_lengths(source)
     try:
-        template = _language(escaping).from_string(source)
+        template = _language(escaping, linked=linked).from_string(source)
         _check_names(template, source)
         for node in _nodes(template.nodes, RenderContext(template)):
             for expression in node.expressions():
@@ -254,6 +279,12 @@ def _check_names(template: BoundTemplate, source: str) -> None:
         near = next((known for known in PLACEHOLDERS if known.lower() == name.lower().replace("_", "")), None)
         hint = f"did you mean {near}?" if near else f"the placeholders are {', '.join(PLACEHOLDERS)}"
         raise TemplateError(f'"{name}" is not a placeholder; {hint}', source, position)
+
+
+def bound_names(template: BoundTemplate) -> frozenset[str]:
+    """The names to which the template itself gives values, with `assign`, `capture` or `for`."""
+    nodes = _nodes(template.nodes, RenderContext(template))
+    return frozenset(str(name) for node in nodes for name in (*node.template_scope(), *node.block_scope()))
 
 
 def _nodes(nodes: Iterable[Node], context: RenderContext) -> Iterator[Node]:

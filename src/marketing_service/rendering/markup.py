@@ -13,17 +13,20 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # ── Liquid, put out of the way ───────────────────────────────────────────────────────────────────────
 
 # One private-use character stands for each placeholder or tag, so that no other rule can see into it.
-_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFFC
-FOOTER_PLACE = chr(_LAST + 1)
-"""Stands where the footer goes, in a source that `with_footer_place` returns."""
+_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFFB
+LINK_PLACE = chr(_LAST + 1)
+"""Stands before and behind the number of a tracked link, in a source where that has taken the place of its address."""
+FOOTER_PLACE = chr(_LAST + 2)
+"""Stands where the footer goes, in a source that has been given one."""
 OUTPUT = f"[{chr(_FIRST_OUTPUT)}-{chr(_FIRST_TAG - 1)}]"
 TAG = f"[{chr(_FIRST_TAG)}-{chr(_LAST)}]"
 _UNIT = re.compile(f"[{chr(_FIRST_OUTPUT)}-{chr(_LAST)}]")
+LINK = re.compile(f"{LINK_PLACE}([0-9]+){LINK_PLACE}")
 _RESERVED = re.compile(f"[{chr(_FIRST_OUTPUT)}-{FOOTER_PLACE}]")
 _TAGS = re.compile(TAG)
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%-?\s*(?P<name>\w*).*?%\}", re.DOTALL)
@@ -33,13 +36,21 @@ _BRANCHES = {"else", "elsif", "when"}
 _BRACE = re.compile(f"\\{{(?=[{{%{chr(_FIRST_OUTPUT)}-{chr(_LAST)}])")
 
 
+class Edit(NamedTuple):
+    """What stands in the masked text from `start` to `end` becomes `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
 class Masked:
     """A template's source with each placeholder, tag and comment block as one character."""
 
     def __init__(self, source: str) -> None:
         self._sources: dict[str, str] = {}
         self._nesting: dict[str, int] = {}
-        self._branches: set[str] = set()
+        self._names: dict[str, str] = {}
         source = _RESERVED.sub("\N{REPLACEMENT CHARACTER}", source)
         parts, position = [], 0
         for name, start, end in _units(source):
@@ -51,8 +62,8 @@ class Masked:
         unit = chr((_FIRST_OUTPUT if name is None else _FIRST_TAG) + len(self._sources))
         self._sources[unit] = source
         self._nesting[unit] = 1 if name in _BLOCKS else -1 if (name or "").startswith("end") else 0
-        if name in _BRANCHES:
-            self._branches.add(unit)
+        if name is not None:
+            self._names[unit] = name
         return unit
 
     @property
@@ -64,20 +75,36 @@ class Masked:
         text = _BRACE.sub("{ ", text)
         return _UNIT.sub(lambda found: self._sources[found[0]], text)
 
+    def edited(self, edits: Iterable[Edit]) -> str:
+        """The source with these changes; none may overlap another."""
+        parts, position = [], 0
+        for edit in sorted(edits):
+            parts += [self.text[position : edit.start], edit.text]
+            position = edit.end
+        return self.restored("".join(parts) + self.text[position:])
+
+    def liquid_in(self, text: str) -> list[str]:
+        """The sources of the text's placeholders and tags."""
+        return [self._sources[found] for found in _UNIT.findall(text)]
+
+    def tag_names(self, text: str) -> list[str]:
+        """The names of the text's Liquid tags."""
+        return [self._names[found] for found in _TAGS.findall(text)]
+
     def balanced(self, text: str) -> bool:
         """Whether every block in the text begins and ends in it."""
         depth = 0
         for found in _TAGS.finditer(text):
             depth += self._nesting[found[0]]
-            if depth < 0 or (depth == 0 and found[0] in self._branches):
+            if depth < 0 or (depth == 0 and self._names[found[0]] in _BRANCHES):
                 return False
         return depth == 0
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """The start and end of each outermost block in `text`."""
+    def blocks(self, name: str = "") -> list[tuple[int, int]]:
+        """The start and end of each outermost block in `text`, of this name or of any."""
         spans, depth, start = [], 0, 0
         for found in _TAGS.finditer(self.text):
-            step = self._nesting[found[0]]
+            step = self._nesting[found[0]] if self._names[found[0]].endswith(name) else 0
             if depth == 0 and step == 1:
                 start = found.start()
             depth += step
@@ -137,8 +164,9 @@ _NO_END_TAG_NEEDED = _VOID | _ENDED_BY_THEMSELVES | _ENDED_IN_TABLES
 
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])")  # any other `<` is text
 _NAME_START = re.compile("</?[A-Za-z]")
+# A Liquid tag ends a name, as white space does: `<p{% if … %} class="…"{% endif %}>`.
 _TAG = re.compile(
-    r"""<(?P<slash>/?)(?P<name>[A-Za-z][^\s/>]*)
+    rf"""<(?P<slash>/?)(?P<name>[A-Za-z][^\s/>{TAG[1:-1]}]*+)
         (?P<attributes>(?:=\s*+(?:"[^"]*+"|'[^']*+'|(?!["']))|[^=>]++)*+)>""",
     re.VERBOSE,
 )
@@ -154,6 +182,35 @@ def attribute(attributes: str, name: str) -> str:
         if found[1].lower() == name:
             return found[2] or found[3] or found[4] or ""
     return ""
+
+
+class Value(NamedTuple):
+    """Where an attribute's value stands in the text that has been tokenized, and whether in quotes."""
+
+    start: int
+    end: int
+    is_quoted: bool
+
+
+# WHATWG HTML §13.2.5.32-39: a "=" where a name should begin belongs to it, a value without quotes ends only at white
+# space (or the tag's end), and no other space than these five characters is one.
+_SPACE = " \t\n\r\f"
+_NEXT_ATTRIBUTE = re.compile(
+    rf"""[{_SPACE}/]*+(?P<name>=?[^{_SPACE}/>=]*+)
+        (?:[{_SPACE}]*+=[{_SPACE}]*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^{_SPACE}>]*+)))?""",
+    re.VERBOSE,
+)
+
+
+def values(token: Token, name: str) -> Iterator[Value]:
+    """Every value of this attribute in an opening tag; Liquid tags count as white space between attributes."""
+    offset = token.end - 1 - len(token.attributes)
+    position = 0
+    while (found := _NEXT_ATTRIBUTE.match(token.attributes, position)) and found.end() > position:
+        position = found.end()
+        if re.sub(f"^{TAG}+|{TAG}+$", "", found["name"]).lower() == name and found.lastgroup != "name":
+            start, end = found.span(found.lastgroup or 0)
+            yield Value(offset + start, offset + end, found.lastgroup != "bare")
 
 
 def has_attribute(attributes: str, name: str) -> bool:
@@ -208,30 +265,30 @@ def _raw_text_end(html: str, token: Token) -> int | None:
     return found.start() if found else None
 
 
-def with_footer_place(source: str) -> str:
-    """The template's source with FOOTER_PLACE where a footer is always shown.
+def footer_place(masked: Masked) -> Edit:
+    """Puts FOOTER_PLACE where a footer is always shown.
 
     That is before the last `</body>` that no Liquid block hides, else before `</html>`, else at the end, or before
     whatever would swallow it. Elements left open there are ended, so that none hides or wraps the footer.
     """
-    masked = Masked(source)
     blocks = masked.blocks()
     ends = {"body": -1, "html": -1}
     shown = len(masked.text)
     for token in tokens(masked.text):
         if token.kind is Kind.UNCLOSED:
             shown = token.start
-        elif token.kind is Kind.CLOSE and token.name in ends and _block_around(token.start, blocks) is None:
+        elif token.kind is Kind.CLOSE and token.name in ends and block_around(token.start, blocks) is None:
             ends[token.name] = token.start
     place = next((end for end in ends.values() if end >= 0), None)
     if place is None:
-        block = _block_around(shown, blocks)
+        block = block_around(shown, blocks)
         place = block[0] if block else shown
     end_tags = "".join(f"</{name}>" for name in reversed(_open_elements(masked.text, place)))
-    return masked.restored(masked.text[:place] + end_tags + FOOTER_PLACE + masked.text[place:])
+    return Edit(place, place, end_tags + FOOTER_PLACE)
 
 
-def _block_around(place: int, blocks: list[tuple[int, int]]) -> tuple[int, int] | None:
+def block_around(place: int, blocks: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """The one of these blocks, in their order, that the place is inside of."""
     before = bisect_left(blocks, (place, 0)) - 1
     return blocks[before] if before >= 0 and place < blocks[before][1] else None
 

@@ -9,14 +9,15 @@ from email import policy
 from email.parser import BytesParser
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.headers import ascii_address, date_field, mailbox_field, text_field
-from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.markup import FOOTER_PLACE, with_footer_place
+from marketing_service.rendering.language import CLICK, Escaping
+from marketing_service.rendering.links import TrackedLinks
+from marketing_service.rendering.markup import FOOTER_PLACE, LINK, Masked, footer_place
 from marketing_service.rendering.parts import Part
 from marketing_service.rendering.template import SAMPLE, Field, MergeFields, NotRenderable, Squeezed, Template, clean
 from marketing_service.rendering.transfer import LONGEST_LINE, longest_line
@@ -49,7 +50,11 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class MessageSource:
-    """A campaign's message as it was written. One of the two bodies may be missing."""
+    """A campaign's message as it was written. One of the two bodies may be missing.
+
+    With `track_clicks`, the links of its HTML lead through this service; `known_links` are those of a list that
+    stands already (see `CompiledMessage.links`), for their numbers to be the same whoever compiles.
+    """
 
     campaign_id: UUID
     org_id: str
@@ -59,6 +64,8 @@ class MessageSource:
     subject: str
     html_body: str | None
     text_body: str | None
+    track_clicks: bool = False
+    known_links: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,8 @@ class Personal:
     """What differs between recipients.
 
     `send_id` and `date` belong to the send, not to the attempt, so that every attempt gives the same bytes. Without
-    an `open_token` there is no pixel; a `test` says so in its subject.
+    an `open_token` there is no pixel; a `test` says so in its subject. A message that tracks clicks needs a
+    `click_token`.
     """
 
     send_id: UUID
@@ -74,12 +82,13 @@ class Personal:
     date: datetime
     unsubscribe_token: str
     open_token: str | None
+    click_token: str | None = None
     test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A message as a reader gets it, but with a dead unsubscribe link and without a pixel."""
+    """A message as a reader gets it, but with a dead unsubscribe link, without a pixel, and with no click counted."""
 
     subject: str
     html: str
@@ -142,7 +151,11 @@ class CompiledMessage:
         self._end = f"\r\n--{boundary}--\r\n".encode("ascii")
 
         self._subject = Template(_body(source.subject), Escaping.NONE)
-        self._text, self._html = _parts(_body(source.text_body or ""), _body(source.html_body or ""), boundary)
+        bodies = _bodies(_body(source.text_body or ""), _body(source.html_body or ""))
+        tracked = _tracked(source, bodies, self._links) if source.track_clicks else None
+        self._text, self._html = _parts(bodies, tracked, boundary)
+        self.links: tuple[str, ...] = tuple(tracked.sources) if tracked else ()
+        """The addresses whose clicks are counted, by number from 1, for `link_target` and `shown_link`."""
 
     def render(self, personal: Personal, *, eight_bit: bool = False) -> bytes:
         """The message for one recipient: CRLF line ends, the last line ended, no line over 998 octets.
@@ -172,7 +185,7 @@ class CompiledMessage:
 
     def preview(self, fields: MergeFields) -> Preview:
         """The message as these fields would make it. Raises NotRenderable."""
-        values = fields.cleaned() | {_UNSUBSCRIBE: "#", _PIXEL: ""}
+        values = fields.cleaned() | {_UNSUBSCRIBE: "#", _PIXEL: "", CLICK: "#"}
         return Preview(
             subject=clean(self._subject.fill(values)), html=self._html.text(values), text=self._text.text(values)
         )
@@ -186,6 +199,8 @@ class CompiledMessage:
         values = personal.fields.cleaned()
         values[_UNSUBSCRIBE] = self._link("unsubscribe", personal.unsubscribe_token)
         values[_PIXEL] = self._pixel(personal.open_token)
+        if self.links:
+            values[CLICK] = self._link("click", personal.click_token or "")
         return values
 
     def _link(self, page: str, token: str) -> str:
@@ -199,27 +214,50 @@ class CompiledMessage:
         return f'<img src="{self._link("pixel", token)}.gif" width="1" height="1" alt="">\n'
 
 
-def _parts(text_source: str, html_source: str, boundary: str) -> tuple[Part, Part]:
-    """The text and the HTML part; the one that is missing is made from the other."""
-    if html_source.strip():
-        Template(html_source, Escaping.VALUES)  # what follows relies on it
-    squeezed = False
-    if text_source.strip():
-        text = Template(text_source.strip("\n"), Escaping.NONE)
-    elif html_source.strip():
-        text_source, squeezed = text_from_html(html_source)
-        text = Template(text_source, Escaping.NONE)
-    else:
+class _Bodies(NamedTuple):
+    """Both bodies as templates' sources: that of the text, and whether it must be squeezed; that of the HTML, and how
+    its values are escaped."""
+
+    text: str
+    squeezed: bool
+    html: str
+    escaping: Escaping
+
+
+def _bodies(text: str, html: str) -> _Bodies:
+    """The two bodies; the one that is missing is made from the other."""
+    has_text, has_html = bool(text.strip()), bool(html.strip())
+    if not (has_text or has_html):
         raise NotRenderable("The campaign has neither an HTML nor a text body.")
-    html = (
-        Template(with_footer_place(html_source), Escaping.VALUES)
-        if html_source.strip()
-        else Template(with_footer_place(html_from_text(text_source)), Escaping.OUTPUT)
+    # What makes or changes a body relies on its being a template.
+    if not has_html:
+        text = text.strip("\n")
+        Template(text, Escaping.NONE)
+        return _Bodies(text, False, html_from_text(text), Escaping.OUTPUT)
+    Template(html, Escaping.VALUES)
+    if has_text:
+        return _Bodies(text.strip("\n"), False, html, Escaping.VALUES)
+    return _Bodies(*text_from_html(html), html, Escaping.VALUES)
+
+
+def _tracked(source: MessageSource, bodies: _Bodies, links: str) -> TrackedLinks:
+    return TrackedLinks(
+        own=f"{links}/",
+        bound=Template(bodies.html, bodies.escaping).bound,
+        is_text=bodies.escaping is Escaping.OUTPUT,
+        known=source.known_links,
     )
-    body: tuple[Piece, ...] = (Squeezed(text.pieces),) if squeezed else text.pieces
+
+
+def _parts(bodies: _Bodies, tracked: TrackedLinks | None, boundary: str) -> tuple[Part, Part]:
+    text = Template(bodies.text, Escaping.NONE)
+    said: tuple[Piece, ...] = (Squeezed(text.pieces),) if bodies.squeezed else text.pieces
+    masked = Masked(bodies.html)
+    places = [footer_place(masked), *(tracked.places(masked) if tracked else ())]
+    html = Template(masked.edited(places), bodies.escaping, linked=tracked is not None)
     return (
-        Part("plain", text, _joined((*body, _TEXT_FOOTER, Field(_UNSUBSCRIBE), "\n")), boundary),
-        Part("html", html, _ended(_joined(_with_footer(html.pieces))), boundary),
+        Part("plain", text, _joined((*said, _TEXT_FOOTER, Field(_UNSUBSCRIBE), "\n")), boundary),
+        Part("html", html, _ended(_joined(_with_links(_with_footer(html.pieces)))), boundary),
     )
 
 
@@ -228,6 +266,17 @@ def _with_footer(pieces: Iterable[Piece]) -> Iterable[Piece]:
         if isinstance(piece, str) and FOOTER_PLACE in piece:
             before, _, after = piece.partition(FOOTER_PLACE)
             yield from (before + _BEFORE_LINK, Field(_UNSUBSCRIBE), _AFTER_LINK, Field(_PIXEL), after)
+        else:
+            yield piece
+
+
+def _with_links(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    for piece in pieces:
+        if isinstance(piece, str):
+            literals = LINK.split(piece)
+            yield literals[0]
+            for number, literal in zip(literals[1::2], literals[2::2], strict=True):
+                yield from (Field(CLICK), f"/{number}{literal}")
         else:
             yield piece
 
@@ -266,7 +315,7 @@ def _verify(message: CompiledMessage, *, one_click: bool, reply_to: bool) -> Non
     names += ["List-Id", "Feedback-ID", "MIME-Version", "Content-Type"]
     absent = set() if one_click else {"List-Unsubscribe", "List-Unsubscribe-Post"}
     absent |= set() if reply_to else {"Reply-To"}
-    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), "sample", "sample")
+    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), "sample", "sample", "sample")
     for eight_bit in (False, True):
         rendered = message.render(personal, eight_bit=eight_bit)
         parsed = BytesParser(policy=policy.default).parsebytes(rendered)

@@ -13,7 +13,7 @@ from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError
 from markupsafe import escape
 
-from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, parse
+from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, bound_names, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -144,13 +144,18 @@ class Template:
     """A parsed template; `pieces` are its literals and slots in order, `names` the placeholders in it. Raises
     TemplateError."""
 
-    def __init__(self, source: str, escaping: Escaping) -> None:
+    def __init__(self, source: str, escaping: Escaping, *, linked: bool = False) -> None:
         self._escaping = escaping
-        self._parsed = parse(source, escaping)
+        self._parsed = parse(source, escaping, linked=linked)
         analysis = self._parsed.analyze()
         self._assigned = set(analysis.locals)
         self.names = frozenset(analysis.globals)
         self.pieces: tuple[Piece, ...] = tuple(self._piece(node) for node in self._parsed.nodes)
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The names that mean something else somewhere in it than they do outside."""
+        return bound_names(self._parsed)
 
     def filling(self, values: Mapping[str, str]) -> Filling:
         """The values of one contact, for the slots of one rendering."""

@@ -175,6 +175,7 @@ class BatchRun:
             date=marked.first_marked_at,
             unsubscribe_token=self._tokens.issue(Purpose.UNSUBSCRIBE, send.id),
             open_token=self._tokens.issue(Purpose.OPEN, send.id),
+            click_token=self._tokens.issue(Purpose.CLICK, send.id) if self._message.links else None,
         )
         return Envelope(
             self._message.from_address,

@@ -196,7 +196,7 @@ def _try_out(source: MessageSource, public_base_url: str) -> tuple[Trial, list[F
     NotRenderable."""
     message = compile_message(source, public_base_url=public_base_url, one_click=False)
     token = "x" * 43  # as long as a token is
-    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token)
+    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
     return Trial(source.subject, source.html_body, source.text_body), lint(
         source.html_body, source.text_body, html=html

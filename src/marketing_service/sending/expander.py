@@ -97,7 +97,7 @@ class Expander:
                 "No SMTP relay is configured (MARKETING_SMTP_URL is empty), so nothing could be sent.",
             )
         try:
-            await self._messages.of_launched(attempt.campaign_id)
+            message = await self._messages.of_launched(attempt.campaign_id)
         except (TemplateError, NotRenderable) as error:
             raise _Failure(life.FailureCode.TEMPLATE_BROKEN, str(error)) from error
         audience = Audience(AudienceType(attempt.audience_type), attempt.audience_statuses)
@@ -107,7 +107,7 @@ class Expander:
         if fetched is None:
             return
         async with self._transactions() as tx:
-            stands = await expansion.merge(tx.connection, attempt)
+            stands = await expansion.merge(tx.connection, attempt, links=message.links)
         log.info("expanded" if stands else "expansion_overtaken", contacts=fetched)
 
     async def _read(self, attempt: Expansion, pages: AsyncGenerator[ContactPage]) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from marketing_service.ledger.clicks import links_of
 from marketing_service.ledger.tables import campaigns
 from marketing_service.rendering import MessageSource, compile_message, one_click_possible
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from marketing_service.rendering import CompiledMessage
 
 _KEPT = 32
+_COLUMNS = [
+    campaigns.c[name]
+    for name in (
+        *("org_id", "from_name", "from_email", "reply_to", "subject", "html_body", "text_body"),
+        *("track_clicks", "expanded_at"),
+    )
+]
 
 
 class Messages:
@@ -31,7 +39,7 @@ class Messages:
         """The message of a campaign that is no draft any more. Raises rendering.TemplateError."""
         compiled = self._compiled.get(campaign_id)
         if compiled is None:
-            compiled = await self.of_current_version(campaign_id)
+            compiled = await self._compiled_now(campaign_id, track_clicks=True)
             self._compiled[campaign_id] = compiled
             if len(self._compiled) > _KEPT:
                 self._compiled.popitem(last=False)
@@ -39,26 +47,28 @@ class Messages:
         return compiled
 
     async def of_current_version(self, campaign_id: UUID) -> CompiledMessage:
-        """The message as it is written now, a draft's too. Raises rendering.TemplateError."""
+        """The message as it is written now, a draft's too, with its links as they are. Raises
+        rendering.TemplateError."""
+        return await self._compiled_now(campaign_id, track_clicks=False)
+
+    async def _compiled_now(self, campaign_id: UUID, *, track_clicks: bool) -> CompiledMessage:
         async with self._transactions() as tx:
-            row = (
-                (
-                    await tx.connection.execute(
-                        select(
-                            campaigns.c.org_id,
-                            campaigns.c.from_name,
-                            campaigns.c.from_email,
-                            campaigns.c.reply_to,
-                            campaigns.c.subject,
-                            campaigns.c.html_body,
-                            campaigns.c.text_body,
-                        ).where(campaigns.c.id == campaign_id)
-                    )
-                )
-                .mappings()
-                .one()
-            )
-        source = MessageSource(campaign_id=campaign_id, **row)
+            row = (await tx.connection.execute(select(*_COLUMNS).where(campaigns.c.id == campaign_id))).one()
+            track_clicks = track_clicks and row.track_clicks
+            # Once the list stands the numbers do too, whichever version of this service gave them.
+            known = await links_of(tx.connection, campaign_id) if track_clicks and row.expanded_at else None
+        source = MessageSource(
+            campaign_id=campaign_id,
+            org_id=row.org_id,
+            from_name=row.from_name,
+            from_email=row.from_email,
+            reply_to=row.reply_to,
+            subject=row.subject,
+            html_body=row.html_body,
+            text_body=row.text_body,
+            track_clicks=track_clicks,
+            known_links=None if known is None else tuple(link.url for link in known),
+        )
         return compile_message(
             source, public_base_url=self._public_base_url, one_click=one_click_possible(self._public_base_url)
         )

@@ -1,7 +1,7 @@
 """Public tokens: an id and a truncated HMAC over it (RFC 2104 §5), so that nothing needs to be stored.
 
 A token is base64url (RFC 4648 §5, no padding) of 16 bytes of id and 16 bytes of HMAC-SHA-256. The key differs
-by purpose: a token that counts an open, which proxies and scanners see, opts nobody out.
+by purpose: a token that counts an open or a click, which proxies and scanners see, opts nobody out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Purpose(StrEnum):
     """What a token may be used for. The value goes into the key: changed, every token mailed so far is void."""
 
     OPEN = "open"
+    CLICK = "click"
     UNSUBSCRIBE = "unsubscribe"
 
 

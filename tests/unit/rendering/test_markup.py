@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketing_service.rendering.markup import FOOTER_PLACE, Kind, Masked, attribute, tokens, with_footer_place
+from marketing_service.rendering.markup import FOOTER_PLACE, Kind, Masked, attribute, footer_place, tokens
 
 SCRAPS = [
     "<",
@@ -28,6 +28,13 @@ SCRAPS = [
     "</",
     "<?",
 ]
+
+
+def with_footer_place(source: str) -> str:
+    masked = Masked(source)
+    return masked.edited([footer_place(masked)])
+
+
 scraps = st.lists(st.sampled_from(SCRAPS), max_size=25).map("".join)
 
 

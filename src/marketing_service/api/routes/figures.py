@@ -1,16 +1,28 @@
 """Figures over campaigns, and the statuses an audience can name."""
 
-from fastapi import APIRouter, Depends
+from typing import Annotated
 
-from marketing_service.api.answers import ContactStatusAnswer, ContactStatuses, OverviewAnswer, ProgressAnswer
+from fastapi import APIRouter, Depends, Query
+
+from marketing_service.api.answers import (
+    ContactStatusAnswer,
+    ContactStatuses,
+    LinkAnswer,
+    LinksAnswer,
+    OverviewAnswer,
+    ProgressAnswer,
+    TimelineAnswer,
+)
 from marketing_service.api.dependencies import CampaignId, Parts, Reader, no_query
 from marketing_service.api.documented import answers
+from marketing_service.api.requests import TimelineQuery
 from marketing_service.api.routes.campaigns import ONE
-from marketing_service.campaigns import drafts
+from marketing_service.campaigns import came_back, drafts
 from marketing_service.campaigns.checks import crm_unavailable
 from marketing_service.ports import AudienceError
 
-router = APIRouter(tags=["figures"], dependencies=[Depends(no_query)])
+router = APIRouter(tags=["figures"])
+_plain = [Depends(no_query)]
 
 
 @router.get(
@@ -18,6 +30,7 @@ router = APIRouter(tags=["figures"], dependencies=[Depends(no_query)])
     operation_id="getCampaignStats",
     response_description="The figures.",
     summary="Read how far a campaign has come",
+    dependencies=_plain,
     response_model_exclude_none=True,
     responses=answers(404),
 )
@@ -27,10 +40,43 @@ async def get_campaign_stats(parts: Parts, caller: Reader, campaign_id: Campaign
 
 
 @router.get(
+    ONE + "/links",
+    operation_id="listCampaignLinks",
+    response_description="The links, by number.",
+    summary="Read how often each link of a campaign was followed",
+    dependencies=_plain,
+    responses=answers(404),
+)
+async def list_campaign_links(parts: Parts, caller: Reader, campaign_id: CampaignId) -> LinksAnswer:
+    """There are none before the list of recipients stands, or without `trackClicks`. Only the first 500 different
+    links of a message are tracked."""
+    async with parts.transactions(caller.org_id) as tx:
+        links = await came_back.links(tx, caller.org_id, campaign_id)
+    return LinksAnswer(items=[LinkAnswer.of(link) for link in links])
+
+
+@router.get(
+    ONE + "/timeline",
+    operation_id="getCampaignTimeline",
+    response_description="The timeline.",
+    summary="Read what happened since a campaign's launch, for a chart",
+    responses=answers(404),
+)
+async def get_campaign_timeline(
+    parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[TimelineQuery, Query()]
+) -> TimelineAnswer:
+    """The buckets are the smallest of which no more than `buckets` are needed; weeks are the largest there are. The
+    sums are those of `stats`, but for deliveries: one that a bounce or a resend took back stays where it was."""
+    async with parts.transactions(caller.org_id) as tx:
+        return TimelineAnswer.of(await came_back.timeline(tx, caller.org_id, campaign_id, most=query.buckets))
+
+
+@router.get(
     "/api/marketing/stats",
     operation_id="getOverview",
     response_description="The counts.",
     summary="Count the organisation's campaigns",
+    dependencies=_plain,
     responses=answers(),
 )
 async def get_overview(parts: Parts, caller: Reader) -> OverviewAnswer:
@@ -44,6 +90,7 @@ async def get_overview(parts: Parts, caller: Reader) -> OverviewAnswer:
     operation_id="listContactStatuses",
     response_description="The statuses, in the CRM's order.",
     summary="List the statuses a contact of the CRM can have",
+    dependencies=_plain,
     responses=answers(),
 )
 async def list_contact_statuses(parts: Parts, caller: Reader) -> ContactStatuses:

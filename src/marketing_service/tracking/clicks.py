@@ -1,0 +1,37 @@
+"""Clicks: a link of a send was followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marketing_service.ledger import clicks
+from marketing_service.rendering import MergeFields, link_target
+from marketing_service.tracking.machines import machine_rules
+from marketing_service.tracking.public import organisation_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from marketing_service.db import Transactions
+
+
+async def follow_link(
+    transactions: Transactions, send_id: UUID, number: int, *, counts: bool, by_machine: bool
+) -> str | None:
+    """Where the send's link with this number leads, once the click has been counted (unless `counts` is false); None
+    where there is no such send or link. Raises Unavailable."""
+    org_id = await organisation_of(transactions, send_id)
+    if org_id is None:
+        return None
+    async with transactions(org_id) as tx:
+        soon = machine_rules().soon.seconds
+        link = await clicks.sent_link(tx.connection, send_id=send_id, number=number, soon_seconds=soon)
+        if link is None:
+            return None
+        fields = MergeFields(link.email.strip(), link.first_name, link.last_name, link.company_name)
+        target = link_target(link.url, fields)
+        if target is not None and counts:
+            by_machine = by_machine or link.is_soon
+            record = clicks.record_machine_click if by_machine else clicks.record_click
+            await record(tx.connection, link, send_id=send_id, number=number)
+    return target
