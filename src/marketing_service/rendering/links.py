@@ -66,14 +66,13 @@ class TrackedLinks:
         captures = masked.blocks("capture")
         edits = []
         for token in tokens(masked.text):
-            # What is captured may be cut or changed before it is shown, and an address of ours with it.
-            if token.kind is not Kind.OPEN or token.name not in _LINKING or block_around(token.start, captures):
+            if token.kind is not Kind.OPEN or token.name not in _LINKING:
                 continue
             for value in values(token, "href"):
-                written = masked.text[value.start : value.end]
-                if not value.is_quoted and _liquid_is_near(masked.text, value):
+                # What is captured may be cut or changed before it is shown, and an address of ours with it.
+                if block_around(value.start, captures) or (not value.is_quoted and _liquid_is_near(masked.text, value)):
                     continue
-                if (number := self._number(masked, written)) is not None:
+                if (number := self._number(masked, masked.text[value.start : value.end])) is not None:
                     edits.append(Edit(value.start, value.end, f"{LINK_PLACE}{number}{LINK_PLACE}"))
         return edits
 
