@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 MARK = "Zanzibar"
 """Stands in everything that the one organisation has."""
 # Without a token: recipients' links, which carry one of their own, and what operators keep to themselves.
-PUBLIC = {"/api/marketing/pixel/{token}.gif", "/api/marketing/unsubscribe/{token}", "/healthz", "/readyz", "/metrics"}
+PUBLIC = {
+    "/api/marketing/pixel/{token}.gif",
+    "/api/marketing/click/{token}/{number}",
+    "/api/marketing/unsubscribe/{token}",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
 ONE = "/api/marketing/campaigns/{id}"
 # Without a body these would be refused for that alone.
 BODIES: dict[tuple[str, str], Any] = {

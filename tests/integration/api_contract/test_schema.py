@@ -33,7 +33,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 def sent(ready: dict[str, Any]) -> dict[str, str]:
     """A campaign that has been sent, and what of it can be asked for."""
-    message = {"name": "Sent", "subject": "Sent", "htmlBody": "<p>Hello</p>"}
+    link = "<a href='https://shop.example/'>Hello</a>"
+    message = {"name": "Sent", "subject": "Sent", "htmlBody": link, "trackClicks": True}
     with httpx.Client(base_url=f"{ready['api']}/api/marketing", headers=authorization(ready)) as api:
         campaign = api.post("/campaigns", json=message).json()["id"]
         api.post(f"/campaigns/{campaign}/launch").raise_for_status()
@@ -43,11 +44,12 @@ def sent(ready: dict[str, Any]) -> dict[str, str]:
             time.sleep(0.1)
         failed = api.get(f"/campaigns/{campaign}/sends?status=FAILED").json()["items"][0]
     mail = httpx.get(f"{ready['inbox']}/messages?limit=1").json()["items"][0]["html"]
-    tokens = {kind: re.findall(rf"/{kind}/([\w-]+)", mail)[0] for kind in ("pixel", "unsubscribe")}
+    tokens = {kind: re.findall(rf"/{kind}/([\w-]+)", mail)[0] for kind in ("pixel", "click", "unsubscribe")}
     return {
         "campaign": campaign,
         "send": failed["id"],
         "open_token": tokens["pixel"],
+        "click_token": tokens["click"],
         "unsubscribe_token": tokens["unsubscribe"],
     }
 

@@ -108,4 +108,4 @@ async def test_a_hundred_clicks_at_once_add_up(owner: Database) -> None:
     assert (await assert_adds_up(owner, campaign_id))["clicks"] == 3
     async with owner.transaction() as tx:
         rows = (await tx.connection.execute(text("SELECT number, sum(clicks) FROM marketing_clicks GROUP BY 1"))).all()
-    assert {number: total for number, total in rows} == {1: links[0][1], 2: links[1][1]}
+    assert {row.number: row.sum for row in rows} == {1: links[0][1], 2: links[1][1]}

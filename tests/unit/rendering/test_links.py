@@ -73,7 +73,10 @@ def with_targets(message: CompiledMessage, html: str, fields: MergeFields) -> st
         ('<a href=" https://a.example/a\n b ">x</a>', ["https://a.example/a b"]),
         ('<a href="https://[2001:db8::1]/x">x</a>', ["https://[2001:db8::1]/x"]),
         ('<a href="https://münchen.example/ü">x</a>', ["https://münchen.example/ü"]),
-        ('<a href="https://a.example/?e={{ email | url_encode }}">x</a>', ["https://a.example/?e={{ email | url_encode }}"]),
+        (
+            '<a href="https://a.example/?e={{ email | url_encode }}">x</a>',
+            ["https://a.example/?e={{ email | url_encode }}"],
+        ),
         (
             '<a href="https://a.example/{% if firstName %}{{ firstName }}{% else %}you{% endif %}">x</a>',
             ["https://a.example/{% if firstName %}{{ firstName }}{% else %}you{% endif %}"],
