@@ -49,8 +49,8 @@ h1 { margin: 0 0 .75rem; font-size: 1.5rem; line-height: 1.25; letter-spacing: -
 p { margin: 0 0 .75rem; text-wrap: pretty; }
 p:last-child { margin-bottom: 0; }
 .quiet { color: var(--quiet); font-size: .9375rem; }
-form { margin: 1.5rem 0; }
-form:last-child { margin-bottom: 0; }
+.act { margin: 1.5rem 0; }
+.act:last-child { margin-bottom: 0; }
 .button {
   display: inline-block; min-height: 3rem; width: 100%; max-width: 18rem; padding: .625rem 1.5rem; border: 0;
   border-radius: .625rem; background: var(--accent); color: var(--on-accent); font: inherit; font-weight: 600;
@@ -131,8 +131,8 @@ class Page:
 # A form without an action posts to the page's own address. What is only to be opened again is no form: its policy
 # would keep the browser from following it elsewhere (CSP 3, form-action).
 _BUTTONS = {
-    "post": '<form method="post"><button class="button" type="submit">{}</button></form>',
-    "get": '<p><a class="button" href="">{}</a></p>',
+    "post": '<form class="act" method="post"><button class="button" type="submit">{}</button></form>',
+    "get": '<p class="act"><a class="button" href="">{}</a></p>',
 }
 
 ASK = Page("ask", 200, "ask", _ENVELOPE, "post")

@@ -232,7 +232,7 @@ class TestUnsubscribe:
         async with client_of(create_app(dataclasses.replace(resources, settings=settings)), None) as client:
             asked = await client.get(UNSUBSCRIBE.format(token))
             assert_page(asked, 200, ASK)
-            assert '<form method="post">' in asked.text
+            assert 'method="post">' in asked.text
             assert await opt_outs(owner) == 0
             assert_page(await client.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
             assert await opt_outs(owner) == 1

@@ -66,6 +66,12 @@ def test_texts_hold_no_markup_but_emphasis(language: str) -> None:
             assert "&" not in text
 
 
+@pytest.mark.parametrize("language", ["de", "fr"])
+def test_the_hyphen_in_email_does_not_end_a_line(language: str) -> None:
+    for said in texts(language).values():
+        assert not any("e-mail" in text.lower() for text in filter(None, asdict(said).values()))
+
+
 def test_french_keeps_its_punctuation_on_the_line() -> None:
     """A space that does not break stands before "?", ":" and the like."""
     for said in texts("fr").values():
