@@ -22,6 +22,7 @@ FIELDS = [
     "htmlBody",
     "textBody",
     "audience",
+    "trackClicks",
     "status",
     "failureReason",
     "scheduledAt",
