@@ -24,12 +24,17 @@ _HTML = (
     + "<p>We wrote to {{ email }} at {{ companyName }}.</p></body></html>"
 )
 _LOGIC = _HTML.replace("<p>We", "{% if companyName %}<p>For {{ companyName | upcase }}.</p>{% endif %}<p>We")
+_LINKS = _HTML + "".join(
+    f'<p><a href="https://shop.example/{number}?from=news">Read on</a></p>' for number in range(10)
+)
 _MESSAGES = 3000
 
 
-def _source(html: str) -> MessageSource:
+def _source(html: str, *, track_clicks: bool = False) -> MessageSource:
     subject, sender = "News for {{ firstName }}", "news@example.com"
-    return MessageSource(uuid4(), "org-1", "Example Ltd", sender, None, subject, html, "Dear {{ firstName }}, news!")
+    return MessageSource(
+        uuid4(), "org-1", "Example Ltd", sender, None, subject, html, "Dear {{ firstName }}, news!", track_clicks
+    )
 
 
 def _recipients() -> list[Personal]:
@@ -41,6 +46,7 @@ def _recipients() -> list[Personal]:
             now,
             f"unsubscribe{number:032}",
             f"open{number:039}",
+            f"click{number:038}",
         )
         for number in range(_MESSAGES)
     ]
@@ -76,6 +82,8 @@ def main() -> None:
     message = compile_message(_source(_HTML), public_base_url=public, one_click=True)
     compiled = perf_counter() - start
     logic = compile_message(_source(_LOGIC), public_base_url=public, one_click=True)
+    links = compile_message(_source(_LINKS), public_base_url=public, one_click=True)
+    tracked = compile_message(_source(_LINKS, track_clicks=True), public_base_url=public, one_click=True)
     plain = _microseconds(lambda personal: _plain(_HTML, personal), recipients[:200])
     print(f"HTML body {len(_HTML):,} characters, message {len(message.render(recipients[0])):,} octets")
     print(f"compile once              {compiled * 1e3:8.1f} ms")
@@ -83,6 +91,8 @@ def main() -> None:
     for name, render in (
         ("compiled, 7 bits", message.render),
         ("compiled, 8 bits", lambda personal: message.render(personal, eight_bit=True)),
+        ("ten links, 7 bits", links.render),
+        ("... tracked, 7 bits", tracked.render),
         ("with logic, 7 bits", logic.render),
         ("with logic, 8 bits", lambda personal: logic.render(personal, eight_bit=True)),
     ):
