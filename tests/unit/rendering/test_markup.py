@@ -122,6 +122,9 @@ def test_an_attribute_is_found(attributes: str, name: str, value: str) -> None:
         "{% comment %}{% if %}{% comment %}{% endcomment %}{% endcomment %}a[]</body>",
         "<a href='{{ '>' }}' {% if 1 > 2 %}x{% endif %}>b</a>[]</body>",
         "{% case email %}{% when 'a' %}</html>{% endcase %}[]</html>",
+        # A tag of Liquid is no part of a name.
+        "<div{% if email %} class='x'{% endif %}>Hi</div>[]",
+        "<div{% if email %} class='x'{% endif %}>Hi[</div>]",
     ],
 )
 def test_the_footer_stands_in_the_last_right_place(html: str) -> None:

@@ -4,15 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from marketing_service.api.answers import (
-    ContactStatusAnswer,
-    ContactStatuses,
-    LinkAnswer,
-    LinksAnswer,
-    OverviewAnswer,
-    ProgressAnswer,
-    TimelineAnswer,
-)
+from marketing_service.api.answers import ContactStatusAnswer, ContactStatuses, OverviewAnswer, ProgressAnswer
+from marketing_service.api.answers_came_back import LinkAnswer, LinksAnswer, TimelineAnswer
 from marketing_service.api.dependencies import CampaignId, Parts, Reader, no_query
 from marketing_service.api.documented import answers
 from marketing_service.api.requests import TimelineQuery
