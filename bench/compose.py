@@ -25,7 +25,7 @@ _HTML = (
 )
 _LOGIC = _HTML.replace("<p>We", "{% if companyName %}<p>For {{ companyName | upcase }}.</p>{% endif %}<p>We")
 _LINKS = _HTML + "".join(
-    f'<p><a href="https://shop.example/{number}?from=news">Read on</a></p>' for number in range(10)
+    f'<p><a href="https://shop.example/{number}?from=news">Read on</a></p>\n' for number in range(10)
 )
 _MESSAGES = 3000
 

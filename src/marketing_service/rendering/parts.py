@@ -31,6 +31,7 @@ class Part:
         self._quoted = [quoted(piece) if isinstance(piece, str) else b"" for piece in pieces]
         self._plain = [plain(piece) if isinstance(piece, str) else b"" for piece in pieces]
         self._longest_line = longest_line(b"".join(self._plain))
+        self._lines = _filled_lines(self._plain, dict(self._places))
         self._boundary = boundary.encode("ascii")
 
     def text(self, values: Mapping[str, str]) -> str:
@@ -56,6 +57,32 @@ class Part:
             chunks[place] = encoded[slot]
             length += len(encoded[slot])
         content = b"".join(chunks)
-        if length > LONGEST_LINE and longest_line(content) > LONGEST_LINE:
+        # Most messages need no look at all, nearly all others only one at their lines with slots.
+        if length > LONGEST_LINE and not self._has_short_lines(encoded) and longest_line(content) > LONGEST_LINE:
             return None
         return None if self._boundary in content else content
+
+    def _has_short_lines(self, encoded: list[bytes]) -> bool:
+        """Whether no line can be too long, for the lengths of its values alone."""
+        lengths = [len(value) for value in encoded]
+        filled = (length + sum(lengths[slot] for slot in slots) for slots, length in self._lines)
+        return max(self._longest_line, *filled) <= LONGEST_LINE
+
+
+def _filled_lines(literals: Sequence[bytes], slots: Mapping[int, int]) -> list[tuple[tuple[int, ...], int]]:
+    """The lines with slots in them: which, and the most octets of literals beside these; `slots` by their places."""
+    longest: dict[tuple[int, ...], int] = {}
+    length, inside = 0, []
+    for place, literal in enumerate(literals):
+        if place in slots:
+            inside.append(slots[place])
+            continue
+        first, *lines = literal.split(b"\r\n")
+        length += len(first)
+        for line in lines:
+            key = tuple(inside)
+            longest[key] = max(length, longest.get(key, 0))
+            length, inside = len(line), []
+    key = tuple(inside)
+    longest[key] = max(length, longest.get(key, 0))
+    return list(longest.items())

@@ -23,6 +23,8 @@ def calls(campaign_id: Any, send_id: Any) -> list[tuple[str, str, Any]]:
         ("PATCH", path(campaign_id), {"name": "Mine"}),
         ("DELETE", path(campaign_id), None),
         ("GET", path(campaign_id, "/stats"), None),
+        ("GET", path(campaign_id, "/links"), None),
+        ("GET", path(campaign_id, "/timeline"), None),
         ("GET", path(campaign_id, "/preview"), None),
         ("GET", path(campaign_id, "/sends"), None),
         ("GET", path(campaign_id, "/sends.csv"), None),
