@@ -175,6 +175,15 @@ def test_a_message_that_tracks_clicks_needs_its_token() -> None:
         compiled('<a href="https://a.example">x</a>').render(personal)
 
 
+@pytest.mark.parametrize(("between", "is_eight_bit"), [("\n", True), ("", False)])
+def test_many_links_go_in_eight_bits_where_their_lines_are_short_enough(between: str, is_eight_bit: bool) -> None:
+    message = compiled(between.join(f'é<a href="https://a.example/{n}">{{{{ firstName }}}}</a>' for n in range(40)))
+    personal = Personal(UUID(int=9), KIM, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1", "cl-ick_1")
+    rendered = message.render(personal, eight_bit=True)
+    assert max(map(len, rendered.split(b"\r\n"))) <= 998
+    assert (rendered.count(b"8bit") == 2) is is_eight_bit
+
+
 def test_the_links_of_html_made_from_a_text_are_tracked_too() -> None:
     text = """See https://a.example/?a=1&b={{ firstName | default: 'you' }}. Or {{ firstName }} https://b.example/{{
     companyName | append: "R&D" }}."""
