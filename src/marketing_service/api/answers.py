@@ -51,8 +51,6 @@ class CampaignFigures(_Answer):
     unconfirmed: Count
     opens: Count
     open_rate: OpenRate
-    machine_opens: MachineOpens
-    clicks: Clicks
 
 
 class CampaignAnswer(_Answer):
@@ -117,8 +115,6 @@ class CampaignAnswer(_Answer):
                 unconfirmed=figures.unconfirmed,
                 opens=figures.opens,
                 open_rate=figures.open_rate,
-                machine_opens=figures.machine_opens,
-                clicks=figures.clicks,
             ),
         )
 
