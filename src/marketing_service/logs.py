@@ -23,7 +23,9 @@ SECRET = "[secret]"  # noqa: S105 - what a secret is replaced by
 # Their own handlers and levels would print beside ours.
 _LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "arq", "alembic", "sqlalchemy")
 # They log a line for every request or statement, with its path, query or values in it; the API writes its own.
-_NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosmtplib", "asyncio", "sqlalchemy")
+_NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosmtplib", "asyncio", "sqlalchemy", "mail.log")
+# It logs what it then raises, and is asked about messages that strangers write.
+_SILENT = ("flufl.bounce",)
 
 _SECRET_KEYS = frozenset({"authorization", "cookie", "set-cookie", "email", "recipient", "password", "secret", "token"})
 
@@ -112,6 +114,8 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
         library.setLevel(logging.NOTSET)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

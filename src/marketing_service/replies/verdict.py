@@ -168,6 +168,14 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"4\.1",
         text=r"recipient address rejected",
     ),
+    # What a relay says of a domain it has looked up comes in reports only (RFC 7505 §4 for `null MX`).
+    Rule(
+        BAD_ADDRESS,
+        "RFC 3463 §3.5 (unable to route), Postfix, Microsoft 365 NDR codes: the domain does not exist or takes no mail",
+        _FINAL,
+        enhanced=r"4\.(4|6|310)",
+        text=r"name not found|host not found|host unknown|does not exist|does not accept mail|nullmx|null mx",
+    ),
     Rule(POLICY, "RFC 3463 §3.8: security or policy", _FINAL, enhanced=r"7\.\d+"),
     # ── and relays that give no enhanced code, or a meaningless one ──
     Rule(
@@ -183,7 +191,8 @@ RULES: tuple[Rule, ...] = (
         text=r"user unknown|unknown user|no such (user|recipient|mailbox|address)|unrouteable address"
         r"|mailbox (not found|unavailable|does not exist)|(user|account|recipient) (does not|doesn't) exist"
         r"|doesn't have a \S+ account|account has been (disabled|discontinued)|invalid recipient"
-        r"|user not found",
+        r"|user not found|unknown recipient|recipient (unknown|not found|(name is )?not recognized)|no mailbox here"
+        r"|not listed in",
     ),
     Rule(
         BAD_ADDRESS,

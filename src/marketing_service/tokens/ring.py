@@ -28,6 +28,7 @@ class Purpose(StrEnum):
     OPEN = "open"
     CLICK = "click"
     UNSUBSCRIBE = "unsubscribe"
+    BOUNCE = "bounce"
 
 
 class TokenRing:
@@ -57,6 +58,10 @@ class TokenRing:
         # Every key is tried, so that the time taken does not tell which one fits.
         fits = [hmac.compare_digest(_mac(key, id_bytes), mac) for key in self._keys[purpose]]
         return UUID(bytes=id_bytes) if any(fits) else None
+
+    def keys(self, purpose: Purpose) -> tuple[bytes, ...]:
+        """The keys of a purpose, for tokens of another form; the first signs, all are accepted."""
+        return self._keys[purpose]
 
 
 def _mac(key: bytes, raw: bytes) -> bytes:

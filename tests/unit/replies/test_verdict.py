@@ -123,6 +123,11 @@ MAILGUN = [
 
 OTHERS = [
     (Phase.RCPT, 550, "#5.1.0 Address rejected.", ADDRESS),
+    (Phase.RCPT, 550, "5.4.4 Host or domain name not found. Name service error for name=x.example", ADDRESS),
+    (Phase.RCPT, 550, "5.4.310 DNS domain x.example does not exist [Message=InfoDomainNonexistent]", ADDRESS),
+    (Phase.RCPT, 550, "5.4.4 no route for now", OTHER),
+    (Phase.RCPT, 550, "5.4.6 mail loop detected", OTHER),
+    (Phase.RCPT, 550, "The recipient name is not recognized", ADDRESS),
     (Phase.RCPT, 551, "User not local; please try <x@example.org>", ADDRESS),
     (Phase.RCPT, 553, "sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", POLICY),
     (Phase.RCPT, 550, "5.6.7 Non-ASCII address not permitted", ADDRESS),

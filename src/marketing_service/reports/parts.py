@@ -1,0 +1,100 @@
+"""A message's parts, read so that no message can make it long or deep.
+
+`message/*` is no container here but text: a delivery report's fields come encoded from some systems, and of the message
+that comes back with a report only the header is wanted. What is left to nest are multiparts, and of those a report has
+few.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.policy import compat32
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import Message
+
+_MESSAGE_TYPE = re.compile(rb"^(content-type:\s{0,80})message/", re.IGNORECASE | re.MULTILINE)
+_TEXT_TYPE = "text/x-message-"
+_BOUNDARY = re.compile(rb"\bboundary(?:\*\d{0,3}\*?)?\s{0,9}=", re.IGNORECASE)
+_MOST_BOUNDARIES = 20
+# Python takes quadratic time over a header's parameters.
+_PARAMETERS = re.compile(rb"^content-[a-z-]{1,30}:(.*(?:\r?\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
+_LONGEST_PARAMETERS = 4000
+_HEADER_END = re.compile(r"\r?\n[ \t]*\r?\n")
+_LONGEST_HEADER = 64_000
+
+
+class Unreadable(Exception):
+    """No report is built like this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that contains no others: its media type as the sender wrote it, and its text, decoded."""
+
+    type: str
+    text: str
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is a message, or the header of one (RFC 3462, RFC 6522 §3, RFC 6533)."""
+        return self.type in _ORIGINALS
+
+
+_ORIGINALS = frozenset(
+    {"message/rfc822", "message/global", "message/rfc822-headers", "message/global-headers", "text/rfc822-headers"}
+)
+
+
+def parse(raw: bytes) -> Message:
+    """The message. Raises Unreadable for one that would take too long."""
+    if sum(1 for _ in _BOUNDARY.finditer(raw)) > _MOST_BOUNDARIES:
+        raise Unreadable("too many multiparts")
+    if any(len(found[1]) > _LONGEST_PARAMETERS for found in _PARAMETERS.finditer(raw)):
+        raise Unreadable("a header with too many parameters")
+    return message_from_bytes(_MESSAGE_TYPE.sub(rb"\1" + _TEXT_TYPE.encode(), raw), policy=compat32)
+
+
+def parts(message: Message) -> Iterator[Part]:
+    """The parts that contain no others, in their order."""
+    for part in message.walk():
+        if not part.is_multipart():
+            written = part.get_content_type()
+            kind = "message/" + written.removeprefix(_TEXT_TYPE) if written.startswith(_TEXT_TYPE) else written
+            yield Part(kind, _text(part))
+
+
+def header_of(text: str) -> str:
+    """The header of a message given as text, unfolded, with LF at its line ends."""
+    end = _HEADER_END.search(text, 0, _LONGEST_HEADER)
+    return _unfolded(text[: end.start() if end else _LONGEST_HEADER])
+
+
+def fields(block: str) -> dict[str, str]:
+    """The fields of one block or header, unfolded, by their names in lower case; of repeated ones the first."""
+    found: dict[str, str] = {}
+    for line in _unfolded(block).split("\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(name.strip().lower(), value.strip())
+    return found
+
+
+def _unfolded(text: str) -> str:
+    """RFC 5322 §2.2.3, with one kind of line end."""
+    return re.sub(r"\n(?=[ \t])", "", text.replace("\r\n", "\n"))
+
+
+def _text(part: Message) -> str:
+    octets = part.get_payload(decode=True)
+    if not isinstance(octets, bytes):
+        return ""
+    charset = part.get_content_charset() or "utf-8"
+    try:
+        return octets.decode(charset, "replace")
+    except (LookupError, ValueError):
+        return octets.decode("utf-8", "replace")
