@@ -23,7 +23,7 @@ from marketing_service.ports import AudienceError, RelayDown
 from marketing_service.queue import ArqDoorbell, connect
 from marketing_service.rates import SharedRates
 from marketing_service.resolver import DnsTextRecords
-from marketing_service.tokens import TokenRing
+from marketing_service.tokens import BounceAddresses, TokenRing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,7 +48,7 @@ _DNS_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Everything a process needs from outside, open and ready. `mailer` is None where no relay is configured,
-    `rates` where no limit is."""
+    `rates` where no limit is, `bounces` where no domain for return paths is."""
 
     settings: Settings
     transactions: Transactions
@@ -59,6 +59,7 @@ class Resources:
     rates: RateLimiter | None
     records: TextRecords
     tokens: TokenRing
+    bounces: BounceAddresses | None
     authenticator: Authenticator
     http: httpx.AsyncClient
 
@@ -81,6 +82,7 @@ class Resources:
             mailer = _mailer(settings)
             if mailer is not None:
                 stack.push_async_callback(mailer.close)
+            tokens = TokenRing([key.get_secret_value().encode() for key in settings.token_keys])
             yield Resources(
                 settings=settings,
                 transactions=database.transaction,
@@ -90,7 +92,8 @@ class Resources:
                 doorbell=ArqDoorbell(redis),
                 rates=_rates(settings, redis),
                 records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
-                tokens=TokenRing([key.get_secret_value().encode() for key in settings.token_keys]),
+                tokens=tokens,
+                bounces=None if settings.bounce_domain is None else BounceAddresses(tokens, settings.bounce_domain),
                 authenticator=_authenticator(settings, http),
                 http=http,
             )

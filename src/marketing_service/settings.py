@@ -95,6 +95,20 @@ def _long_enough(keys: list[SecretStr]) -> list[SecretStr]:
     return keys
 
 
+# Labels of a name in ASCII (RFC 5321 §4.1.2), at least two; short enough that a return path is within its 254 octets.
+_DOMAIN = re.compile(
+    r"(?=.{4,200}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
+)
+
+
+def _domain(value: str) -> str:
+    """`@Bounce.Example.org` → `bounce.example.org`."""
+    domain = value.strip().lower().removeprefix("@")
+    if _DOMAIN.fullmatch(domain) is None:
+        raise ValueError("must be a domain in ASCII, like bounce.example.org")
+    return domain
+
+
 class DnsServer(NamedTuple):
     """A resolver: its address, and its port where that is not 53."""
 
@@ -126,6 +140,7 @@ Seconds = Annotated[float, Field(gt=0)]
 Delays = Annotated[list[Seconds], NoDecode, BeforeValidator(_split)]
 Rates = Annotated[list[Rate], NoDecode, BeforeValidator(_rates)]
 FromDomains = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_from_domains), AfterValidator(_bare_domains)]
+Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing_slash)]
 
 
@@ -159,6 +174,10 @@ class Settings(BaseSettings):
     from_domains: FromDomains = {}
     unsubscribe_get: Literal["act", "confirm"] = "act"
     proxy_hops: Annotated[int, Field(ge=0, le=10)] = 0
+
+    bounce_domain: Domain | None = None
+    bounce_roles: CommaList = ["BOUNCES"]
+    soft_bounces: Annotated[int, Field(ge=1, le=100)] = 3
 
     ambiguous_sends: Literal["hold", "resend"] = "hold"
     retry_delays: Delays = [60.0, 300.0, 900.0, 3600.0, 14400.0]

@@ -220,6 +220,19 @@ def test_a_resolver_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatc
     assert "MARKETING_DNS_RESOLVER" in refusal(monkeypatch, DNS_RESOLVER=written)
 
 
+@pytest.mark.parametrize("written", ["bounce.example.org", "@Bounce.Example.org", " bounce.example.org "])
+def test_a_domain_for_return_paths_is_a_bare_domain(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert load(monkeypatch, BOUNCE_DOMAIN=written).bounce_domain == "bounce.example.org"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["localhost", "b@example.org", "bücher.example", "192.0.2.1", "-x.example", "a..example", f"{'a.' * 120}org"],
+)
+def test_what_is_no_domain_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert "MARKETING_BOUNCE_DOMAIN" in refusal(monkeypatch, BOUNCE_DOMAIN=written)
+
+
 def test_a_selector_is_labels_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, DKIM_SELECTOR="s1.mail").dkim_selector == "s1.mail"
     assert "MARKETING_DKIM_SELECTOR" in refusal(monkeypatch, DKIM_SELECTOR="s1._domainkey example")

@@ -38,6 +38,7 @@ class Report:
     estimated_seconds: float | None
     """At the speed of the last campaigns of some size, with nothing else to be sent; None while there was none."""
     findings: tuple[Finding, ...]
+    suppressed: int = 0  # reports made before there was a suppression list do not say
 
 
 @dataclass(frozen=True, slots=True)

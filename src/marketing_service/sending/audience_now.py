@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from marketing_service.ledger import opt_outs
+from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceType
 from marketing_service.sending.addresses import is_deliverable, normal_form
 
@@ -38,7 +39,7 @@ async def audience_now(
 
     It is an approximation. Only the CRM knows whether such a contact belongs to the audience: up to twenty are looked
     up, and their share is taken for the rest; other contacts with the same address are not found. Two contacts with
-    one address count twice, and an address no mail can go to counts.
+    one address count twice, and an address counts that is suppressed, or that no mail can go to.
 
     Raises AudienceError, or Unavailable where PostgreSQL does not answer.
     """
@@ -50,6 +51,7 @@ async def audience_now(
     async with transactions(org_id) as tx:
         pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, most=_LOOKED_UP)
         blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
+        blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
     found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))
     counted = sum(contact is not None and _is_counted(contact, audience) for contact in found)
     less = round(pending * counted / len(some)) if some else 0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from marketing_service.rendering import CompiledMessage
     from marketing_service.sending.domains import Domains
     from marketing_service.sending.retries import RetryPolicy
-    from marketing_service.tokens import TokenRing
+    from marketing_service.tokens import BounceAddresses, TokenRing
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,7 @@ class BatchRun:
         *,
         message: CompiledMessage,
         tokens: TokenRing,
+        bounces: BounceAddresses | None,
         retries: RetryPolicy,
         domains: Domains,
     ) -> None:
@@ -76,6 +77,7 @@ class BatchRun:
         """Sends that are with a lane."""
         self._message = message
         self._tokens = tokens
+        self._bounces = bounces
         self._retries = retries
         self._domains = domains
         self._losses: Counter[UUID] = Counter()
@@ -178,7 +180,7 @@ class BatchRun:
             click_token=self._tokens.issue(Purpose.CLICK, send.id) if self._message.links else None,
         )
         return Envelope(
-            self._message.from_address,
+            self._message.from_address if self._bounces is None else self._bounces.of(send.id, marked.attempt),
             ascii_address(email),
             self._message.render(personal, eight_bit=eight_bit),
         )

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from marketing_service.ledger import checks, opt_outs
+from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import (
     SAMPLE,
@@ -47,6 +48,8 @@ class CheckRules:
     relay_configured: bool
     public_base_url: str
     dkim_selector: str | None
+    bounce_domain: str | None
+    """The envelope's domain, where that is not From's."""
     patience: float
     """Seconds from the request after which an audience that cannot be read fails the check."""
     lease: float
@@ -106,7 +109,12 @@ class DryRun:
             return
         findings += of_message
         domain = ascii_address(attempt.message.from_email).rpartition("@")[2]
-        findings += await domain_findings(self._records, domain, dkim_selector=self._rules.dkim_selector)
+        findings += await domain_findings(
+            self._records,
+            domain,
+            envelope_domain=self._rules.bounce_domain or domain,
+            dkim_selector=self._rules.dkim_selector,
+        )
         findings += await self._unknown_statuses(attempt)
         tally = Tally(trial)
         if not await self._count(attempt, tally):
@@ -139,6 +147,7 @@ class DryRun:
                 blocked = await opt_outs.blocked_among(
                     tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=began
                 )
+                suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
                 if not await checks.note_progress(
                     tx.connection,
                     attempt,
@@ -148,7 +157,7 @@ class DryRun:
                 ):
                     raise _Overtaken
             # A thousand templates take a while to fill in, and messages are being sent on this event loop.
-            await asyncio.to_thread(tally.add, page.contacts, blocked)
+            await asyncio.to_thread(tally.add, page.contacts, blocked, suppressed)
         return True
 
     async def _finish(self, attempt: CheckAttempt, findings: list[Finding], tally: Tally) -> None:
@@ -160,6 +169,7 @@ class DryRun:
                 opted_out=left_out.opted_out + tally.opted_out,
                 without_address=left_out.without_address,
                 malformed=tally.malformed,
+                suppressed=tally.suppressed,
                 duplicates=tally.duplicates,
                 recipients=tally.recipients,
                 estimated_seconds=None if pace is None else round(tally.recipients / pace, 1),

@@ -9,6 +9,7 @@ from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.ledger import opt_outs
 from marketing_service.ledger import resend as ledger
 from marketing_service.ledger.states import SendStatus
+from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceError, AudienceUnavailable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ async def resend(
     """Queue the send again, and do `also` in the same transaction; the next sweep takes it up.
 
     Raises NotFound; WrongState unless it is FAILED or UNCONFIRMED, or when the contact has opted out or is gone
-    from the CRM; Unavailable when PostgreSQL or the CRM does not answer.
+    from the CRM, or its address is suppressed; Unavailable when PostgreSQL or the CRM does not answer.
     """
     async with transactions(org_id) as tx:
         send = await ledger.find_send(tx.connection, org_id=org_id, campaign_id=campaign_id, send_id=send_id)
@@ -53,9 +54,16 @@ async def resend(
     if contact.marketing_opt_out:
         raise WrongState("The contact has opted out.")
     async with transactions(org_id) as tx:
-        if await opt_outs.is_blocked(tx.connection, org_id=org_id, address=send.address, read_at=read_at):
-            raise WrongState("The contact has opted out.")
+        await _refuse_unless_mailable(tx, org_id, send.address, read_at)
         if not await ledger.requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
             raise WrongState("The send has changed meanwhile; look at it again.")
         if also is not None:
             await also(tx)
+
+
+async def _refuse_unless_mailable(tx: Transaction, org_id: str, address: str, read_at: datetime) -> None:
+    """Raises WrongState where what is known here outweighs what the CRM said at `read_at`."""
+    if await opt_outs.is_blocked(tx.connection, org_id=org_id, address=address, read_at=read_at):
+        raise WrongState("The contact has opted out.")
+    if await suppressed_among(tx.connection, org_id=org_id, addresses=(address,)):
+        raise WrongState("The address is on the suppression list; take it off first.")

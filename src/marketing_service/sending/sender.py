@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from marketing_service.sending.messages import Messages
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.ringing import Ringer
-    from marketing_service.tokens import TokenRing
+    from marketing_service.tokens import BounceAddresses, TokenRing
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +52,7 @@ class Sender:
         mailer: Mailer,
         messages: Messages,
         tokens: TokenRing,
+        bounces: BounceAddresses | None,
         ringer: Ringer,
         retries: RetryPolicy,
         rates: RateLimiter | None,
@@ -67,6 +68,7 @@ class Sender:
         self._mailer = mailer
         self._messages = messages
         self._tokens = tokens
+        self._bounces = bounces
         self._ringer = ringer
         self._retries = retries
         self._rates = rates
@@ -113,6 +115,7 @@ class Sender:
             waiting,
             message=message,
             tokens=self._tokens,
+            bounces=self._bounces,
             retries=self._retries,
             domains=self._domains,
         )

@@ -15,15 +15,21 @@ _PLACE = "fromEmail"
 _FEWEST_LABELS = 2
 
 
-async def domain_findings(records: TextRecords, domain: str, *, dkim_selector: str | None) -> list[Finding]:
-    """What the domain (in ASCII) lacks of SPF, DMARC and DKIM; what cannot be told is a note that says unknown."""
+async def domain_findings(
+    records: TextRecords, domain: str, *, envelope_domain: str, dkim_selector: str | None
+) -> list[Finding]:
+    """What From's domain (in ASCII) lacks of DMARC and DKIM, and the envelope's of SPF (RFC 7208 §2.4); what cannot be
+    told is a note that says unknown."""
     asked = await asyncio.gather(
-        _spf(records, domain), _dmarc(records, domain), _dkim(records, domain, dkim_selector), return_exceptions=True
+        _spf(records, envelope_domain),
+        _dmarc(records, domain),
+        _dkim(records, domain, dkim_selector),
+        return_exceptions=True,
     )
     findings = []
-    for name, outcome in zip(("SPF", "DMARC", "DKIM"), asked, strict=True):
+    for name, about, outcome in zip(("SPF", "DMARC", "DKIM"), (envelope_domain, domain, domain), asked, strict=True):
         if isinstance(outcome, NamesUnavailable):
-            message = f"Whether {domain} has {name} is unknown: {outcome}"
+            message = f"Whether {about} has {name} is unknown: {outcome}"
             findings.append(Finding(f"{name}_UNKNOWN", Severity.NOTE, message, _PLACE))
         elif isinstance(outcome, BaseException):
             raise outcome

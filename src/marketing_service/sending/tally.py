@@ -22,15 +22,15 @@ class Tally:
     for a million). Of contacts with one address the first that comes counts as the recipient."""
 
     def __init__(self, trial: Trial) -> None:
-        self.malformed = self.opted_out = self.duplicates = self.recipients = 0
+        self.malformed = self.opted_out = self.suppressed = self.duplicates = self.recipients = 0
         self._trial = trial
         self._ids = Seen()
         self._addresses = Seen()
         self._missing: Counter[str] = Counter()
         self._problems: Counter[tuple[str, TrialProblem]] = Counter()
 
-    def add(self, contacts: Iterable[Contact], blocked: AbstractSet[str]) -> None:
-        """Some more contacts; `blocked` are the addresses among them that have opted out here."""
+    def add(self, contacts: Iterable[Contact], blocked: AbstractSet[str], suppressed: AbstractSet[str]) -> None:
+        """Some more contacts; of their addresses `blocked` have opted out here, `suppressed` are not to be mailed."""
         for contact in contacts:
             email = (contact.email or "").strip()
             if not email or contact.marketing_opt_out or not self._ids.add(contact.id):
@@ -40,6 +40,8 @@ class Tally:
                 self.malformed += 1
             elif address in blocked:
                 self.opted_out += 1
+            elif address in suppressed:
+                self.suppressed += 1
             elif not self._addresses.add(address):
                 self.duplicates += 1
             else:
@@ -58,6 +60,7 @@ class Tally:
             yield Finding("NOBODY", Severity.WARNING, "Nobody would get this message.", _AUDIENCE, count=0)
         for code, severity, message, count in (
             ("OPTED_OUT", Severity.NOTE, "Left out, having opted out", left_out.opted_out + self.opted_out),
+            ("SUPPRESSED", Severity.NOTE, "Left out, being on the suppression list", self.suppressed),
             ("NO_ADDRESS", Severity.NOTE, "Left out, without an email address", left_out.without_address),
             ("DUPLICATE", Severity.NOTE, "Left out, with the address of another", self.duplicates),
             ("MALFORMED_ADDRESS", Severity.WARNING, "Bound to fail, with an address no mail can go to", self.malformed),

@@ -15,6 +15,7 @@ from marketing_service.ledger.checks import Check, CheckStatus
 from marketing_service.ports import AudienceType
 from marketing_service.rendering import Finding, Severity
 from marketing_service.resolver import DnsTextRecords
+from marketing_service.sending import suppression_list
 from marketing_service.settings import DnsServer, _dns_server
 from marketing_service.worker.parts import Parts
 from tests.support.ledger import assert_adds_up, draft, send_rows
@@ -129,6 +130,23 @@ async def test_who_opted_out_here_is_left_out_before_the_crm_knows(checked_world
     assert (after.recipients, after.opted_out) == (before.recipients - 1, before.opted_out + 1)
 
 
+async def test_who_is_suppressed_is_counted_by_itself(checked_world: World) -> None:
+    world = checked_world
+    campaign_id = await asked(world)
+    before = (await checked(world, campaign_id)).report
+    sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, most=1)
+    await suppression_list.add(
+        world.api.transactions, org_id=world.org_id, email=sample[0].email or "", note=None, created_by="ada"
+    )
+    await ask(world, campaign_id)
+    check = await checked(world, campaign_id)
+    assert before is not None
+    assert check.report is not None
+    assert (before.suppressed, check.report.suppressed) == (0, 1)
+    assert check.report.recipients == before.recipients - 1
+    assert findings(check)["SUPPRESSED"].count == 1
+
+
 async def test_errors_come_first_and_each_finding_names_its_place(checked_world: World) -> None:
     world = checked_world
     campaign_id = await asked(
@@ -163,6 +181,17 @@ async def test_a_sender_without_records_is_warned_of(checked_world: World, names
     names.texts = {"_dmarc.acme.example": [[b"v=DMARC1;p=reject"]]}
     by_code = findings(await checked(checked_world, await asked(checked_world, from_email="x@news.acme.example")))
     assert "NO_DMARC" not in by_code, "the organisation's counts for its subdomains"
+
+
+async def test_spf_is_looked_for_where_the_envelope_is_from(checked_world: World, names: Names) -> None:
+    settings = checked_world.worker.settings.model_copy(update={"bounce_domain": "bounce.acme.example"})
+    checked_world.worker = replace(checked_world.worker, settings=settings)
+    names.texts = {"acme.example": [[b"v=spf1 -all"]]}
+    by_code = findings(await checked(checked_world, await asked(checked_world)))
+    assert "bounce.acme.example" in by_code["NO_SPF"].message
+    names.texts = {"bounce.acme.example": [[b"v=spf1 -all"]]}
+    by_code = findings(await checked(checked_world, await asked(checked_world)))
+    assert "NO_SPF" not in by_code
 
 
 async def test_what_the_dns_does_not_say_is_unknown(checked_world: World, names: Names) -> None:

@@ -25,12 +25,16 @@ def person(number: int, **values: Any) -> Contact:
 
 
 def tally_of(
-    *contacts: Contact, blocked: frozenset[str] = frozenset(), subject: str = "Hello", html: str = "x"
+    *contacts: Contact,
+    blocked: frozenset[str] = frozenset(),
+    suppressed: frozenset[str] = frozenset(),
+    subject: str = "Hello",
+    html: str = "x",
 ) -> Tally:
     tally = Tally(Trial(subject, html, None))
     # In two pages, so that what one knows of the other is tried too.
-    tally.add(contacts[: len(contacts) // 2], blocked)
-    tally.add(contacts[len(contacts) // 2 :], blocked)
+    tally.add(contacts[: len(contacts) // 2], blocked, suppressed)
+    tally.add(contacts[len(contacts) // 2 :], blocked, suppressed)
     return tally
 
 
@@ -49,12 +53,16 @@ def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
         person(7, email=None),
         person(1),
         person(3, email="no address"),
+        person(8, email="Bounced@example.com"),
         blocked=frozenset({"gone@example.com"}),
+        suppressed=frozenset({"gone@example.com", "bounced@example.com"}),
     )
     assert (tally.recipients, tally.duplicates, tally.malformed, tally.opted_out) == (1, 1, 1, 2)
+    assert tally.suppressed == 1
     found = findings(tally, LeftOut(opted_out=3, without_address=4))
     assert {code: finding.count for code, finding in found.items()} == {
         "OPTED_OUT audience": 5,
+        "SUPPRESSED audience": 1,
         "NO_ADDRESS audience": 4,
         "DUPLICATE audience": 1,
         "MALFORMED_ADDRESS audience": 1,
