@@ -1,5 +1,5 @@
-# One image for the API, the worker and the migrations; the command says which:
-#   serve (the default) | worker | migrate
+# One image for the API, the worker, the door for bounces and the migrations; the command says which:
+#   serve (the default) | worker | bounces lmtp | migrate
 
 FROM python:3.13-slim AS build
 WORKDIR /build

@@ -1,8 +1,9 @@
-"""The command line: serve, worker, migrate, dev, openapi, token."""
+"""The command line: serve, worker, bounces, migrate, dev, openapi, token."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
 
+    _add_bounces(commands.add_parser("bounces", help="take reports of what was not delivered, and complaints"))
+
     migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
     migrate.add_argument("revision", nargs="?", default="head", help="a revision, or head")
     migrate.set_defaults(run=_migrate)
@@ -79,6 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--minutes", type=int, default=15, help="how long it is good (15)")
     token.set_defaults(run=_token)
     return parser
+
+
+def _add_bounces(bounces: argparse.ArgumentParser) -> None:
+    doors = bounces.add_subparsers(required=True, metavar="door")
+    lmtp = doors.add_parser("lmtp", help="listen for a mail server that hands them over")
+    lmtp.add_argument("--host", default="127.0.0.1")
+    lmtp.add_argument("--port", type=_port, default=2400, help="0 is any (2400)")
+    lmtp.add_argument("--smtp", action="store_true", help="speak SMTP instead of LMTP")
+    lmtp.add_argument("--metrics-host", default="127.0.0.1", help="where metrics are shown (127.0.0.1)")
+    lmtp.add_argument("--metrics-port", type=_port, default=0, help="the port for metrics; 0 is none (0)")
+    lmtp.set_defaults(run=_door)
+    pipe = doors.add_parser("pipe", help="take one message on standard input; exit codes are those of sysexits.h")
+    pipe.add_argument("--recipient", required=True, help="the envelope's recipient")
+    pipe.set_defaults(run=_pipe)
 
 
 def _port(text: str) -> int:
@@ -154,6 +171,29 @@ def _workers(options: argparse.Namespace, settings: Settings) -> int:
 
     asyncio.run(supervise(command, processes=options.processes, drain_seconds=settings.drain_seconds))
     return 0
+
+
+def _door(options: argparse.Namespace) -> int:
+    import uvloop
+
+    from marketing_service.inbound import Door, run_door
+
+    door = Door(options.host, options.port, options.smtp, options.metrics_host, options.metrics_port)
+    uvloop.run(run_door(_settings(), door))
+    return 0
+
+
+def _pipe(options: argparse.Namespace) -> int:
+    """Whatever is wrong here, the mail server keeps the message: a report that is lost does not come again."""
+    try:
+        import asyncio
+
+        from marketing_service.inbound import take_one
+
+        return asyncio.run(take_one(_settings(), options.recipient, sys.stdin.buffer))
+    except Exception as error:  # noqa: BLE001 - see above
+        print(f"marketing-service: {error}", file=sys.stderr)
+        return os.EX_TEMPFAIL
 
 
 def _migrate(options: argparse.Namespace) -> int:

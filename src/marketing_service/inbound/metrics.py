@@ -1,0 +1,68 @@
+"""What a door has been handed, and what Prometheus is shown of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily
+
+from marketing_service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from marketing_service.tracking import Handled
+
+
+class Counts:
+    """Plain numbers; they only grow."""
+
+    def __init__(self) -> None:
+        self.handled: Counter[Handled] = Counter()
+        self.put_off = 0
+        """Messages that are to be brought again."""
+        self.refused = 0
+        """Recipients that are none of ours."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus' figures, read in the scrape's own thread."""
+        reports = CounterMetricFamily(
+            "marketing_reports",
+            "Messages that came back, by what they say and what came of them.",
+            labels=("kind", "outcome"),
+        )
+        for handled, count in sorted(self.handled.items()):
+            reports.add_metric((handled.kind, handled.outcome), count)
+        yield reports
+        yield CounterMetricFamily(
+            "marketing_reports_put_off", "Messages that the mail server is to bring again.", value=self.put_off
+        )
+        yield CounterMetricFamily(
+            "marketing_reports_refused", "Recipients that are none of ours, or forged.", value=self.refused
+        )
+
+
+@contextmanager
+def shown(counts: Counts, host: str, port: int) -> Iterator[None]:
+    """Answer scrapes while the block runs; port 0 shows nothing. Raises SettingsError when nobody can listen there."""
+    if not port:
+        yield
+        return
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(counts)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise SettingsError(f"metrics cannot be shown at {host} port {port}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
