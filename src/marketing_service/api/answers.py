@@ -287,6 +287,7 @@ class ReportAnswer(_Answer):
     opted_out: Count
     without_address: Count
     malformed: Annotated[Count, Field(description="With an address no mail can go to.")]
+    suppressed: Annotated[Count, Field(description="On the suppression list.")]
     duplicates: Annotated[Count, Field(description="With the address of another.")]
     estimated_seconds: Annotated[
         float | None,
@@ -335,8 +336,8 @@ class SampleContact(_Answer):
 
 
 class AudienceNowAnswer(_Answer):
-    """Whom a launch would mail now. The count is the CRM's, less the opt-outs the CRM does not have yet: addresses no
-    mail can go to, and contacts who share one address, are told apart by a check."""
+    """Whom a launch would mail now. The count is the CRM's, less the opt-outs the CRM does not have yet: addresses that
+    are suppressed or that no mail can go to, and contacts who share one address, are told apart by a check."""
 
     count: Count
     sample: Annotated[list[SampleContact], Field(max_length=10)]

@@ -12,7 +12,18 @@ from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import Edge
 from marketing_service.api.patience import Patience
 from marketing_service.api.pixel import PixelDoor
-from marketing_service.api.routes import audience, campaigns, checks, figures, health, life, public, sends
+from marketing_service.api.routes import (
+    audience,
+    bounces,
+    campaigns,
+    checks,
+    figures,
+    health,
+    life,
+    public,
+    sends,
+    suppressions,
+)
 from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ _ROUTERS = (
     audience.router,
     checks.router,
     sends.router,
+    suppressions.router,
+    bounces.router,
     public.router,
     health.router,
 )

@@ -1,16 +1,14 @@
-"""The email log as CSV (RFC 4180): UTF-8, CRLF, and no cell that a spreadsheet would take for a formula."""
+"""The email log as CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING
 
+from marketing_service.api.csv_cells import lines, moment, safe
 from marketing_service.campaigns.model import NO_ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Sequence
 
     from marketing_service.campaigns.model import LogEntry
 
@@ -31,49 +29,33 @@ HEADER = (
     "openCount",
     "unsubscribedAt",
 )
-# What spreadsheets read as the start of a formula; the wide forms count in some of them as the plain ones do.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 async def chunks(first: Sequence[LogEntry], rest: AsyncIterator[Sequence[LogEntry]]) -> AsyncIterator[bytes]:
     """The file, a page of entries at a time. An error of `rest` comes out of here as it is, so that the
     connection breaks: a file that merely ended early would pass for a whole one."""
-    yield _lines([HEADER])
-    yield _lines(_row(entry) for entry in first)
+    yield lines([HEADER])
+    yield lines(_row(entry) for entry in first)
     async for page in rest:
-        yield _lines(_row(entry) for entry in page)
-
-
-def _lines(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
+        yield lines(_row(entry) for entry in page)
 
 
 def _row(entry: LogEntry) -> tuple[object, ...]:
     error = entry.error or NO_ERROR
     return (
         entry.id,
-        _safe(entry.contact_id),
-        _safe(entry.email),
+        safe(entry.contact_id),
+        safe(entry.email),
         entry.status,
-        _safe(entry.reason),
+        safe(entry.reason),
         entry.attempts,
         error.smtp_code,
-        _safe(error.enhanced_code),
-        _safe(error.message),
-        _moment(entry.queued_at),
-        _moment(entry.sent_at),
-        _moment(entry.opened_at),
-        _moment(entry.last_opened_at),
+        safe(error.enhanced_code),
+        safe(error.message),
+        moment(entry.queued_at),
+        moment(entry.sent_at),
+        moment(entry.opened_at),
+        moment(entry.last_opened_at),
         entry.open_count,
-        _moment(entry.unsubscribed_at),
+        moment(entry.unsubscribed_at),
     )
-
-
-def _safe(text: str | None) -> str | None:
-    return "'" + text if text is not None and text.startswith(_FORMULA) else text
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

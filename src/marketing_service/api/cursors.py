@@ -49,6 +49,20 @@ def read_log_cursor(cursor: str | None) -> LogKey | None:
             raise _made_up()
 
 
+def suppression_cursor(key: UUID | None) -> str | None:
+    return None if key is None else _encode("suppressions", key.hex)
+
+
+def read_suppression_cursor(cursor: str | None) -> UUID | None:
+    match _decode("suppressions", cursor):
+        case None:
+            return None
+        case [str(key)]:
+            return _uuid(key)
+        case _:
+            raise _made_up()
+
+
 def _encode(listing: str, *place: str | int) -> str:
     text = json.dumps([listing, *place], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()

@@ -67,6 +67,25 @@ async def _writer(parts: Parts, caller: Reader) -> Principal:
 Writer = Annotated[Principal, Depends(_writer)]
 
 
+async def _reporter(parts: Parts, caller: Reader) -> Principal:
+    """Whoever has a role that may hand over what came back. Raises Forbidden."""
+    if caller.roles.isdisjoint(parts.settings.bounce_roles):
+        roles = ", ".join(parts.settings.bounce_roles)
+        raise Forbidden(f"Handing over what came back needs one of these roles: {roles}.", "role")
+    return caller
+
+
+Reporter = Annotated[Principal, Depends(_reporter)]
+
+
+async def body_announced_as(request: Request, media_type: str) -> bytes:
+    """The body, of a route that takes no JSON. Raises InvalidInput for one that is announced as something else."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise InvalidInput(FieldError("Content-Type", f"must be {media_type}.", "media-type"))
+    return await request.body()
+
+
 async def no_query(request: Request) -> None:
     """For routes that know no query parameter: one that is sent is refused, as unknown fields are."""
     unknown = [FieldError(key, "is not known here.", "unknown") for key in request.query_params]

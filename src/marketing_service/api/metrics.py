@@ -40,6 +40,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.reports = Counter(
+            "marketing_reports",
+            "Messages that came back, by what they say and what came of them.",
+            ("kind", "outcome"),
+            registry=self._registry,
+        )
+
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answer. `route` is the template, so that there are only as many series as routes."""
         self.route(route, method, status)(seconds)

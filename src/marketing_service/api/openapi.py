@@ -27,6 +27,8 @@ _TAGS = [
     {"name": "life", "description": "DRAFT → SENDING → SENT, or FAILED when the launch itself failed."},
     {"name": "figures", "description": "What the portal's cards show."},
     {"name": "email log", "description": "One row per contact of a campaign."},
+    {"name": "suppressions", "description": "Addresses that are not to be mailed, whatever the CRM says."},
+    {"name": "bounces", "description": "For a mail system, with a token of a role of its own."},
     {"name": "public", "description": "For recipients: no access token."},
     {"name": "operators", "description": "Not meant to be reachable from outside."},
 ]

@@ -11,13 +11,15 @@ from pydantic_core import PydanticCustomError
 from marketing_service.campaigns.checks import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.campaigns.drafts import MAX_NAME, Draft
 from marketing_service.errors import FieldError, InvalidInput
-from marketing_service.ledger.states import CampaignStatus, SendStatus
+from marketing_service.ledger.states import CampaignStatus, SendStatus, SuppressionReason
 from marketing_service.ports import Audience, AudienceType
+from marketing_service.sending.suppression_list import LONGEST_NOTE
 
 MAX_HEADER_TEXT = 200
 MAX_SUBJECT = 500
 MAX_EMAIL = 254
 MAX_ID = 64
+LONGEST_PATH = 256
 MAX_STATUSES = 50
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -53,6 +55,8 @@ OpaqueId = Annotated[
 Prefix = Annotated[
     str, Field(max_length=MAX_EMAIL, json_schema_extra={"pattern": _NO_CONTROL}), AfterValidator(_without_control)
 ]
+
+Note = Annotated[str, _line(LONGEST_NOTE), AfterValidator(_without_control)]
 
 
 class _Request(BaseModel):
@@ -152,6 +156,19 @@ class TestRecipients(_Request):
     to: Annotated[list[Email], Field(min_length=1, max_length=MAX_TEST_RECIPIENTS)]
 
 
+class NewSuppression(_Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ann@example.com", "note": "by phone"}]})
+
+    email: Email
+    note: Annotated[Note | None, Field(description="For yourselves.")] = None
+
+
+class ReportQuery(_Request):
+    recipient: Annotated[
+        str | None, Field(max_length=LONGEST_PATH, description="The envelope's recipient (RFC 5321 §4.1.1.3).")
+    ] = None
+
+
 class _PageQuery(_Request):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many at most.")] = DEFAULT_LIMIT
     cursor: Annotated[
@@ -173,6 +190,15 @@ class LogFilterQuery(_Request):
 
 
 class LogQuery(LogFilterQuery, _PageQuery):
+    pass
+
+
+class SuppressionFilterQuery(_Request):
+    reason: Annotated[list[SuppressionReason], Field(description=_ANY_OF)] = Field(default_factory=list)
+    q: Annotated[Prefix | None, Field(description="How the address starts, in any case.")] = None
+
+
+class SuppressionQuery(SuppressionFilterQuery, _PageQuery):
     pass
 
 

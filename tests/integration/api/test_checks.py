@@ -33,6 +33,7 @@ async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) 
             opted_out=1,
             without_address=2,
             malformed=3,
+            suppressed=5,
             duplicates=4,
             recipients=10,
             estimated_seconds=0.5,
@@ -61,6 +62,7 @@ async def test_a_check_is_asked_for_and_then_read(
         "optedOut": 1,
         "withoutAddress": 2,
         "malformed": 3,
+        "suppressed": 5,
         "duplicates": 4,
         "estimatedSeconds": 0.5,
         "findings": [

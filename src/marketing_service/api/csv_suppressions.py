@@ -1,0 +1,35 @@
+"""The suppression list as CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marketing_service.api.csv_cells import lines, moment, safe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from marketing_service.ledger.suppressions import Suppression
+
+HEADER = ("id", "email", "reason", "origin", "campaignId", "note", "createdBy", "createdAt")
+
+
+async def chunks(first: Sequence[Suppression], rest: AsyncIterator[Sequence[Suppression]]) -> AsyncIterator[bytes]:
+    """The file, a page at a time. An error of `rest` comes out of here as it is, so that the connection breaks."""
+    yield lines([HEADER])
+    yield lines(_row(suppression) for suppression in first)
+    async for page in rest:
+        yield lines(_row(suppression) for suppression in page)
+
+
+def _row(suppression: Suppression) -> tuple[object, ...]:
+    return (
+        suppression.id,
+        safe(suppression.address),
+        suppression.reason,
+        suppression.origin,
+        suppression.campaign_id,
+        safe(suppression.note),
+        safe(suppression.created_by),
+        moment(suppression.created_at),
+    )
