@@ -40,6 +40,7 @@ HOSTILE = {
     "tags without end": b"X-Failed-Recipients: a@b.example\nContent-Type: text/html\n\n" + b"<a " * 100_000,
     "addresses without end": b"From: mailer-daemon@a.example\n\n<" + b"a@" * 100_000,
     "a list of failures": b"From: MAILER-DAEMON@a.example\n\nHi. This is the qmail-send program\n\n" + b"<a@b>\n" * 999,
+    "a failure and an endless line": b"From: MAILER-DAEMON@a.example\n\nfailed addresses follow:\n" + b"<" * 60_000,
     "blanks": b"From: MAILER-DAEMON@a.example\n\n" + b" " * 300_000 + b"550",
     "digits": b"From: MAILER-DAEMON@a.example\n\n" + b"550 5.1.1" * 50_000,
     "headers that are not ASCII": b"From: \xff\xfe mailer-daemon\nSubject: \xe4\xf6\n\nUser unknown \xff\n",
