@@ -1,6 +1,7 @@
 /** What can be done with a campaign. Each asks once where it cannot be taken back. */
 
 import * as api from "./api.js";
+import { errorsOf } from "./check.js";
 import { h, put } from "./dom.js";
 import { complain, field } from "./fields.js";
 import { audience as inWords, people } from "./format.js";
@@ -14,7 +15,7 @@ import { go } from "./router.js";
 export async function launch(campaign, labels, last, launched) {
   const whom = h("p", { class: "launch-count", role: "status" }, "Counting who would get it …");
   const insist = h("input", { type: "checkbox" });
-  const errors = last?.report && !last.stale ? last.report.findings.filter(({ severity }) => severity === "ERROR").length : 0;
+  const errors = errorsOf(last);
   const force = h("label", { class: "tick", hidden: errors === 0 }, insist, "Launch it although its check found errors");
   const dialog = ask({
     title: `Launch “${campaign.name}”?`,

@@ -6,7 +6,12 @@ import { count, duration, moment, number, people } from "./format.js";
 import { busy, button, card, mention } from "./parts.js";
 
 const POLL_MILLISECONDS = 700;
-const SEVERITIES = { ERROR: ["Error", "danger"], WARNING: ["Warning", "warning"], NOTE: ["Note", ""], INFO: ["Note", ""] };
+const SEVERITIES = { error: ["Error", "danger"], warning: ["Warning", "warning"], note: ["Note", ""] };
+
+/** How many errors the check has found, where it is one of the draft as it is now. */
+export function errorsOf(check) {
+  return check?.report && !check.stale ? check.report.findings.filter(({ severity }) => severity === "error").length : 0;
+}
 
 /** `{element, last(), leave()}`; `first` is the last check, or null. */
 export function checkCard(id, first) {
@@ -66,6 +71,8 @@ function report({ recipients, optedOut, withoutAddress, malformed, duplicates, e
     [malformed, "with an address no mail can go to"],
     [duplicates, "with the address of another"],
   ].filter(([many]) => many > 0);
+  const notes = findings.filter(({ severity }) => severity === "note");
+  const grave = findings.filter(({ severity }) => severity !== "note");
   return [
     h(
       "p",
@@ -76,9 +83,8 @@ function report({ recipients, optedOut, withoutAddress, malformed, duplicates, e
       left.length > 0 && h("span", { class: "quiet" }, `; left out: ${left.map(([many, why]) => `${number(many)} ${why}`).join(", ")}`),
       ".",
     ),
-    findings.length === 0
-      ? h("p", { class: "good-word" }, "Nothing was found against it.")
-      : h("ul", { class: "findings" }, findings.map(finding)),
+    grave.length === 0 ? h("p", { class: "good-word" }, "Nothing was found against it.") : h("ul", { class: "findings" }, grave.map(finding)),
+    notes.length > 0 && h("details", {}, h("summary", {}, count(notes.length, "note", "notes")), h("ul", { class: "findings" }, notes.map(finding))),
   ];
 }
 

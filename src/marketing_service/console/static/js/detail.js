@@ -12,15 +12,16 @@ import { to } from "./router.js";
 import { person } from "./session.js";
 
 const POLL_MILLISECONDS = 2000;
-const TOGETHER = { sent: ["SENDING", "SENT"] };
+/** When one of these changes, more than figures does. */
+const MOMENTS = ["status", "expandedAt", "pausedAt", "cancelledAt", "sentAt"];
 
 export async function detailScreen([id]) {
   const [first, labels] = await Promise.all([api.campaign(id), statusLabels(api.statuses())]);
   const draft = first.status === "DRAFT";
   let [progress, timeline, links, lastCheck] = await Promise.all([
     api.progress(id),
-    draft ? null : api.timeline(id),
-    draft ? null : api.links(id),
+    draft ? undefined : api.timeline(id),
+    draft ? undefined : api.links(id),
     draft ? api.lastCheck(id) : null,
   ]);
   let campaign = first;
@@ -49,17 +50,17 @@ export async function detailScreen([id]) {
     put(head, campaignHead(campaign, { actions: actions(), audience: inWords(campaign.audience, labels), here: "overview" }));
     if (focused !== null) ([...head.querySelectorAll("a, button")].find((one) => one.textContent === focused) ?? head.querySelector("h1")).focus();
     put(lines, failureLine(campaign), pauseLine(campaign, progress));
-    drawFigures();
     if (campaign.status === "DRAFT") check ??= checkCard(id, lastCheck);
     else {
       check?.leave();
       check = null;
     }
-    put(side, details(campaign, labels), check?.element);
+    drawFigures();
+    put(side, details(campaign, labels));
   }
 
   function drawFigures() {
-    if (campaign.status === "DRAFT") put(live, draftLine());
+    if (campaign.status === "DRAFT") put(live, draftLine(), check.element);
     else if (campaign.status === "FAILED") put(live);
     else put(live, figures(campaign, progress), timelineCard(timeline, progress), linksTable(links));
   }
@@ -101,18 +102,22 @@ export async function detailScreen([id]) {
     }
   }
 
-  /** Asks for what moves; the campaign itself too, where its state has. */
+  /** Asks for what moves. */
   async function refresh({ quietly = false } = {}) {
     clearTimeout(timer);
     try {
-      const now = await api.progress(id);
-      const other = now.status !== campaign.status || now.recipients !== progress.recipients || TOGETHER.sent.includes(now.status);
-      const [found, over, followed] = await Promise.all([other ? api.campaign(id) : campaign, api.timeline(id), api.links(id)]);
+      // Null: this installation has no such figures, and is not asked again.
+      const found = await Promise.all([
+        api.campaign(id),
+        api.progress(id),
+        timeline === null ? null : api.timeline(id),
+        links === null ? null : api.links(id),
+      ]);
       if (left) return;
-      const redrawn = found.version !== campaign.version || found.status !== campaign.status || found.pausedAt !== campaign.pausedAt || found.expandedAt !== campaign.expandedAt;
-      [progress, campaign, timeline, links] = [now, found, over, followed];
+      const before = campaign;
+      [campaign, progress, timeline, links] = found;
       put(connection);
-      if (redrawn) draw();
+      if (MOMENTS.some((key) => campaign[key] !== before[key])) draw();
       else drawFigures();
       tell();
     } catch (error) {

@@ -16,7 +16,8 @@ export function figures(campaign, progress) {
     [progress.softBounces, "soft bounce", "soft bounces"],
   ].filter(([many]) => many > 0);
   const apart = [
-    unconfirmed > 0 && `${number(failed)} failed, ${number(unconfirmed)} unconfirmed`,
+    unconfirmed > 0 && `${number(failed)} failed`,
+    unconfirmed > 0 && `${number(unconfirmed)} unconfirmed`,
     ...bounces.map((told) => count(...told)),
   ].filter(Boolean);
   const machines = progress.machineOpens > 0 && `${number(progress.machineOpens)} by machines`;
@@ -24,7 +25,7 @@ export function figures(campaign, progress) {
   const cards = [
     figure("Recipients", number(recipients), { details: skipped > 0 && `${number(skipped)} skipped` }),
     figure("Delivered", number(delivered), { details: recipients > 0 && percent(delivered / recipients) }),
-    failedFigure(number(failed + unconfirmed), apart.join(", "), log("FAILED", "UNCONFIRMED"), failed + unconfirmed > 0),
+    failedFigure(number(failed + unconfirmed), apart, log("FAILED", "UNCONFIRMED"), failed + unconfirmed > 0),
     figure("Opens", number(opens), { details: machines }),
     figure("Open rate", percent(openRate), { details: human }),
     campaign.trackClicks && progress.clicks !== undefined && figure("Clicks", number(progress.clicks), { details: delivered > 0 && `${percent(progress.clicks / delivered)} of delivered` }),
@@ -41,17 +42,17 @@ export function figures(campaign, progress) {
 /** Failed and unconfirmed together, as the documents count them; told apart below, and when the pointer rests on it. */
 function failedFigure(sum, apart, href, some) {
   const made = figure("Failed", sum, { details: apart, tone: some ? "danger" : "", href: some ? href : null });
-  if (apart !== "") made.title = apart;
+  if (apart.length > 0) made.title = apart.join(", ");
   return made;
 }
 
 export function timelineCard(timeline, { delivered }) {
-  if (timeline === null || timeline.items.length === 0 || delivered === 0) return null;
+  if (!timeline || timeline.items.length === 0 || delivered === 0) return null;
   return card("Deliveries and opens over time", timelineChart(timeline));
 }
 
 export function linksTable(links) {
-  if (links === null || links.items.length === 0) return null;
+  if (!links || links.items.length === 0) return null;
   const head = ["Link", "People", "Clicks", "By machines"].map((label, at) => h("th", { scope: "col", class: at > 0 && "end" }, label));
   const rows = links.items.map(({ url, clicks, totalClicks, machineClicks }) =>
     h(

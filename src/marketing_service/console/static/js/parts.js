@@ -10,14 +10,14 @@ export function badge(status, note) {
   return h("span", { class: `badge ${status.toLowerCase()}` }, note ? `${word}, ${note}` : word);
 }
 
-/** A figure on a card. `details` are shown small below it. */
+/** A figure on a card. `details`, or each of them, are shown small below it. */
 export function figure(label, value, { details = null, tone = "", href = null } = {}) {
   const title = href === null ? label : h("a", { href }, label);
   return h(
     "div",
     { class: `figure ${tone}` },
     h("dt", {}, title),
-    h("dd", {}, h("strong", {}, value), details && h("small", {}, details)),
+    h("dd", {}, h("strong", {}, value), [details].flat().filter(Boolean).map((line) => h("small", {}, line))),
   );
 }
 
