@@ -7,13 +7,13 @@ import { to } from "./router.js";
 
 /** `actions`: elements; `audience`: in words; `here`: `overview` or `log`. */
 export function campaignHead(campaign, { actions = [], audience, here }) {
-  const { id, name, status, subject, stats } = campaign;
+  const { id, name, status, subject, stats, expandedAt } = campaign;
   const launched = status === "SENDING" || status === "SENT";
   const paused = status === "SENDING" && campaign.pausedAt !== null && "paused";
   const cancelled = campaign.cancelledAt !== null && "cancelled";
   const tabs = [
     ["overview", "Overview", `/campaigns/${id}`],
-    ["log", `Email log${launched ? ` (${number(stats.recipients)})` : ""}`, `/campaigns/${id}/log`],
+    ["log", `Email log${expandedAt === null ? "" : ` (${number(stats.recipients)})`}`, `/campaigns/${id}/log`],
   ];
   return h(
     "div",
