@@ -72,6 +72,10 @@ export function messageCard(campaign) {
   return {
     element: card("Message", view.element),
     async load() {
+      if (!campaign.htmlBody?.trim() && !campaign.textBody?.trim()) {
+        view.complain("Nothing is written yet.");
+        return;
+      }
       try {
         view.show(await api.preview(campaign.id));
       } catch (error) {

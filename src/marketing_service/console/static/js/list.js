@@ -15,6 +15,7 @@ let left = null;
 export async function listScreen(_, query) {
   const only = { status: STATUSES.includes(query.get("status")) ? query.get("status") : "", q: query.get("q") ?? "" };
   const known = left !== null && left.status === only.status && left.q === only.q ? left : null;
+  let opened = known?.opened;
   left = null;
   let [counts, page] = await Promise.all([api.overview(), api.campaigns(asked(only, null, known?.items.length))]);
   let items = page.items;
@@ -22,7 +23,7 @@ export async function listScreen(_, query) {
   let polling = 0;
 
   const figures = h("dl", { class: "figures" });
-  const rows = h("ul", { class: "rows" });
+  const rows = h("ul", { class: "rows", onclick: (event) => (opened = event.target.closest("li")?.dataset.id) });
   const below = h("div", { class: "below" });
   const groups = h("div", {});
 
@@ -109,6 +110,8 @@ export async function listScreen(_, query) {
 
   showCounts();
   showRows();
+  // Whoever comes back is taken to where they left.
+  rows.querySelector(`li[data-id="${opened}"] a`)?.setAttribute("data-focus", "");
   polling = setInterval(poll, POLL_MILLISECONDS);
 
   const element = h(
@@ -131,11 +134,10 @@ export async function listScreen(_, query) {
   return {
     title: "Campaigns",
     element,
-    scroll: known?.scroll,
     leave() {
       clearInterval(polling);
       asking?.abort();
-      left = { ...only, items, scroll: scrollY };
+      left = { ...only, items, opened };
     },
   };
 }
@@ -147,7 +149,7 @@ function asked({ status, q }, cursor = null, least = 0) {
 function row(campaign) {
   return h(
     "li",
-    {},
+    { "data-id": campaign.id },
     h(
       "a",
       { href: to(`/campaigns/${campaign.id}`) },

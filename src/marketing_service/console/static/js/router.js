@@ -23,6 +23,7 @@ export function start(table, element, then) {
   afterwards = then;
   place = history.state?.place ?? 0;
   history.replaceState({ place }, "");
+  history.scrollRestoration = "manual";
   addEventListener("popstate", moved);
   addEventListener("beforeunload", (event) => {
     if (shown.unsaved?.()) event.preventDefault();
@@ -121,9 +122,11 @@ async function show({ first = false } = {}) {
   }
   afterwards(path);
   if (first) return;
-  scrollTo(0, shown.scroll ?? 0);
-  // Whoever does not see that the screen has changed is taken to its heading.
-  (main.querySelector("[data-focus]") ?? main.querySelector("h1") ?? main).focus({ preventScroll: true });
+  // Whoever does not see that the screen has changed is taken to its heading, or to where they were on it before.
+  const before = main.querySelector("[data-focus]");
+  (before ?? main.querySelector("h1") ?? main).focus({ preventScroll: true });
+  if (before === null) scrollTo(0, 0);
+  else before.scrollIntoView({ block: "center" });
 }
 
 function find(path) {
