@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from marketing_service.api.app import create_app
+from marketing_service.api.app import routed_app
 from marketing_service.console import create_console_router
 from marketing_service.console.site import OWN_LOGIN
 from tests.support.project import ROOT
@@ -25,7 +25,7 @@ REMOTE = re.compile(r"""(?:src|href|import|from|url)\s*[=(]?\s*["'(]\s*(?:https?
 
 def app(**values: Any) -> FastAPI:
     places = {"database_url": "postgresql://nobody@127.0.0.1:1/x", "redis_url": "redis://127.0.0.1:1"}
-    return create_app(None, [create_console_router(make_settings(**places, **values))])
+    return routed_app(None, [create_console_router(make_settings(**places, **values))])
 
 
 @pytest.fixture
@@ -122,6 +122,6 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline(name: str) -> N
 
 
 async def test_it_is_not_there_unless_asked_for() -> None:
-    transport = httpx.ASGITransport(create_app(None))
+    transport = httpx.ASGITransport(routed_app(None))
     async with httpx.AsyncClient(transport=transport, base_url="http://marketing.test") as http:
         assert (await http.get("/marketing")).status_code == 404
