@@ -44,8 +44,8 @@ const EDGE = { left: 48, right: 12, top: 12, bottom: 28 };
  * How many had been delivered, opened, clicked and unsubscribed by when: sums, because a single minute of sending would
  * dwarf all that comes later.
  */
-export function timelineChart({ items }) {
-  const sums = cumulative(items);
+export function timelineChart({ from, bucketSeconds, items }) {
+  const sums = cumulative(from, bucketSeconds, items);
   const lines = LINES.filter(([key]) => sums.at(-1)[key] > 0);
   const highest = niceAbove(Math.max(1, ...lines.map(([key]) => sums.at(-1)[key])));
   const x = (at) => EDGE.left + (at / Math.max(1, sums.length - 1)) * (WIDTH - EDGE.left - EDGE.right);
@@ -73,12 +73,15 @@ export function timelineChart({ items }) {
   );
 }
 
-function cumulative(items) {
-  const sum = Object.fromEntries(LINES.map(([key]) => [key, 0]));
-  return items.map((item) => {
+/** What had happened by the end of each stretch, from nothing at the launch on. */
+function cumulative(from, bucketSeconds, items) {
+  const nothing = Object.fromEntries(LINES.map(([key]) => [key, 0]));
+  const sum = { ...nothing };
+  const ends = items.map((item) => {
     LINES.forEach(([key]) => (sum[key] += item[key] ?? 0));
-    return { at: item.at, ...sum };
+    return { at: new Date(item.at).getTime() + bucketSeconds * 1000, ...sum };
   });
+  return [{ at: new Date(from).getTime(), ...nothing }, ...ends];
 }
 
 function path(sums, key, x, y) {
@@ -96,7 +99,6 @@ function times(sums) {
   const format = new Intl.DateTimeFormat("en-GB", sameDay ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   const label = (at) => format.format(new Date(sums[at].at));
   const last = sums.length - 1;
-  if (last === 0) return [[0, label(0), "start"]];
   const middle = last >= 4 ? [[Math.round(last / 2), label(Math.round(last / 2)), "middle"]] : [];
   return [[0, label(0), "start"], ...middle, [last, label(last), "end"]];
 }

@@ -5,7 +5,7 @@ import { cancel, duplicate, launch, refreshButton, remove, sendTest, step } from
 import { checkCard } from "./check.js";
 import { h, icon, put } from "./dom.js";
 import { audience as inWords, moment, number, pause, people } from "./format.js";
-import { figures, linksTable, messageCard, timelineCard } from "./figures.js";
+import { figures, ledgerCard, linksTable, messageCard, timelineCard } from "./figures.js";
 import { campaignHead, statusLabels } from "./head.js";
 import { button, card, mention, notice, say, sentence } from "./parts.js";
 import { to } from "./router.js";
@@ -31,6 +31,7 @@ export async function detailScreen([id]) {
 
   const head = h("div", {});
   const lines = h("div", { class: "lines" });
+  const top = h("div", {});
   const live = h("div", { class: "live" });
   const side = h("div", { class: "side" });
   const connection = h("div", { role: "status" });
@@ -60,9 +61,10 @@ export async function detailScreen([id]) {
   }
 
   function drawFigures() {
-    if (campaign.status === "DRAFT") put(live, draftLine(), check.element);
-    else if (campaign.status === "FAILED") put(live);
-    else put(live, figures(campaign, progress), timelineCard(timeline, progress), linksTable(links));
+    const launched = campaign.status === "SENDING" || campaign.status === "SENT";
+    put(top, launched && figures(campaign, progress));
+    if (launched) put(live, ledgerCard(progress), timelineCard(timeline, progress), linksTable(links));
+    else put(live, campaign.status === "DRAFT" && [draftLine(), check.element]);
   }
 
   function draftLine() {
@@ -154,7 +156,7 @@ export async function detailScreen([id]) {
   message.load();
   return {
     title: campaign.name,
-    element: h("div", {}, head, connection, lines, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
+    element: h("div", {}, head, connection, lines, top, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
     leave() {
       left = true;
       clearTimeout(timer);

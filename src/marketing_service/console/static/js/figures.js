@@ -21,7 +21,7 @@ export function figures(campaign, progress) {
     ...bounces.map((told) => count(...told)),
   ].filter(Boolean);
   const machines = progress.machineOpens > 0 && `${number(progress.machineOpens)} by machines`;
-  const human = progress.machineOpens > 0 && `${percent(progress.humanOpenRate)} without machines`;
+  const human = progress.machineOpens > 0 && `${percent(progress.humanOpenRate)} by people`;
   const cards = [
     figure("Recipients", number(recipients), { details: skipped > 0 && `${number(skipped)} skipped` }),
     figure("Delivered", number(delivered), { details: recipients > 0 && percent(delivered / recipients) }),
@@ -31,12 +31,11 @@ export function figures(campaign, progress) {
     campaign.trackClicks && progress.clicks !== undefined && figure("Clicks", number(progress.clicks), { details: delivered > 0 && `${percent(progress.clicks / delivered)} of delivered` }),
     progress.unsubscribes !== undefined && figure("Unsubscribed", number(progress.unsubscribes), { details: delivered > 0 && progress.unsubscribes > 0 && percent(progress.unsubscribes / delivered) }),
   ];
-  return h(
-    "div",
-    {},
-    h("dl", { class: "figures" }, cards),
-    recipients > 0 && card("Where every recipient stands", ledgerBar(progress)),
-  );
+  return h("dl", { class: "figures" }, cards);
+}
+
+export function ledgerCard(progress) {
+  return progress.recipients > 0 && card("Where every recipient stands", ledgerBar(progress));
 }
 
 /** Failed and unconfirmed together, as the documents count them; told apart below, and when the pointer rests on it. */

@@ -56,11 +56,10 @@ const REASONS = {
   BOUNCED_SOFT: "soft bounce",
   HARD_BOUNCE: "Hard bounce",
   SOFT_BOUNCES: "Soft bounces in a row",
-  COMPLAINT: "Complaint",
   MANUAL: "Added by hand",
-  REPORT: "delivery report",
-  API: "by a person",
-  CSV: "CSV file",
+  REPORT: "by a delivery report",
+  API: "one by one",
+  CSV: "out of a file",
 };
 
 /** A reason's code in words; one that is new here as it is, in small letters. */

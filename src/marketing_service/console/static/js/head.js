@@ -7,7 +7,7 @@ import { to } from "./router.js";
 
 /** `actions`: elements; `audience`: in words; `here`: `overview` or `log`. */
 export function campaignHead(campaign, { actions = [], audience, here }) {
-  const { id, name, status, subject, stats, expandedAt } = campaign;
+  const { id, name, status, stats, expandedAt } = campaign;
   const launched = status === "SENDING" || status === "SENT";
   const paused = status === "SENDING" && campaign.pausedAt !== null && "paused";
   const cancelled = campaign.cancelledAt !== null && "cancelled";
@@ -26,7 +26,7 @@ export function campaignHead(campaign, { actions = [], audience, here }) {
         "div",
         {},
         h("div", { class: "title" }, h("h1", { tabindex: "-1" }, name), badge(status, paused || cancelled)),
-        h("p", { class: "quiet" }, audience, " · ", subject),
+        h("p", { class: "quiet" }, audience),
       ),
       h("div", { class: "actions" }, actions),
     ),

@@ -155,8 +155,7 @@ function row(campaign) {
       { href: to(`/campaigns/${campaign.id}`) },
       h("span", { class: "row-name" }, h("b", {}, campaign.name), h("small", {}, campaign.subject)),
       badge(campaign.status, campaign.pausedAt && campaign.status === "SENDING" && "paused"),
-      ...results(campaign),
-      h("small", { class: "row-when" }, when(campaign)),
+      h("span", { class: "row-facts" }, results(campaign), h("small", { class: "row-when" }, when(campaign))),
     ),
   );
 }

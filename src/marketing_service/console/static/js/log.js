@@ -1,7 +1,8 @@
 /** The email log: what became of each recipient, with filters, a resend, and all of it as CSV. */
 
 import * as api from "./api.js";
-import { h, icon, put, settled } from "./dom.js";
+import { refreshButton } from "./actions.js";
+import { h, put, settled } from "./dom.js";
 import { audience as inWords, moment, number, reason, SEND_STATUS } from "./format.js";
 import { campaignHead, statusLabels } from "./head.js";
 import { ask, badge, busy, button, failure, mention, moreButton, pills, save, say, searchField } from "./parts.js";
@@ -122,8 +123,8 @@ export async function logScreen([id], query) {
     element: h(
       "div",
       {},
-      campaignHead(campaign, { actions: [csv], audience: inWords(campaign.audience, labels), here: "log" }),
-      h("div", { class: "filters" }, options.length > 0 && pills("Show recipients", options, only.status, (status) => filter({ status }), { many: true }), searchField("Address starts with", only.q, settled((q) => filter({ q }), 250)), button("Refresh", () => filter({}), { drawing: "refresh" })),
+      campaignHead(campaign, { actions: [csv, refreshButton(() => filter({}))], audience: inWords(campaign.audience, labels), here: "log" }),
+      h("div", { class: "filters" }, options.length > 0 && pills("Show recipients", options, only.status, (status) => filter({ status }), { many: true }), searchField("Address starts with", only.q, settled((q) => filter({ q }), 250))),
       h("section", { class: "card flush", "aria-label": "Recipients" }, table, below),
     ),
     leave: () => asking?.abort(),

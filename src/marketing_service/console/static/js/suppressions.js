@@ -8,8 +8,8 @@ import { ask, busy, button, failure, mention, moreButton, notice, pills, save, s
 import { note, to } from "./router.js";
 
 const PAGE = 50;
-const REASONS = ["HARD_BOUNCE", "SOFT_BOUNCES", "COMPLAINT", "MANUAL"];
-const COLUMNS = ["Address", "Why", "From", "Since", ""];
+const REASONS = ["HARD_BOUNCE", "SOFT_BOUNCES", "MANUAL"];
+const COLUMNS = ["Address", "Why", "How", "Since", ""];
 const SHOWN_LINES = 10;
 
 export async function suppressionsScreen(_, query) {
@@ -69,7 +69,7 @@ export async function suppressionsScreen(_, query) {
       {},
       h("th", { scope: "row", class: "address" }, item.email, item.note && h("small", {}, item.note)),
       h("td", { "data-label": "Why" }, reason(item.reason)),
-      h("td", { "data-label": "From" }, where),
+      h("td", { "data-label": "How" }, where),
       h("td", { "data-label": "Since" }, day(item.createdAt)),
       h("td", { class: "row-end" }, button("Remove", () => remove(item), { tone: "small", "aria-label": `Remove ${item.email}` })),
     );
@@ -128,7 +128,7 @@ export async function suppressionsScreen(_, query) {
   }
 
   show();
-  const options = [["", "All"], ...REASONS.filter((code) => code !== "COMPLAINT").map((code) => [code, reason(code)])];
+  const options = [["", "All"], ...REASONS.map((code) => [code, reason(code)])];
   return {
     title: "Suppressions",
     element: h(
