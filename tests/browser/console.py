@@ -16,7 +16,7 @@ VIEWER = "viewer@example.com"
 OTHER_ADMIN = "other@example.org"
 
 # A campaign that was never checked has no check, and Chromium logs every 404.
-_MEANT = [r"404 .*/check$", r"404 .*/(suppressions|links|timeline)"]
+_MEANT = [r"404 .*/check$"]
 
 
 @dataclass

@@ -87,7 +87,7 @@ export function ask({ title, content, confirm, refuse = "Cancel", tone = "primar
   const no = h("button", { class: "button", type: "button", onclick: () => dialog.close() }, refuse);
   const form = h(
     "form",
-    { method: "dialog", onsubmit: submitted },
+    { method: "dialog", novalidate: true, onsubmit: submitted },
     h("h2", { id: heading }, title),
     h("div", { class: "dialog-content" }, content),
     wrong,
