@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Locator, Page
+    from playwright.async_api import ConsoleMessage, Download, Locator, Page
 
 ADMIN = "you@example.com"
 VIEWER = "viewer@example.com"
@@ -81,3 +82,9 @@ class Console:
         """By how many pixels the page is wider than the window."""
         width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         return width
+
+
+async def text_of(download: Download) -> str:
+    """What was downloaded."""
+    path = await download.path()
+    return Path(path).read_text(encoding="utf-8")  # noqa: ASYNC240 - nothing else goes on here

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "docs" / "console"
 DESKTOP, TELEPHONE = (1280, 860), (390, 844)
-TALL = {"sent": 1500, "form": 1000, "draft": 1240}
+TALL = {"sent": 920, "form": 1000, "draft": 1240}
 PATIENCE = 30_000
 # Slow enough to be seen while it is being sent.
 _SLOWLY = "60/second"
@@ -66,71 +66,71 @@ async def _console(browser: Browser, ready: dict[str, Any], scheme: str, size: t
 
 async def _take(browser: Browser, ready: dict[str, Any], ids: dict[str, str], scheme: str) -> None:
     console = await _console(browser, ready, scheme, DESKTOP)
-    page = console.page
-
-    async def take(name: str) -> None:
-        await page.evaluate("document.querySelectorAll('.toast').forEach((toast) => toast.remove())")
-        # Without the mark of whatever was used last, unless it is a dialog's.
-        await page.mouse.move(0, 0)
-        await page.evaluate("document.querySelector('dialog') ?? document.activeElement?.blur()")
-        size = page.viewport_size
-        assert size is not None
-        await page.set_viewport_size({"width": size["width"], "height": TALL.get(name, size["height"])})
-        await page.wait_for_timeout(500)
-        await _picture(page, f"{name}-{scheme}")
-        await page.set_viewport_size(size)
-
     await console.open()
     await expect(console.heading("Log in to Marketing")).to_be_visible()
-    await page.get_by_label("Email").fill(ADMIN)
-    await take("log-in")
+    await console.page.get_by_label("Email").fill(ADMIN)
+    await _still(console, f"log-in-{scheme}")
     await console.log_in()
-    await expect(page.locator(".rows li").first).to_be_visible()
-    await take("list")
+    await expect(console.page.locator(".rows li").first).to_be_visible()
+    await _still(console, f"list-{scheme}")
+    await _draft(console, ids["draft"], scheme)
+    sent = f"/campaigns/{ids['sent']}"
+    screens = {
+        "sent": (sent, "svg.chart"),
+        "log": (f"{sent}/log", ".log tbody tr"),
+        "suppressions": ("/suppressions", ".log tbody tr"),
+        "failed": (f"/campaigns/{ids['failed']}", ".notice.danger"),
+    }
+    for name, (path, seen) in screens.items():
+        await _screen(console, path, seen, f"{name}-{scheme}")
 
-    await console.open(f"/campaigns/{ids['draft']}/edit")
-    await expect(console.mail().get_by_text("Hello Alex")).to_be_visible()
-    await take("form")
-    await console.open(f"/campaigns/{ids['draft']}")
-    if scheme == "light":
-        await console.button("Check now").click()
-    await expect(page.locator(".findings li").first).to_be_visible()
-    await take("draft")
-    await console.button("Launch campaign").click()
-    await expect(page.locator(".launch-count b")).to_be_visible()
-    await take("launch")
-
-    await console.open(f"/campaigns/{ids['sent']}")
-    await expect(page.locator("svg.chart")).to_be_visible()
-    await take("sent")
-    await console.open(f"/campaigns/{ids['sent']}/log")
-    await expect(page.get_by_role("row").nth(5)).to_be_visible()
-    await take("log")
-    await console.open("/suppressions")
-    await expect(console.heading("Suppressions")).to_be_visible()
-    await take("suppressions")
-    await console.open(f"/campaigns/{ids['failed']}")
-    await expect(page.get_by_text("The launch failed")).to_be_visible()
-    await take("failed")
-
-    await page.set_viewport_size({"width": TELEPHONE[0], "height": TELEPHONE[1]})
-    for path, name, seen in (
-        ("", "list", ".rows li"),
-        (f"/campaigns/{ids['sent']}", "sent", "svg.chart"),
-        (f"/campaigns/{ids['draft']}/edit", "form", ".stage iframe"),
-        (f"/campaigns/{ids['sent']}/log", "log", ".log tbody tr"),
-    ):
-        await console.open(path)
-        await expect(page.locator(seen).first).to_be_visible()
-        await take(f"telephone-{name}")
-    await page.context.close()
+    await console.page.set_viewport_size({"width": TELEPHONE[0], "height": TELEPHONE[1]})
+    on_telephones = screens | {"list": ("", ".rows li"), "form": (f"/campaigns/{ids['draft']}/edit", ".stage iframe")}
+    for name in ("list", "form", "sent", "log"):
+        await _screen(console, *on_telephones[name], f"telephone-{name}-{scheme}")
+    await console.page.context.close()
 
     console = await _console(browser, ready, scheme, DESKTOP)
-    page = console.page
     await console.log_in(VIEWER)
     await expect(console.heading("This page is for administrators")).to_be_visible()
-    await take("for-administrators")
-    await page.context.close()
+    await _still(console, f"for-administrators-{scheme}")
+    await console.page.context.close()
+
+
+async def _draft(console: Console, campaign_id: str, scheme: str) -> None:
+    await console.open(f"/campaigns/{campaign_id}/edit")
+    await expect(console.mail().get_by_text("Hello Alex")).to_be_visible()
+    await _still(console, f"form-{scheme}")
+    await console.open(f"/campaigns/{campaign_id}")
+    await expect(console.button("Launch campaign")).to_be_visible()
+    if await console.button("Check now").is_visible():
+        await console.button("Check now").click()
+    await expect(console.page.locator(".findings li").first).to_be_visible()
+    await _still(console, f"draft-{scheme}")
+    await console.button("Launch campaign").click()
+    await expect(console.page.locator(".launch-count b")).to_be_visible()
+    await _still(console, f"launch-{scheme}")
+
+
+async def _screen(console: Console, path: str, seen: str, name: str) -> None:
+    await console.open(path)
+    await expect(console.page.locator(seen).first).to_be_visible()
+    await _still(console, name)
+
+
+async def _still(console: Console, name: str) -> None:
+    """Without what has just been said or done."""
+    page = console.page
+    await page.evaluate("document.querySelectorAll('.toast').forEach((toast) => toast.remove())")
+    await page.mouse.move(0, 0)
+    await page.evaluate("document.querySelector('dialog') ?? document.activeElement?.blur()")
+    size = page.viewport_size
+    assert size is not None
+    tall = TALL.get(name.rpartition("-")[0], size["height"])
+    await page.set_viewport_size({"width": size["width"], "height": tall})
+    await page.wait_for_timeout(500)
+    await _picture(page, name)
+    await page.set_viewport_size(size)
 
 
 async def _while_sending(browser: Browser, portal: Portal, campaign_id: str) -> None:

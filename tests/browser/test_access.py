@@ -115,7 +115,12 @@ async def test_the_portals_log_in_may_be_at_another_origin(visit: Visit, ready: 
     portal.include_router(
         create_login_router(env["MARKETING_JWT_SECRET"], env["MARKETING_JWT_ISSUER"], env["MARKETING_JWT_AUDIENCE"])
     )
-    cors = {"allow_origins": [origin], "allow_credentials": True, "allow_methods": ["POST"], "allow_headers": ["content-type"]}
+    cors = {
+        "allow_origins": [origin],
+        "allow_credentials": True,
+        "allow_methods": ["POST"],
+        "allow_headers": ["content-type"],
+    }
     portal.add_middleware(CORSMiddleware, **cors)  # type: ignore[arg-type]
     async with serving(portal, 0) as portals_port:
         login_url = f"http://127.0.0.1:{portals_port}/api/auth/login"

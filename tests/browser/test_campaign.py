@@ -99,7 +99,9 @@ async def test_a_test_goes_to_the_addresses_named(console: Console, portal: Port
     await console.dialog.get_by_label("Addresses").fill("you@example.com, me@example.com")
     await console.button("Send the test").click()
     await expect(console.dialog).to_have_count(0)
-    mails = eventually(lambda: (found := portal.mails("[Test] Tried out by Alex")) if len(portal.mails("[Test] Tried")) == 2 else None)
+    mails = eventually(
+        lambda: (_found := portal.mails("[Test] Tried out by Alex")) if len(portal.mails("[Test] Tried")) == 2 else None
+    )
     assert {mail["to"] for mail in mails} == {"you@example.com", "me@example.com"}
 
 

@@ -52,7 +52,12 @@ async def test_a_status_that_the_crm_has_lost_is_marked_at_the_recipients(consol
 
 
 async def test_nothing_in_a_mail_ever_runs_and_its_pictures_come_when_asked_for(console: Console) -> None:
-    console.meant += ["Content Security Policy", "Blocked script execution", "Refused to execute the redirect", "Blocked form"]
+    console.meant += [
+        "Content Security Policy",
+        "Blocked script execution",
+        "Refused to execute the redirect",
+        "Blocked form",
+    ]
     asked: list[str] = []
 
     async def elsewhere(route: Route) -> None:
@@ -131,7 +136,7 @@ async def test_what_somebody_else_has_saved_meanwhile_is_not_overwritten_unseen(
     await console.log_in(path=f"/campaigns/{campaign['id']}/edit")
     await console.field("Subject").fill("Mine")
     portal.api.patch(f"/campaigns/{campaign['id']}", json={"subject": "Theirs"}).raise_for_status()
-    await console.button("Save", ).click()
+    await console.button("Save").click()
     await expect(console.page.get_by_role("alert")).to_contain_text("somebody changed it")
     await console.button("Show what is saved now").click()
     await expect(console.page.get_by_role("alert")).to_contain_text("Theirs")

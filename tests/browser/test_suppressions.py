@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
+
+from tests.browser.console import text_of
 
 if TYPE_CHECKING:
     from tests.acceptance.portal import Portal
@@ -52,5 +53,4 @@ async def test_a_file_is_read_and_what_cannot_be_used_is_named(console: Console)
     await expect(console.page.get_by_role("row")).to_have_count(3)
     async with console.page.expect_download() as downloading:
         await console.button("Download CSV").click()
-    text = Path(await (await downloading.value).path()).read_text(encoding="utf-8")
-    assert "first@example.org" in text
+    assert "first@example.org" in await text_of(await downloading.value)

@@ -76,7 +76,7 @@ def create_console_router(settings: Settings) -> APIRouter:
     # The page finds out by itself which screen an address means.
     @router.get("")
     @router.get("/{screen:path}")
-    async def page(request: Request, screen: str = "") -> Response:
+    async def page(request: Request) -> Response:
         return served[_PAGE].answer(request)
 
     return router

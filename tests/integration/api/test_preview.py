@@ -32,7 +32,11 @@ async def test_what_is_typed_is_shown_to_somebody_who_may_only_read(
 
 
 async def test_it_is_what_the_saved_message_shows(admin: httpx.AsyncClient) -> None:
-    message = {"subject": "Hi {{firstName}}", "htmlBody": "<style>p {}</style><p>{{email}}</p>", "textBody": "{{email}}"}
+    message = {
+        "subject": "Hi {{firstName}}",
+        "htmlBody": "<style>p {}</style><p>{{email}}</p>",
+        "textBody": "{{email}}",
+    }
     saved = await admin.post(CAMPAIGNS, json={"name": "Saved", "fromEmail": "news@acme.example", **message})
     of_the_saved = await admin.get(f"{saved.headers['location']}/preview")
     assert (await admin.post(PREVIEW, json=message)).json() == of_the_saved.json()
@@ -58,7 +62,9 @@ async def test_a_body_is_enough_and_a_contact_can_be_named(viewer: httpx.AsyncCl
         ({"htmlBody": "a\u0000b"}, ["htmlBody"]),
     ],
 )
-async def test_every_wrong_field_is_named(viewer: httpx.AsyncClient, message: dict[str, Any], fields: list[str]) -> None:
+async def test_every_wrong_field_is_named(
+    viewer: httpx.AsyncClient, message: dict[str, Any], fields: list[str]
+) -> None:
     assert_problem(await viewer.post(PREVIEW, json=message), 422, "invalid-input", *fields)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from marketing_service.api.app import routed_app
 from marketing_service.console import create_console_router
@@ -17,6 +16,8 @@ from tests.support.world import make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastapi import FastAPI
 
 STATIC = ROOT / "src" / "marketing_service" / "console" / "static"
 FILES = sorted(str(path.relative_to(STATIC)) for path in STATIC.rglob("*.*") if path.name != "index.html")
