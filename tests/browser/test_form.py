@@ -40,15 +40,15 @@ async def test_each_error_stands_at_its_field_and_the_first_is_focused(console: 
     await expect(console.field("From email")).to_have_accessible_description(described)
 
 
-async def test_a_status_that_the_crm_has_lost_is_marked_at_the_recipients(console: Console) -> None:
+async def test_no_status_chosen_is_said_at_the_recipients(console: Console) -> None:
     console.meant.append("422 .*")
     await console.log_in(path="/campaigns/new")
     await console.field("Name").fill("To nobody")
     await console.field("Subject").fill("Hello")
     await console.page.get_by_label("By status").check()
-    await expect(console.page.locator(".audience-now")).to_have_text("Choose at least one status.")
+    await expect(console.page.locator(".audience-now")).to_have_text("Nobody would get it now.")
     await console.button("Save draft").click()
-    await expect(console.page.locator(".recipients .wrong")).not_to_be_empty()
+    await expect(console.page.locator(".recipients .wrong")).to_have_text("Choose at least one status.")
 
 
 async def test_nothing_in_a_mail_ever_runs_and_its_pictures_come_when_asked_for(console: Console) -> None:

@@ -38,7 +38,7 @@ async def look(console: Console, screen: str) -> None:
     assert await console.overflow() <= 0, screen
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", NARROW), ("dark", NARROW)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", NARROW)])
 async def test_every_screen(visit: Visit, campaigns: dict[str, dict[str, Any]], scheme: str, width: int) -> None:
     console = await visit(scheme=scheme, width=width)
     console.meant.append("422 .*")

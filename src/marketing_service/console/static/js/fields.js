@@ -2,6 +2,9 @@
 
 import { freshId, h, put } from "./dom.js";
 
+/** What is said for a code, where the API's own sentence is one for programs. */
+const WORDS = { required: "It is needed.", "too-short": "It is needed." };
+
 /** A labelled input or text area, `{name, element, input, complain(text)}`. `name` is the API's. */
 export function field(name, label, { hint = null, area = false, wide = false, ...properties } = {}) {
   const id = freshId(name);
@@ -37,10 +40,10 @@ export function field(name, label, { hint = null, area = false, wide = false, ..
 export function complain(fields, errors) {
   const rest = [];
   const said = new Map();
-  for (const { field: path, message } of errors) {
+  for (const { field: path, message, code } of errors) {
     const owner = fields.find(({ name }) => path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`));
     if (owner === undefined) rest.push(`${path} ${message}`);
-    else said.set(owner, [...(said.get(owner) ?? []), capital(message)]);
+    else said.set(owner, [...(said.get(owner) ?? []), owner.words?.[code] ?? WORDS[code] ?? capital(message)]);
   }
   fields.forEach((one) => one.complain((said.get(one) ?? []).join(" ")));
   fields.find((one) => said.has(one))?.input.focus();

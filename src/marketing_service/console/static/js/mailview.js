@@ -27,7 +27,7 @@ export function mailView({ title = "The message" } = {}) {
   const subject = h("p", { class: "mail-subject" });
   const trouble = h("div", { role: "status" });
   const images = h("input", { type: "checkbox", onchange: reload });
-  const stage = h("div", { class: "stage desktop" }, frame, plain);
+  const stage = h("div", { class: "stage desktop", hidden: true }, frame, plain);
   const kinds = [["desktop", "Desktop"], ["telephone", "Telephone"], ["plain", "Plain text"]];
   const tools = h(
     "div",
@@ -84,6 +84,7 @@ export function mailView({ title = "The message" } = {}) {
     element: h("div", { class: "mail" }, tools, subject, trouble, stage),
     show(next) {
       preview = next;
+      stage.hidden = false;
       put(subject, h("span", { class: "quiet" }, "Subject "), preview.subject || h("i", {}, "none yet"));
       put(plain, preview.text);
       put(trouble);

@@ -52,7 +52,7 @@ export function recipients(audience, statuses, changed) {
     asking?.abort();
     const audience = value();
     if (audience.type === "BY_STATUS" && audience.statuses.length === 0) {
-      put(now, "Choose at least one status.");
+      put(now, "Nobody would get it now.");
       return;
     }
     asking = new AbortController();
@@ -72,5 +72,6 @@ export function recipients(audience, statuses, changed) {
   }
 
   count();
-  return { name: "audience", element, input: all, value, complain, sample: () => sample };
+  const words = { "too-short": "Choose at least one status." };
+  return { name: "audience", element, input: all, words, value, complain, sample: () => sample };
 }
