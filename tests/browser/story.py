@@ -79,7 +79,7 @@ async def tell(portal: Portal) -> dict[str, str]:
         campaign = portal.launch(*statuses, **_SENDER, name=name, subject=subject, htmlBody=HTML)
         await _age(ledger, campaign["id"], f"{days} days")
         _open(portal, _some(dice, portal.mails(subject), share))
-    failed = portal.save(**_NEWSLETTER, name="Price list, second try")["id"]
+    failed = portal.save(**(_NEWSLETTER | {"subject": "What changes in May"}), name="Price list, second try")["id"]
     await ledger.execute(_FAIL, failed)
 
     sent = portal.launch(**_NEWSLETTER, name="April newsletter", trackClicks=True)["id"]
@@ -92,13 +92,19 @@ async def tell(portal: Portal) -> dict[str, str]:
     _follow(_unsubscribe(mail) for mail in opened[:LEFT])
     await _spread(ledger, sent, dice)
 
-    draft = portal.save("CUSTOMER", "PROSPECT", **_NEWSLETTER, name="Q2 product launch")["id"]
+    draft = portal.save(
+        "CUSTOMER", "PROSPECT", **(_NEWSLETTER | {"subject": "Meet our three new models"}), name="Q2 product launch"
+    )["id"]
     for email, note in _SUPPRESSIONS:
         portal.api.post("/suppressions", json={"email": email} | ({"note": note} if note else {})).raise_for_status()
     as_csv = {"content-type": "text/csv"}
     portal.api.post("/suppressions.csv", content=_FILE, headers=as_csv).raise_for_status()
     await ledger.execute(_BOUNCED, sent)
-    sending = portal.save(**_NEWSLETTER, name="Summer catalogue", trackClicks=True)["id"]
+    sending = portal.save(
+        **(_NEWSLETTER | {"subject": "{{ firstName }}, the summer catalogue is here"}),
+        name="Summer catalogue",
+        trackClicks=True,
+    )["id"]
     await ledger.close()
     return {"draft": draft, "sending": sending, "sent": sent, "failed": failed}
 

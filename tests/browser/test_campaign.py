@@ -26,6 +26,10 @@ async def test_a_launch_by_keyboard_alone(console: Console, portal: Portal) -> N
     await press("Enter")
     await expect(console.heading("Campaigns")).to_be_visible()
 
+    await tab_to(console, "Skip to the content")
+    await press("Enter")
+    await expect(console.page.get_by_role("main")).to_be_focused()
+    await expect(console.heading("Campaigns")).to_be_visible()
     await tab_to(console, "Name starts with")
     await console.page.keyboard.type("by key")
     await expect(console.page.locator(".rows li")).to_have_count(1)
@@ -85,6 +89,17 @@ async def test_pause_resume_and_cancel(
         await expect(console.button("Refresh")).to_be_visible()
     await expect(badge).to_have_text("Sent, cancelled")
     assert await console.figure("Delivered") == "0"
+
+
+async def test_what_is_unfolded_stays_so_while_figures_move(console: Console, portal: Portal) -> None:
+    campaign = portal.launch("LEAD", name="Read closely")
+    await console.log_in(path=f"/campaigns/{campaign['id']}")
+    await console.page.get_by_text("As a table").click()
+    await expect(console.page.locator("details table")).to_be_visible()
+    async with console.page.expect_response(re.compile("/timeline")):
+        await console.button("Refresh").click()
+    await console.page.get_by_text("As a table").focus()
+    await expect(console.page.locator("details table")).to_be_visible()
 
 
 async def test_a_test_goes_to_the_addresses_named(console: Console, portal: Portal) -> None:

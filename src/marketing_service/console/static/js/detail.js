@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { cancel, duplicate, launch, refreshButton, remove, sendTest, step } from "./actions.js";
 import { checkCard } from "./check.js";
-import { h, icon, put } from "./dom.js";
+import { h, icon, put, redraw } from "./dom.js";
 import { audience as inWords, moment, number, pause, people } from "./format.js";
 import { figures, ledgerCard, linksTable, messageCard, timelineCard } from "./figures.js";
 import { campaignHead, statusLabels } from "./head.js";
@@ -62,8 +62,8 @@ export async function detailScreen([id]) {
 
   function drawFigures() {
     const launched = campaign.status === "SENDING" || campaign.status === "SENT";
-    put(top, launched && figures(campaign, progress));
-    if (launched) put(live, ledgerCard(progress), timelineCard(timeline, progress), linksTable(links));
+    redraw(top, launched && figures(campaign, progress));
+    if (launched) redraw(live, ledgerCard(progress), timelineCard(timeline, progress), linksTable(links));
     else put(live, campaign.status === "DRAFT" && [draftLine(), check.element]);
   }
 

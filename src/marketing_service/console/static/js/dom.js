@@ -31,10 +31,20 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** Puts these in place of what is in the element, and leaves it alone where it shows the same already. */
+/** Puts these in place of what is in the element. */
 export function put(element, ...children) {
   element.replaceChildren(...present(children));
   return element;
+}
+
+/** The same under somebody's eyes: what was unfolded and what had the focus stay so. */
+export function redraw(element, ...children) {
+  const places = () => [...element.querySelectorAll("a, button, summary, [tabindex]")];
+  const at = places().indexOf(document.activeElement);
+  const open = [...element.querySelectorAll("details")].map((one) => one.open);
+  put(element, ...children);
+  element.querySelectorAll("details").forEach((one, place) => (one.open = open[place] ?? false));
+  places()[at]?.focus({ preventScroll: true });
 }
 
 let made = 0;

@@ -71,4 +71,10 @@ function showBar(path) {
   );
 }
 
+// Its address alone would be a change of screen.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+
 begin();

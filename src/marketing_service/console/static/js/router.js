@@ -101,7 +101,7 @@ async function show({ first = false } = {}) {
   const mine = run;
   shown.leave?.();
   shown = { element: null };
-  const path = decodeURI(location.pathname.slice(PREFIX.length)) || "/";
+  const path = location.pathname.slice(PREFIX.length) || "/";
   const [open, groups] = find(path);
   const waiting = setTimeout(() => mine === run && put(main, loading()), 150);
   try {
