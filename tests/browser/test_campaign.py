@@ -57,6 +57,7 @@ async def tab_to(console: Console, name: str) -> None:
         focused = await console.page.evaluate(
             """() => {
                 const one = document.activeElement;
+                if (one === document.body) return '';
                 return one.getAttribute('aria-label') ?? one.labels?.[0]?.innerText ?? one.innerText ?? '';
             }"""
         )
