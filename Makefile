@@ -20,7 +20,7 @@ INSTALL = $(UV) pip install --quiet --python $(PY) $(1) || $(PY) -m pip install 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test chaos bench bench-audience bench-pixel lint fmt openapi pins clean
+.PHONY: help install run test test-browser screenshots chaos bench bench-audience bench-pixel lint fmt openapi pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,12 @@ run: $(VENV)/.dev ## Run it all on this machine: database, queue, inbox, CRM sta
 
 test: $(VENV)/.test ## Run the tests and print the coverage
 	@$(PY) -m pytest -n auto --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
+
+test-browser: $(VENV)/.test ## Walk through the console in a browser (Debian's package chromium)
+	@$(PY) -m pytest --browser $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/browser)
+
+screenshots: $(VENV)/.test ## Take the pictures in docs/console/ anew, with the same browser
+	@$(PY) -m tests.browser.screenshots
 
 chaos: $(VENV)/.test ## Break everything that sending stands on, at full size, and reconcile (some 30 minutes)
 	@$(PY) -m pytest -v --full $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/chaos)

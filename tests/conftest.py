@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.chromium import NO_CHROMIUM, chromium
+from tests.support.project import ROOT
 from tests.support.scheduling import scheduling
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.support.fixtures"]
 
+BROWSER = ROOT / "tests" / "browser"
+
 # Whatever a developer has in the environment is no part of a test.
 for name in [name for name in os.environ if name.startswith("MARKETING_")]:
     del os.environ[name]
@@ -22,6 +26,7 @@ for name in [name for name in os.environ if name.startswith("MARKETING_")]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the fault suite at full size")
+    parser.addoption("--browser", action="store_true", help="run the tests of the console, in a browser")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,11 +36,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: a scenario that runs at full size alone")
+    if config.getoption("--browser") and chromium() is None:
+        raise pytest.UsageError(f"The console cannot be tested: {NO_CHROMIUM}.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--full"):
-        return
     for item in items:
-        if item.get_closest_marker("full") is not None:
+        if item.get_closest_marker("full") is not None and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="a scenario of full size: `make chaos` runs it"))
+        if BROWSER in item.path.parents and not config.getoption("--browser"):
+            why = NO_CHROMIUM if chromium() is None else "in a browser: `make test-browser` runs it"
+            item.add_marker(pytest.mark.skip(reason=why))

@@ -13,7 +13,7 @@ from marketing_service.logs import configure_logging
 from marketing_service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fastapi import APIRouter
 
@@ -126,8 +126,18 @@ def _serve(options: argparse.Namespace) -> int:
         settings,
         host=options.host,
         port=options.port,
-        more_routes=_login_routes(settings) if options.dev_login else None,
+        more_routers=list(_more_routers(settings, dev_login=options.dev_login)),
     )
+
+
+def _more_routers(settings: Settings, *, dev_login: bool) -> Iterator[APIRouter]:
+    """What is served beside the API."""
+    if dev_login:
+        yield _login_routes(settings)
+    if settings.console:
+        from marketing_service.console import create_console_router
+
+        yield create_console_router(settings)
 
 
 def _login_routes(settings: Settings) -> APIRouter:

@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     dns_resolver: Annotated[DnsServer | None, NoDecode, BeforeValidator(_dns_server)] = None
     dkim_selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)] | None = None
 
+    console: bool = False
+    console_login_url: Annotated[str, _url("http", "https")] | None = None
+
     database_pool: Annotated[int, Field(ge=1, le=200)] = 10
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

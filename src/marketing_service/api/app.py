@@ -27,6 +27,8 @@ from marketing_service.api.routes import (
 from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import APIRouter
     from starlette.types import ASGIApp
 
@@ -52,11 +54,10 @@ _ROUTERS = (
 )
 
 
-def create_app(resources: Resources, *, more_routes: APIRouter | None = None) -> ASGIApp:
-    """The whole service over open resources; whoever opened them closes them."""
-    app = routed_app(resources)
-    if more_routes is not None:
-        app.include_router(more_routes)
+def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> ASGIApp:
+    """The whole service over open resources; whoever opened them closes them. `more_routers` are served beside it and
+    are no part of it: the console, the log-in stand-in."""
+    app = routed_app(resources, more_routers)
     return PixelDoor(
         app,
         tokens=resources.tokens,
@@ -66,8 +67,9 @@ def create_app(resources: Resources, *, more_routes: APIRouter | None = None) ->
     )
 
 
-def routed_app(resources: Resources | None) -> FastAPI:
+def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = ()) -> FastAPI:
     """The application behind the pixel's door. With None it can only be described."""
+    routers = (*_ROUTERS, *more_routers)
     app = FastAPI(
         title="Marketing service",
         version=API_VERSION,
@@ -79,9 +81,9 @@ def routed_app(resources: Resources | None) -> FastAPI:
     app.state.resources = resources
     app.state.metrics = Metrics()
     app.state.patience = Patience()
-    for router in _ROUTERS:
+    for router in routers:
         app.include_router(router)
-    handlers.install(app, [route for router in _ROUTERS for route in router.routes])
+    handlers.install(app, [route for router in routers for route in router.routes])
     app.add_middleware(Deadline)
     app.add_middleware(Edge, metrics=app.state.metrics)
     return app

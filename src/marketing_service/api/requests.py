@@ -169,6 +169,17 @@ class ReportQuery(_Request):
     ] = None
 
 
+class UnsavedMessage(_Request):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{name: _EXAMPLE_MESSAGE[name] for name in ("subject", "htmlBody")}]}
+    )
+
+    subject: Annotated[Subject | None, Field(description="A Liquid template.")] = None
+    html_body: Body | None = None
+    text_body: Body | None = None
+    contact_id: Annotated[OpaqueId | None, Field(description="Left out: a made-up recipient.")] = None
+
+
 class _PageQuery(_Request):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many at most.")] = DEFAULT_LIMIT
     cursor: Annotated[

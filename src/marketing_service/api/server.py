@@ -14,7 +14,7 @@ from marketing_service.api.app import create_app
 from marketing_service.bootstrap import Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fastapi import APIRouter
 
@@ -33,16 +33,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(settings: Settings, *, host: str, port: int, more_routes: APIRouter | None = None) -> int:
+def serve(settings: Settings, *, host: str, port: int, more_routers: Sequence[APIRouter] = ()) -> int:
     """Serve until told to stop; returns the exit code: 0, or 1 where the address could not be had."""
-    return uvloop.run(_serve(settings, host=host, port=port, more_routes=more_routes))
+    return uvloop.run(_serve(settings, host=host, port=port, more_routers=more_routers))
 
 
-async def _serve(settings: Settings, *, host: str, port: int, more_routes: APIRouter | None) -> int:
+async def _serve(settings: Settings, *, host: str, port: int, more_routers: Sequence[APIRouter]) -> int:
     async with Resources.open(settings, process="api") as resources:
         server = _Server(
             uvicorn.Config(
-                create_app(resources, more_routes=more_routes),
+                create_app(resources, more_routers),
                 host=host,
                 port=port,
                 http="httptools",

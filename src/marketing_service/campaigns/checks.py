@@ -24,6 +24,7 @@ from marketing_service.rendering import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from uuid import UUID
 
     from marketing_service.campaigns.model import Campaign, Content
     from marketing_service.ports import Audience, AudienceSource
@@ -76,20 +77,21 @@ async def check_ready(campaign: Campaign, settings: Settings) -> None:
     """Whether the message may leave now; what was checked when it was saved is checked again, because the rules
     may have changed since. Raises InvalidInput."""
     await checked(campaign.content, WRITABLE.keys(), campaign.org_id, settings)
-    await previewed(campaign, SAMPLE, settings)
+    await previewed(campaign.content, SAMPLE, settings, org_id=campaign.org_id, campaign_id=campaign.id)
 
 
-async def previewed(campaign: Campaign, fields: MergeFields, settings: Settings) -> Preview:
+async def previewed(
+    content: Content, fields: MergeFields, settings: Settings, *, org_id: str, campaign_id: UUID
+) -> Preview:
     """The message filled in for one recipient. Raises InvalidInput where that cannot be done."""
-    content = campaign.content
     if not ((content.html_body or "").strip() or (content.text_body or "").strip()):
         raise InvalidInput(
             FieldError("htmlBody", "is empty, and so is textBody: write at least one of them first.", "required")
         )
     # Everything but the campaign's name, which no recipient sees.
     source = MessageSource(
-        campaign_id=campaign.id,
-        org_id=campaign.org_id,
+        campaign_id=campaign_id,
+        org_id=org_id,
         from_name=content.from_name,
         from_email=content.from_email,
         reply_to=content.reply_to,

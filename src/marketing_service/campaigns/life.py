@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from marketing_service.campaigns import drafts
 from marketing_service.campaigns.checking import refuse_errors
-from marketing_service.campaigns.checks import check_ready, check_statuses, crm_unavailable, previewed
+from marketing_service.campaigns.checks import check_ready, check_statuses, checked, crm_unavailable, previewed
+from marketing_service.campaigns.model import Content
 from marketing_service.errors import NotFound, WrongState
 from marketing_service.ledger import life as ledger
-from marketing_service.ports import AudienceError
+from marketing_service.ports import Audience, AudienceError
 from marketing_service.rendering import SAMPLE, MergeFields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
-    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.campaigns.model import Campaign
     from marketing_service.db import Also, Transaction, Transactions
-    from marketing_service.ports import Audience, AudienceSource, Doorbell
+    from marketing_service.ports import AudienceSource, Doorbell
     from marketing_service.rendering import Preview
     from marketing_service.settings import Settings
+
+# A message that is only looked at has no sender and no campaign yet; neither shows in a preview.
+_NOBODY = "nobody@example.com"
+_NO_CAMPAIGN = UUID(int=0)
 
 
 async def launch(
@@ -94,11 +99,41 @@ async def preview(
     Raises NotFound, InvalidInput where there is no body, or Unavailable (the CRM, where a contact is named)."""
     async with transactions(org_id) as tx:
         campaign = await drafts.get(tx, org_id, campaign_id)
-    fields = SAMPLE if contact_id is None else await _merge_fields(source, org_id, contact_id)
-    return await previewed(campaign, fields, settings)
+    fields = await _merge_fields(source, org_id, contact_id)
+    return await previewed(campaign.content, fields, settings, org_id=org_id, campaign_id=campaign_id)
 
 
-async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str) -> MergeFields:
+async def preview_unsaved(
+    source: AudienceSource,
+    settings: Settings,
+    *,
+    org_id: str,
+    subject: str | None,
+    html_body: str | None,
+    text_body: str | None,
+    contact_id: str | None,
+) -> Preview:
+    """The same of a message that nobody has saved, also of one that has no subject yet.
+    Raises InvalidInput, NotFound (the contact), or Unavailable (the CRM, where a contact is named)."""
+    content = Content(
+        name="",
+        from_name=None,
+        from_email=_NOBODY,
+        reply_to=None,
+        subject=subject or "",
+        html_body=html_body,
+        text_body=text_body,
+        audience=Audience(),
+    )
+    written = {"html_body", "text_body"} | ({"subject"} if subject is not None else set())
+    content = await checked(content, written, org_id, settings)
+    fields = await _merge_fields(source, org_id, contact_id)
+    return await previewed(content, fields, settings, org_id=org_id, campaign_id=_NO_CAMPAIGN)
+
+
+async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | None) -> MergeFields:
+    if contact_id is None:
+        return SAMPLE
     try:
         contact = await source.contact(org_id, contact_id)
     except AudienceError as error:

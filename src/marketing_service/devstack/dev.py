@@ -228,6 +228,7 @@ def _summary(addresses: Addresses, token: str, home: Home, seconds: float) -> st
     return f"""
   Up after {seconds:.1f} s.
 
+    Console {addresses.api}/marketing  log in as you@example.com, with any password
     API     {addresses.api}
     Inbox   {addresses.inbox}  every mail that is sent
     CRM     {addresses.crm}  the contacts; an opt-out can be ticked there

@@ -17,8 +17,9 @@ _ISSUER = "marketing-service-dev"
 _AUDIENCE = "marketing"
 _TOKEN_SECONDS = 24 * 3600
 
-# A developer does not wait for minutes; set in the environment, these are as they are there.
+# A developer does not wait for minutes, and looks at it; set in the environment, these are as they are there.
 _IN_A_HURRY = {
+    "MARKETING_CONSOLE": "true",
     "MARKETING_DEFAULT_FROM_EMAIL": "news@example.com",
     "MARKETING_RETRY_DELAYS": "2,3,5,10",
     "MARKETING_SWEEP_SECONDS": "1",
@@ -59,6 +60,8 @@ def service_settings(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
         "MARKETING_JWT_AUDIENCE": _AUDIENCE,
         # All have to be gone within ten seconds, so a worker's batch may not take longer to end.
         "MARKETING_DRAIN_SECONDS": "3",
+        # The stand-in's, on the API's own origin.
+        "MARKETING_CONSOLE_LOGIN_URL": "",
     }
     about_links = {"MARKETING_PUBLIC_BASE_URL": addresses.api, "MARKETING_TOKEN_KEYS": secrets.token_key}
     return _IN_A_HURRY | about_links | given | ours

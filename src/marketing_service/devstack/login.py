@@ -9,7 +9,8 @@ import time
 from typing import Annotated, Any
 
 import jwt
-from fastapi import APIRouter, Cookie, HTTPException, Response
+from fastapi import APIRouter, Cookie, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -55,12 +56,13 @@ def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
         )
         return AccessToken(access_token=tokens.token_for(person))
 
-    @router.post("/refresh")
-    async def refresh(refreshed: Annotated[str, Cookie(alias=_COOKIE)] = "") -> AccessToken:
+    @router.post("/refresh", response_model=AccessToken)
+    async def refresh(refreshed: Annotated[str, Cookie(alias=_COOKIE)] = "") -> AccessToken | Response:
         try:
             email = _refreshed(secret, issuer, refreshed)["email"]
         except jwt.InvalidTokenError:
-            raise HTTPException(401, "There is no good refreshToken cookie: log in again.") from None
+            # An answer, because what is raised is the API's to put in words.
+            return JSONResponse({"detail": "There is no good refreshToken cookie: log in again."}, 401)
         return AccessToken(access_token=tokens.token_for(person_of(email)))
 
     return router

@@ -11,7 +11,14 @@ from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
 from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, Versions, Writer, no_query
 from marketing_service.api.documented import answers, with_etag
 from marketing_service.api.preconditions import etag
-from marketing_service.api.requests import CampaignChanges, CampaignQuery, NewCampaign, PreviewQuery, TestRecipients
+from marketing_service.api.requests import (
+    CampaignChanges,
+    CampaignQuery,
+    NewCampaign,
+    PreviewQuery,
+    TestRecipients,
+    UnsavedMessage,
+)
 from marketing_service.campaigns import drafts, life
 from marketing_service.campaigns.checks import check_ready, checked_recipients
 from marketing_service.campaigns.model import Campaign
@@ -172,6 +179,28 @@ async def preview_campaign(
         org_id=caller.org_id,
         campaign_id=campaign_id,
         contact_id=query.contact_id,
+    )
+    return PreviewAnswer.of(preview)
+
+
+@router.post(
+    "/api/marketing/preview",
+    operation_id="previewMessage",
+    response_description="The message.",
+    summary="See a message that is not saved as one contact would get it",
+    dependencies=_plain,
+    responses=answers(400, 404, 413),
+)
+async def preview_message(parts: Parts, caller: Reader, body: UnsavedMessage) -> PreviewAnswer:
+    """For a page that shows what is being typed. Nothing is kept; reading is enough."""
+    preview = await life.preview_unsaved(
+        parts.audience,
+        parts.settings,
+        org_id=caller.org_id,
+        subject=body.subject,
+        html_body=body.html_body,
+        text_body=body.text_body,
+        contact_id=body.contact_id,
     )
     return PreviewAnswer.of(preview)
 

@@ -1,0 +1,118 @@
+"""Serves the console's files. Whatever they show they ask the API for, from the browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
+
+    from marketing_service.settings import Settings
+
+PREFIX = "/marketing"
+OWN_LOGIN = "/api/auth/login"
+"""Where the log-in is taken to be when the settings name none: on the console's own origin, as behind a portal."""
+
+_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_PAGE = "index.html"
+# The frame a mail is shown in. It has a policy of its own, because a mail has its styles inline, and it never runs
+# a script: neither this policy nor the frame's sandbox allows one.
+_FRAMES = {"mail.html": "data:", "mail-with-images.html": "data: http: https:"}
+_FRAME_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src {}; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'; sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    headers: dict[str, str]
+
+    def answer(self, request: Request) -> Response:
+        """The file, or 304 where the caller has it already."""
+        if self.headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=self.headers)
+        return Response(self.content, headers=self.headers)
+
+
+def create_console_router(settings: Settings) -> APIRouter:
+    """`/marketing` and everything below it."""
+    login_url = settings.console_login_url or OWN_LOGIN
+    served = dict(_files(_page_policy(login_url)))
+    configuration = {
+        "loginUrl": login_url,
+        "orgClaim": settings.jwt_org_claim,
+        "rolesClaim": settings.jwt_roles_claim,
+        "writeRoles": settings.write_roles,
+    }
+    router = APIRouter(prefix=PREFIX, include_in_schema=False)
+
+    @router.get("/static/{name:path}")
+    async def static(name: str, request: Request) -> Response:
+        file = served.get(name)
+        if file is None or name == _PAGE:
+            raise HTTPException(404)
+        return file.answer(request)
+
+    @router.get("/configuration.json")
+    async def configure() -> Response:
+        return JSONResponse(configuration)
+
+    # The page finds out by itself which screen an address means.
+    @router.get("")
+    @router.get("/{screen:path}")
+    async def page(request: Request) -> Response:
+        return served[_PAGE].answer(request)
+
+    return router
+
+
+def _page_policy(login_url: str) -> str:
+    """What the page may do. It makes every element by itself: no text is ever read as HTML (`trusted-types`)."""
+    parts = urlsplit(login_url)
+    login = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{login}; "
+        "frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _files(page_policy: str) -> Iterator[tuple[str, _File]]:
+    for name, entry in _entries(files(__package__).joinpath("static"), ""):
+        media_type = _MEDIA_TYPES["." + name.rpartition(".")[2]]
+        policy = {"Content-Security-Policy": page_policy} if name == _PAGE else {}
+        yield name, _file(entry.read_bytes(), media_type, policy)
+        if name in _FRAMES:
+            for frame, images in _FRAMES.items():
+                policy = {"Content-Security-Policy": _FRAME_POLICY.format(images)}
+                yield frame, _file(entry.read_bytes(), media_type, policy)
+
+
+def _entries(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _entries(entry, f"{path}{entry.name}/")
+        else:
+            yield path + entry.name, entry
+
+
+def _file(content: bytes, media_type: str, headers: dict[str, str]) -> _File:
+    # Asked again each time, and answered with 304 as long as it is the same: a new release is there at once.
+    fresh = {"ETag": f'"{sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
+    return _File(content, {"Content-Type": media_type, **fresh, **headers})

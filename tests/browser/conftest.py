@@ -1,0 +1,110 @@
+"""One run of `marketing-service dev` and one browser for all of these tests; a page of its own for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.acceptance.portal import Portal
+from tests.browser.console import Console
+from tests.support.chromium import running_chromium
+from tests.support.dev import ANY_PORT, Dev, running
+from tests.support.orphans import descendants
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from playwright.async_api import Browser
+
+expect.set_options(timeout=20_000)
+
+
+class Visit(Protocol):
+    async def __call__(self, *, scheme: str = "light", width: int = 1280, origin: str | None = None) -> Console: ...
+
+
+@pytest.fixture(scope="session")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    flags = (*ANY_PORT, "--contacts", "60")
+    data_dir = tmp_path_factory.mktemp("browser") / "dev"
+    with running(data_dir, *flags, MARKETING_RETRY_DELAYS="0.3,0.3,0.3", MARKETING_SWEEP_SECONDS="0.3") as dev:
+        dev.ready()
+        yield dev
+
+
+@pytest.fixture(scope="session")
+def ready(dev: Dev) -> dict[str, Any]:
+    return dev.ready()
+
+
+@pytest.fixture(scope="session")
+def portal(ready: dict[str, Any]) -> Iterator[Portal]:
+    """The same service through its API, to bring about what a test looks at."""
+    admin = {"Authorization": f"Bearer {ready['tokens']['admin']}"}
+    crm = {"Authorization": f"Bearer {ready['crmToken']}"}
+    with (
+        httpx.Client(base_url=f"{ready['api']}/api/marketing", headers=admin, timeout=30) as api,
+        httpx.Client(base_url=f"{ready['crm']}/api/crm/orgs/acme", headers=crm, timeout=30) as contacts,
+        httpx.Client(base_url=ready["inbox"], timeout=30) as inbox,
+    ):
+        yield Portal(ready, api=api, crm=contacts, inbox=inbox)
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def visit(browser: Browser, ready: dict[str, Any]) -> AsyncIterator[Visit]:
+    """Opens pages of the console, each with cookies of its own; at the end none of them has logged an error."""
+    consoles: list[Console] = []
+    async with AsyncExitStack() as stack:
+
+        async def visit(*, scheme: str = "light", width: int = 1280, origin: str | None = None) -> Console:
+            viewport = {"width": width, "height": 900}
+            context = await browser.new_context(color_scheme=scheme, viewport=viewport, locale="en-GB")  # type: ignore[arg-type]
+            stack.push_async_callback(context.close)
+            consoles.append(Console(await context.new_page(), origin or ready["api"]))
+            return consoles[-1]
+
+        yield visit
+        for console in consoles:
+            assert console.unmeant() == []
+
+
+@pytest.fixture
+async def console(visit: Visit) -> Console:
+    return await visit()
+
+
+@pytest.fixture
+def frozen_worker(dev: Dev) -> Callable[[], AbstractContextManager[None]]:
+    """Holds the worker still while a block runs, so that a campaign stays what it is."""
+
+    @contextmanager
+    def frozen() -> Iterator[None]:
+        workers = [pid for pid in descendants(dev.process.pid) if _is_worker(pid)]
+        assert workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    return frozen
+
+
+def _is_worker(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0marketing_service\0worker\0")

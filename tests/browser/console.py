@@ -1,0 +1,90 @@
+"""The console as a person uses it, and what a person must never see: an error that nobody meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.async_api import expect
+
+if TYPE_CHECKING:
+    from playwright.async_api import ConsoleMessage, Download, Locator, Page
+
+ADMIN = "you@example.com"
+VIEWER = "viewer@example.com"
+OTHER_ADMIN = "other@example.org"
+
+# A campaign that was never checked has no check, and Chromium logs every 404.
+_MEANT = [r"404 .*/check$"]
+
+
+@dataclass
+class Console:
+    """One page of the console. `meant` are patterns of errors that a test brings about on purpose."""
+
+    page: Page
+    origin: str
+    meant: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._logged)
+        self.page.on("pageerror", lambda error: self.seen.append(f"uncaught: {error}"))
+
+    def _logged(self, message: ConsoleMessage) -> None:
+        # Violations of the page's policy are among them.
+        if message.type in {"error", "warning"}:
+            self.seen.append(f"{message.text} {message.location.get('url', '')}")
+
+    def unmeant(self) -> list[str]:
+        """What was logged, and not on purpose."""
+        return [text for text in self.seen if not any(re.search(one, text) for one in [*_MEANT, *self.meant])]
+
+    async def open(self, path: str = "") -> None:
+        await self.page.goto(f"{self.origin}/marketing{path}")
+
+    async def log_in(self, email: str = ADMIN, path: str = "") -> None:
+        await self.open(path)
+        await self.page.get_by_label("Email").fill(email)
+        await self.page.get_by_label("Password").fill("any")
+        await self.page.get_by_label("Code").fill("123456")
+        await self.page.get_by_role("button", name="Log in").click()
+        await expect(self.page.get_by_role("button", name="Log in", exact=True)).to_have_count(0)
+
+    def heading(self, name: str) -> Locator:
+        return self.page.get_by_role("heading", level=1, name=name, exact=True)
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def link(self, name: str | re.Pattern[str]) -> Locator:
+        return self.page.get_by_role("link", name=name, exact=isinstance(name, str))
+
+    def field(self, name: str) -> Locator:
+        return self.page.get_by_role("textbox", name=name, exact=True)
+
+    @property
+    def dialog(self) -> Locator:
+        return self.page.get_by_role("dialog")
+
+    def mail(self) -> Any:
+        """What stands in the frame that shows the mail."""
+        return self.page.frame_locator(".stage iframe")
+
+    async def figure(self, label: str) -> str:
+        """What stands on the card with this label."""
+        card = self.page.locator(".figure").filter(has=self.page.locator("dt", has_text=re.compile(f"^{label}$")))
+        return await card.locator("strong").inner_text()
+
+    async def overflow(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        return width
+
+
+async def text_of(download: Download) -> str:
+    """What was downloaded."""
+    path = await download.path()
+    return Path(path).read_text(encoding="utf-8")  # noqa: ASYNC240 - nothing else goes on here

@@ -1,0 +1,56 @@
+"""The addresses that are not to be mailed: one by one, out of a file, and back again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playwright.async_api import expect
+
+from tests.browser.console import text_of
+
+if TYPE_CHECKING:
+    from tests.acceptance.portal import Portal
+    from tests.browser.console import Console
+
+FILE = b"email,note\r\nfirst@example.org,by telephone\r\nsecond@example.org,\r\nnobody,\r\n"
+
+
+async def test_an_address_is_added_found_and_removed(console: Console, portal: Portal) -> None:
+    console.meant.append("422 .*/suppressions")
+    await console.log_in(path="/suppressions")
+    await console.button("Suppress an address").click()
+    await console.dialog.get_by_label("Address").fill("nobody")
+    await console.button("Suppress").click()
+    await expect(console.dialog.locator(".wrong").first).not_to_be_empty()
+    await console.dialog.get_by_label("Address").fill("family@example.com")
+    await console.dialog.get_by_label("Note").fill("asked by letter")
+    await console.button("Suppress").click()
+    row = console.page.get_by_role("row").filter(has_text="family@example.com")
+    await expect(row).to_contain_text("asked by letter")
+    await expect(row).to_contain_text("Added by hand")
+
+    # It is skipped, and the email log says why.
+    campaign = portal.launch("CUSTOMER", name="Past the family")
+    await console.open(f"/campaigns/{campaign['id']}/log?q=family")
+    await expect(console.page.get_by_text("address is suppressed").first).to_be_visible()
+
+    await console.open("/suppressions?q=fam")
+    await console.button("Remove family@example.com").click()
+    await expect(console.dialog).to_contain_text("It can be mailed again")
+    await console.button("Remove").click()
+    await expect(console.page.get_by_text("No address is like that.")).to_be_visible()
+
+
+async def test_a_file_is_read_and_what_cannot_be_used_is_named(console: Console) -> None:
+    await console.log_in(path="/suppressions")
+    await console.button("Read a CSV").click()
+    await console.dialog.get_by_label("CSV file").set_input_files(
+        {"name": "list.csv", "mimeType": "text/csv", "buffer": FILE}
+    )
+    await console.button("Read the file").click()
+    await expect(console.page.get_by_text("2 addresses added, 0 known already.")).to_be_visible()
+    await expect(console.page.get_by_text("Line 4: nobody")).to_be_visible()
+    await expect(console.page.get_by_role("row")).to_have_count(3)
+    async with console.page.expect_download() as downloading:
+        await console.button("Download CSV").click()
+    assert "first@example.org" in await text_of(await downloading.value)

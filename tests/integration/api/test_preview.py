@@ -1,0 +1,76 @@
+"""A message that nobody has saved, looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.api.support import BROKEN, CAMPAIGNS, assert_problem
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.integration.api.support import Crm
+
+PREVIEW = "/api/marketing/preview"
+
+
+async def test_what_is_typed_is_shown_to_somebody_who_may_only_read(
+    viewer: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    response = await viewer.post(PREVIEW, json={"subject": "Hi {{firstName}}", "htmlBody": "<p>{{companyName}}</p>"})
+    assert response.status_code == 200, response.text
+    preview = response.json()
+    assert preview.keys() == {"subject", "html", "text"}
+    assert preview["subject"] == "Hi Alex"
+    assert "<p>Sample &amp; Sons</p>" in preview["html"]
+    assert preview["text"].startswith("Sample & Sons")
+    assert "/pixel/" not in response.text
+    assert "/unsubscribe/" not in response.text
+    assert (await admin.get(CAMPAIGNS)).json()["items"] == []
+
+
+async def test_it_is_what_the_saved_message_shows(admin: httpx.AsyncClient) -> None:
+    message = {
+        "subject": "Hi {{firstName}}",
+        "htmlBody": "<style>p {}</style><p>{{email}}</p>",
+        "textBody": "{{email}}",
+    }
+    saved = await admin.post(CAMPAIGNS, json={"name": "Saved", "fromEmail": "news@acme.example", **message})
+    of_the_saved = await admin.get(f"{saved.headers['location']}/preview")
+    assert (await admin.post(PREVIEW, json=message)).json() == of_the_saved.json()
+
+
+async def test_a_body_is_enough_and_a_contact_can_be_named(viewer: httpx.AsyncClient, crm: Crm) -> None:
+    ada = crm.contacts.cast("acme")[0]
+    preview = (await viewer.post(PREVIEW, json={"textBody": "Dear {{firstName}}", "contactId": ada.id})).json()
+    assert preview["subject"] == ""
+    assert f"Dear {ada.first_name}" in preview["text"]
+    assert f"Dear {ada.first_name}" in preview["html"]
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        ({}, ["htmlBody"]),
+        ({"htmlBody": " ", "textBody": ""}, ["htmlBody"]),
+        ({"subject": "{{ nobody }}", "htmlBody": "{% if %}", "textBody": "{{ x"}, ["subject", "htmlBody", "textBody"]),
+        ({"subject": " ", "htmlBody": "x"}, ["subject"]),
+        ({"htmlBody": "x", "name": "n"}, ["name"]),
+        ({"htmlBody": 1}, ["htmlBody"]),
+        ({"htmlBody": "a\u0000b"}, ["htmlBody"]),
+    ],
+)
+async def test_every_wrong_field_is_named(
+    viewer: httpx.AsyncClient, message: dict[str, Any], fields: list[str]
+) -> None:
+    assert_problem(await viewer.post(PREVIEW, json=message), 422, "invalid-input", *fields)
+
+
+async def test_no_such_contact_and_no_crm(viewer: httpx.AsyncClient, crm: Crm) -> None:
+    asked = {"htmlBody": "Hello", "contactId": "nobody"}
+    assert_problem(await viewer.post(PREVIEW, json=asked), 404, "not-found")
+    crm.status = BROKEN
+    assert_problem(await viewer.post(PREVIEW, json=asked), 503, "unavailable")
+    assert (await viewer.post(PREVIEW, json={"htmlBody": "Hello"})).status_code == 200
