@@ -38,9 +38,11 @@ USUAL = {
     "delete": 204, "launch": 202, "launch for statuses": 202, "pause": 200, "resume": 200, "cancel": 200,
     "duplicate": 201, "test": 202, "stats": 200, "preview": 200, "preview for contact": 200, "sends": 200,
     "csv": 200, "audience": 200, "check": 202, "checked": 404, "resend": 202, "overview": 200, "contact statuses": 200,
-    "pixel": 200, "unsubscribe": 200, "one click": 200, "alive": 200, "metrics": 200,
+    "pixel": 200, "unsubscribe": 200, "one click": 200, "alive": 200, "metrics": 200, "preview unsaved": 200,
+    "links": 200, "timeline": 200, "click": 404, "suppressions": 200, "suppress": 201, "suppress no more": 404,
+    "suppressions csv": 200, "suppress csv": 200, "report": 403,
 }  # fmt: skip
-NEEDS_NO_DATABASE = {"contact statuses", "pixel", "alive", "metrics"}
+NEEDS_NO_DATABASE = {"contact statuses", "pixel", "click", "alive", "metrics", "preview unsaved", "report"}
 NEEDS_THE_CRM = {
     "create for statuses", "change statuses", "launch for statuses", "preview for contact", "resend",
     "contact statuses", "audience",
@@ -125,15 +127,25 @@ async def prepared(parts: Parts) -> Prepared:
         "stats": ("GET", of(to_copy, "/stats"), None),
         "preview": ("GET", of(to_copy, "/preview"), None),
         "preview for contact": ("GET", of(to_copy, "/preview?contactId=contact-0000000"), None),
+        "preview unsaved": ("POST", "/api/marketing/preview", {"subject": "Hello", "htmlBody": "<p>Hello</p>"}),
         "sends": ("GET", of(before, "/sends"), None),
         "csv": ("GET", of(before, "/sends.csv"), None),
         "resend": ("POST", of(before, f"/sends/{failed}/resend"), None),
         "audience": ("GET", "/api/marketing/audience?type=BY_STATUS&statuses=CUSTOMER", None),
         "check": ("POST", of(to_check, "/check"), None),
         "checked": ("GET", of(to_copy, "/check"), None),
+        "links": ("GET", of(before, "/links"), None),
+        "timeline": ("GET", of(before, "/timeline"), None),
         "overview": ("GET", "/api/marketing/stats", None),
+        "suppressions": ("GET", "/api/marketing/suppressions", None),
+        "suppress": ("POST", "/api/marketing/suppressions", {"email": f"n{time.time_ns()}@example.com"}),
+        "suppress no more": ("DELETE", f"/api/marketing/suppressions/{before}", None),
+        "suppressions csv": ("GET", "/api/marketing/suppressions.csv", None),
+        "suppress csv": ("POST", "/api/marketing/suppressions.csv", b"email\nnobody@example.com\n"),
+        "report": ("POST", "/api/marketing/bounces", b"Subject: Hello\n\n"),
         "contact statuses": ("GET", "/api/marketing/contact-statuses", None),
         "pixel": ("GET", "/api/marketing/pixel/whatever.gif", None),
+        "click": ("GET", "/api/marketing/click/whatever/1", None),
         "unsubscribe": ("GET", one[1], None),
         "one click": ("POST", another[1], None),
         "alive": ("GET", "/healthz", None),
@@ -156,7 +168,11 @@ async def ask(parts: Parts, call: tuple[str, str, Any]) -> tuple[httpx.Response,
     """The answer, and after how many seconds."""
     method, address, body = call
     started = time.monotonic()
-    answer = await parts.api.request(method, address, json=body)
+    if isinstance(body, bytes):
+        kind = "text/csv" if address.endswith(".csv") else "message/rfc822"
+        answer = await parts.api.request(method, address, content=body, headers={"Content-Type": kind})
+    else:
+        answer = await parts.api.request(method, address, json=body)
     return answer, time.monotonic() - started
 
 
