@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import make_msgid
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import aiosmtplib
 import uvloop
@@ -20,6 +21,9 @@ from bench.campaign import FROM_EMAIL, HTML, SUBJECT, TEXT, person
 
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.ports import Envelope, Fate
+
+if TYPE_CHECKING:
+    from marketing_service.ports import MailConnection
 
 
 def _message(number: int) -> EmailMessage:
@@ -43,7 +47,9 @@ def _merged(template: str, contact: dict[str, str]) -> str:
 
 async def _plain(port: int, connections: int, numbers: deque[int]) -> None:
     async def send() -> None:
-        async with aiosmtplib.SMTP("127.0.0.1", port, local_hostname="bench", use_tls=False, start_tls=False) as client:
+        async with aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=port, local_hostname="bench", use_tls=False, start_tls=False
+        ) as client:
             while numbers:
                 await client.send_message(_message(numbers.popleft()))
 
@@ -65,15 +71,19 @@ async def _ceiling(port: int, connections: int, numbers: deque[int]) -> None:
     def envelope() -> Envelope | None:
         return Envelope(FROM_EMAIL, person(numbers.popleft())["email"], content) if numbers else None
 
+    async def slot(connection: MailConnection, turn: asyncio.Lock) -> None:
+        while (current := envelope()) is not None:
+            if turn.locked():
+                connection.announce(current)
+            async with turn:
+                outcome = await connection.hand_over(current)
+            if outcome.fate is not Fate.ACCEPTED:
+                raise RuntimeError(f"{outcome.fate} at {outcome.phase}: {outcome.reply or outcome.detail}")
+
     async def send() -> None:
         async with mailer.connection() as connection:
-            current = envelope()
-            while current is not None:
-                following = envelope()
-                outcome = await connection.hand_over(current, following)
-                if outcome.fate is not Fate.ACCEPTED:
-                    raise RuntimeError(f"{outcome.fate} at {outcome.phase}: {outcome.reply or outcome.detail}")
-                current = following
+            turn = asyncio.Lock()
+            await asyncio.gather(slot(connection, turn), slot(connection, turn))
 
     await asyncio.gather(*(send() for _ in range(connections)))
     await mailer.close()

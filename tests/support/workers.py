@@ -9,6 +9,7 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from tests.support.dev import unmeasured_environment
 from tests.support.world import CRM_TOKEN, ISSUER, JWT_SECRET
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def worker_environment(*, database_url: str, redis_url: str, smtp_url: str, **se
         "log_level": "WARNING",
         "domain_rest_seconds": "0.2",
     } | settings
-    # Measured, a worker would take twice as long to start, again and again; its code is measured in other tests.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MARKETING_", "COVERAGE_"))}
+    # They are started again and again; their code is measured in other tests.
+    kept = {name: value for name, value in unmeasured_environment().items() if not name.startswith("MARKETING_")}
     return kept | {f"MARKETING_{name.upper()}": value for name, value in values.items()}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
     from marketing_service.db import Database
 
-FULL, QUICK = 10_000, 1_000
+FULL, QUICK = 10_000, 500
 SENDS = 19
 """It has no divisor in common with the number of ways to look: each comes to every address."""
 AT_ONCE = 20

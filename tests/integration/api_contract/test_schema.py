@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.support.dev import ANY_PORT, running
+from tests.support.dev import ANY_PORT, running, unmeasured_environment
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def test_every_answer_is_one_that_the_contract_describes(
         text=True,
         check=False,
         cwd=tmp_path,
+        env=unmeasured_environment(),
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):

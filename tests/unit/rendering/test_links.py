@@ -292,7 +292,7 @@ values = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(markup, st.builds(MergeFields, st.just("kim@example.com"), values, values, values), st.booleans())
 def test_with_its_targets_put_back_the_message_is_the_one_without_tracking(
     written: str, fields: MergeFields, as_text: bool
