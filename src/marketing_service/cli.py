@@ -158,10 +158,10 @@ def _worker(options: argparse.Namespace) -> int:
         return _workers(options, settings)
     import uvloop
 
-    from marketing_service.worker.metrics import Endpoint
+    from marketing_service.scrapes import Endpoint
     from marketing_service.worker.process import run_worker
 
-    metrics = Endpoint(options.metrics_host, options.metrics_port) if options.metrics_port else None
+    metrics = Endpoint(options.metrics_host, options.metrics_port)
     uvloop.run(run_worker(settings, lifeline=options.lifeline, metrics=metrics))
     return 0
 
@@ -187,8 +187,9 @@ def _door(options: argparse.Namespace) -> int:
     import uvloop
 
     from marketing_service.inbound import Door, run_door
+    from marketing_service.scrapes import Endpoint
 
-    door = Door(options.host, options.port, options.smtp, options.metrics_host, options.metrics_port)
+    door = Door(options.host, options.port, options.smtp, Endpoint(options.metrics_host, options.metrics_port))
     uvloop.run(run_door(_settings(), door))
     return 0
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily
-
-from marketing_service.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,24 +41,3 @@ class Counts:
         yield CounterMetricFamily(
             "marketing_reports_refused", "Recipients that are none of ours, or forged.", value=self.refused
         )
-
-
-@contextmanager
-def shown(counts: Counts, host: str, port: int) -> Iterator[None]:
-    """Answer scrapes while the block runs; port 0 shows nothing. Raises SettingsError when nobody can listen there."""
-    if not port:
-        yield
-        return
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    registry.register(counts)
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        raise SettingsError(f"metrics cannot be shown at {host} port {port}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

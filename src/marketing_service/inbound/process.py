@@ -12,7 +12,8 @@ import structlog
 
 from marketing_service.bootstrap import Resources
 from marketing_service.inbound.conversation import Conversations
-from marketing_service.inbound.metrics import Counts, shown
+from marketing_service.inbound.metrics import Counts
+from marketing_service.scrapes import NOWHERE, Endpoint, shown
 from marketing_service.settings import SettingsError
 from marketing_service.tracking import Reports
 
@@ -29,8 +30,7 @@ class Door:
     host: str
     port: int
     smtp: bool = False
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int = 0
+    metrics: Endpoint = NOWHERE
 
 
 async def run_door(settings: Settings, door: Door) -> None:
@@ -45,7 +45,7 @@ async def run_door(settings: Settings, door: Door) -> None:
         hostname = socket.gethostname()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        with shown(counts, door.metrics_host, door.metrics_port):
+        with shown(door.metrics, counts):
             try:
                 server = await loop.create_server(lambda: speak(hostname), door.host, door.port)
             except OSError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
+from marketing_service.ledger.counted import MOVED, PROVEN, counted, lock_campaign
 from marketing_service.ledger.states import FailReason, SendStatus, SuppressionOrigin, SuppressionReason
 from marketing_service.ledger.suppressions import Entry, lock_waiting, suppress
 
@@ -167,7 +167,7 @@ async def _soft_in_a_row(connection: AsyncConnection, send: ReportedSend) -> int
 _CONFIRM = counted(
     f"""
     moved AS (
-        UPDATE marketing_sends s SET status = 'DELIVERED', sent_at = coalesce(s.sent_at, s.marked_at)
+        UPDATE marketing_sends s SET {PROVEN}
         WHERE s.campaign_id = :campaign_id AND s.id = :send_id AND s.attempts = :attempt AND s.status = 'UNCONFIRMED'
         RETURNING {MOVED}
     )

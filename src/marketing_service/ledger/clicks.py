@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
+from marketing_service.ledger.counted import MOVED, PROVEN, counted, lock_campaign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,10 +101,6 @@ _AGAIN = text(
     WHERE l.campaign_id = :campaign_id AND l.number = again.number
     """
 )
-_PROVEN = """
-    status = CASE s.status WHEN 'UNCONFIRMED' THEN 'DELIVERED' ELSE s.status END,
-    sent_at = CASE s.status WHEN 'UNCONFIRMED' THEN coalesce(s.sent_at, s.marked_at) ELSE s.sent_at END
-"""
 _FIRST = counted(
     f"""
     followed AS (
@@ -119,7 +115,7 @@ _FIRST = counted(
         FROM followed WHERE l.campaign_id = :campaign_id AND l.number = :number
     ),
     moved AS (
-        UPDATE marketing_sends s SET clicked_at = coalesce(s.clicked_at, clock_timestamp()), {_PROVEN}
+        UPDATE marketing_sends s SET clicked_at = coalesce(s.clicked_at, clock_timestamp()), {PROVEN}
         WHERE s.campaign_id = :campaign_id AND s.id = :send_id
         RETURNING {MOVED}
     )
@@ -145,7 +141,7 @@ _BY_A_MACHINE = text(
 _ARRIVED = counted(
     f"""
     moved AS (
-        UPDATE marketing_sends s SET {_PROVEN}
+        UPDATE marketing_sends s SET {PROVEN}
         WHERE s.campaign_id = :campaign_id AND s.id = :send_id AND s.status = 'UNCONFIRMED'
         RETURNING {MOVED}
     )

@@ -80,6 +80,12 @@ def _counts(row: str, condition: str) -> str:
 MOVED = ", ".join(f"{_counts('new', counts)} - {_counts('old', counts)} AS {name}" for name, counts in COUNTERS.items())
 """What an UPDATE of marketing_sends must return to be counted: by how much each row moves each counter."""
 
+PROVEN = """
+    status = CASE s.status WHEN 'UNCONFIRMED' THEN 'DELIVERED' ELSE s.status END,
+    sent_at = CASE s.status WHEN 'UNCONFIRMED' THEN coalesce(s.sent_at, s.marked_at) ELSE s.sent_at END
+"""
+"""What an UPDATE of marketing_sends, as `s`, sets where something proves that the message arrived."""
+
 _IS_THROUGH = " + ".join(f"c.{name} + tally.{name}" for name in ("queued", "sending", "deferred")) + " = 0"
 _NEW = {name: f"count(*) FILTER (WHERE {name} > 0)" for name in TIMELINE}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
+from marketing_service.ledger.counted import MOVED, PROVEN, counted, lock_campaign
 from marketing_service.ledger.states import SkipReason
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ _NOTE = counted(
     f"""
     moved AS (
         UPDATE marketing_sends s
-        SET unsubscribed_at = coalesce(s.unsubscribed_at, clock_timestamp()),
-            status = CASE s.status WHEN 'UNCONFIRMED' THEN 'DELIVERED' ELSE s.status END,
-            sent_at = CASE s.status WHEN 'UNCONFIRMED' THEN coalesce(s.sent_at, s.marked_at) ELSE s.sent_at END
+        SET unsubscribed_at = coalesce(s.unsubscribed_at, clock_timestamp()), {PROVEN}
         WHERE s.campaign_id = :campaign_id AND s.id = :send_id
         RETURNING {MOVED}
     )

@@ -1,16 +1,13 @@
-"""What a worker process shows to Prometheus, on a port of its own."""
+"""What a worker process shows to Prometheus."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from marketing_service.sending import SECONDS
-from marketing_service.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,41 +18,7 @@ if TYPE_CHECKING:
     from marketing_service.sending import Counts, Sender
 
 
-class Endpoint(NamedTuple):
-    """Where the metrics are to be had."""
-
-    host: str
-    port: int
-
-
-@contextmanager
-def shown(endpoint: Endpoint | None, sender: Sender | None, mailer: Mailer | None) -> Iterator[None]:
-    """Answer scrapes at `endpoint` while the block runs, where there is one.
-
-    Raises SettingsError when nobody can listen there.
-    """
-    if endpoint is None:
-        yield
-        return
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    if sender is not None and mailer is not None:
-        registry.register(_SendingCollector(sender, mailer))
-    try:
-        server, thread = start_http_server(endpoint.port, endpoint.host, registry)
-    except OSError as error:
-        raise SettingsError(
-            f"metrics cannot be shown at {endpoint.host} port {endpoint.port}: {error.strerror}"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _SendingCollector:
+class SendingCollector:
     """Reads the counts when it is asked, in the scrape's own thread: they are plain numbers, and only grow."""
 
     def __init__(self, sender: Sender, mailer: Mailer) -> None:

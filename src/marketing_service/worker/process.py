@@ -10,9 +10,10 @@ import structlog
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
 from marketing_service.queue import Queue, connect
+from marketing_service.scrapes import NOWHERE, shown
 from marketing_service.sending import RENEWALS
 from marketing_service.tracking import bring_opt_outs_to_crm
-from marketing_service.worker.metrics import shown
+from marketing_service.worker.metrics import SendingCollector
 from marketing_service.worker.orders import Orders
 from marketing_service.worker.parts import Parts
 from marketing_service.worker.picker import Picker
@@ -20,16 +21,16 @@ from marketing_service.worker.picker import Picker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from marketing_service.scrapes import Endpoint
     from marketing_service.sending import Sender
     from marketing_service.settings import Settings
-    from marketing_service.worker.metrics import Endpoint
 
 log = structlog.get_logger(__name__)
 
 _LAST_POLL = 2.0
 
 
-async def run_worker(settings: Settings, *, lifeline: int | None = None, metrics: Endpoint | None = None) -> None:
+async def run_worker(settings: Settings, *, lifeline: int | None = None, metrics: Endpoint = NOWHERE) -> None:
     """Work until told to stop, then drain: what is on the wire is finished and recorded, the rest goes back.
 
     SIGTERM and SIGINT stop it, a second one hurries it; so does a supervisor through `lifeline`. Raises SettingsError
@@ -41,7 +42,8 @@ async def run_worker(settings: Settings, *, lifeline: int | None = None, metrics
         orders.obey_supervisor(lifeline)
     async with Resources.open(settings, process="worker") as resources:
         worker = WorkerProcess(resources)
-        with shown(metrics, worker.sender, resources.mailer):
+        sender, mailer = worker.sender, resources.mailer
+        with shown(metrics, *([] if sender is None or mailer is None else [SendingCollector(sender, mailer)])):
             await worker.run(orders)
 
 

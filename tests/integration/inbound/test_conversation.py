@@ -11,9 +11,10 @@ import pytest
 
 from marketing_service.errors import Unavailable
 from marketing_service.inbound.conversation import MOST_OCTETS, Conversations
-from marketing_service.inbound.metrics import Counts, shown
+from marketing_service.inbound.metrics import Counts
 from marketing_service.inbound.process import reports_of
 from marketing_service.reports import Kind
+from marketing_service.scrapes import Endpoint, shown
 from marketing_service.settings import SettingsError
 from marketing_service.tracking import Outcome
 from tests.support.ledger import assert_adds_up, send_rows
@@ -238,9 +239,9 @@ async def test_the_figures_say_what_came(door: Listening, delivered: Delivered) 
         await mta.sends(VACATION)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match="metrics"), shown(door.counts, "127.0.0.1", port):
+        with pytest.raises(SettingsError, match="metrics"), shown(Endpoint("127.0.0.1", port), door.counts):
             pass
-    with shown(door.counts, "127.0.0.1", port):
+    with shown(Endpoint("127.0.0.1", port), door.counts):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         page = (await reader.read()).decode()
