@@ -160,6 +160,8 @@ class Fate(StrEnum):
     """A final 250: the relay took responsibility."""
     REFUSED = "REFUSED"
     """A definite 4xx or 5xx: the relay has not taken it."""
+    NOT_BEGUN = "NOT_BEGUN"
+    """The connection was of no more use, and the relay had said nothing about this envelope: as if never marked."""
     LOST = "LOST"
     """The connection was lost before the write that contained the final dot: certainly not handed over."""
     UNKNOWN = "UNKNOWN"
@@ -168,7 +170,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What became of one envelope. `reply` is there when ACCEPTED or REFUSED, `detail` when LOST or UNKNOWN."""
+    """What became of one envelope. `reply` is there when ACCEPTED or REFUSED, `detail` otherwise."""
 
     fate: Fate
     phase: Phase

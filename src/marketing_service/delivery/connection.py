@@ -136,7 +136,8 @@ class SmtpConnection:
             self._open(ahead)
 
     async def hand_over(self, envelope: Envelope) -> HandOver:
-        """See MailConnection. Where the connection is not usable, the envelope is LOST.
+        """See MailConnection. Where the connection is not usable, the envelope is NOT_BEGUN; but if it was opened
+        ahead, and the relay said what it thinks of it before the connection ended, that counts.
 
         An address that cannot stand in a command is REFUSED here, without a word to the relay.
         """
@@ -144,17 +145,21 @@ class SmtpConnection:
             transaction = self._line.popleft()
         elif self._is_open_ahead:
             self._wire.abort()
-            return HandOver(Fate.LOST, Phase.MAIL, detail="another envelope was announced on this connection")
+            return HandOver(Fate.NOT_BEGUN, Phase.MAIL, detail="another envelope was announced on this connection")
         else:
             transaction = _Transaction(envelope)
-        if not transaction.opened:
-            unsendable = _unsendable(envelope)
-            if unsendable is not None:
-                return HandOver(Fate.REFUSED, unsendable, _UNSENDABLE)
-            if not self.usable:
-                why = self._wire.broken or "the connection has carried its share of messages"
-                return HandOver(Fate.LOST, Phase.MAIL, detail=why)
+        if not transaction.opened and (unsendable := _unsendable(envelope)):
+            return HandOver(Fate.REFUSED, unsendable, _UNSENDABLE)
+        if why := self._cannot_begin(transaction):
+            return HandOver(Fate.NOT_BEGUN, Phase.MAIL, detail=why)
         return await self._hand_over(transaction)
+
+    def _cannot_begin(self, transaction: _Transaction) -> str | None:
+        if transaction.opened:
+            return None if self._wire.is_answered else self._wire.broken
+        if self._messages_left <= 0:
+            return self._wire.broken or "the connection has carried its share of messages"
+        return self._wire.broken
 
     async def _hand_over(self, transaction: _Transaction) -> HandOver:
         try:

@@ -90,6 +90,11 @@ class Wire(asyncio.Protocol):
             return "the connection is closed"
         return self._broken
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether a reply is there that was not yet read, be the wire broken since or not."""
+        return bool(self._answers)
+
     def write(self, octets: bytes, replies: int) -> None:
         """Send; so many replies are then owed. Raises WireBroken, and has then sent nothing."""
         if self.broken is not None:

@@ -154,9 +154,6 @@ class BatchRun:
         """Raises NotRenderable."""
         return Ready(self, send, marked, self._envelope(send, marked, eight_bit=eight_bit), self._domains.now())
 
-    def not_begun(self, ready: Ready) -> Result:
-        return Result(self.claim, ready.send.id, ready.marked.attempt, SendStatus.QUEUED)
-
     def unmailable(self, send: WaitingSend, marked: Marked, error: NotRenderable) -> Result:
         return Result(
             self.claim,

@@ -168,9 +168,6 @@ class Lanes:
         if ride.turn.locked():
             connection.announce(ready.envelope)
         async with ride.turn:
-            if not connection.usable:
-                # Its message was never begun: at most its envelope had travelled ahead.
-                return ready.run.not_begun(ready)
             began = self._domains.now()
             hand_over = await connection.hand_over(ready.envelope)
         self._counts.handed_over(hand_over, self._domains.now() - began)

@@ -42,6 +42,8 @@ class RetryPolicy:
                 return Decision(SendStatus.DELIVERED)
             case Fate.UNKNOWN:
                 return Decision(SendStatus.UNCONFIRMED, delay=self.delay_after(tries))
+            case Fate.NOT_BEGUN:
+                return Decision(SendStatus.QUEUED)
             case Fate.LOST:
                 return self._deferred(tries) if losses >= MOST_LOSSES else Decision(SendStatus.QUEUED)
             case Fate.REFUSED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from marketing_service.ports import Fate
@@ -108,6 +110,34 @@ async def test_a_refusal_is_one_though_the_relay_hangs_up_after_it(*, pipelining
             handed = await hand_over(connection, envelope(), envelope())
     assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase(step.value))
     assert not relay.accepted
+
+
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA])
+async def test_a_refusal_that_waits_on_a_connection_that_ended_is_one(*, step: Step) -> None:
+    """The envelope travelled ahead, and the relay had refused it and hung up before its turn came."""
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
+        first, second = envelopes(2)
+        async with mailer.connection() as connection:
+            assert (await hand_over(connection, first, second)).fate is Fate.ACCEPTED
+            await relay.until(lambda: relay.open == 0)
+            await asyncio.sleep(0.05)
+            assert not connection.usable
+            handed = await connection.hand_over(second)
+            assert connection.dismissal == handed.reply
+    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase(step.value))
+
+
+async def test_an_envelope_that_travelled_ahead_and_was_not_answered_is_not_begun() -> None:
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.MAIL, hang_up(), nth=2)
+        first, second = envelopes(2)
+        async with mailer.connection() as connection:
+            assert (await hand_over(connection, first, second)).fate is Fate.ACCEPTED
+            await relay.until(lambda: relay.open == 0)
+            await asyncio.sleep(0.05)
+            handed = await connection.hand_over(second)
+    assert (handed.fate, handed.detail) == (Fate.NOT_BEGUN, "the relay hung up")
 
 
 @PIPELINING
