@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.db import Call
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -27,8 +29,7 @@ class Claim:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingSend:
+class WaitingSend(NamedTuple):
     """A send of a claimed batch that is due."""
 
     id: UUID
@@ -108,46 +109,8 @@ async def claim_batch(
     claimed = (await connection.execute(_CLAIM, {**key, "lease": lease})).one_or_none()
     if claimed is None:
         return None
-    claim = Claim(claimed.org_id, campaign_id, number, claimed.epoch)
-    return claim, await _waiting_sends(connection, claim)
-
-
-async def _waiting_sends(connection: AsyncConnection, claim: Claim) -> list[WaitingSend]:
-    rows = await connection.execute(_WAITING, {"campaign_id": claim.campaign_id, "number": claim.number})
-    return [WaitingSend(row.id, row.email, row.first_name, row.last_name, row.company_name) for row in rows]
-
-
-_CLAIM_NEXT = text(
-    """
-    UPDATE marketing_batches
-    SET epoch = epoch + 1, lease_until = clock_timestamp() + :lease * interval '1 second', rung_at = now()
-    WHERE campaign_id = :campaign_id AND number = (
-        SELECT number FROM marketing_batches
-        WHERE campaign_id = :campaign_id AND rung_at IS NULL AND lease_until IS NULL
-        ORDER BY number LIMIT 1)
-      -- Whoever goes on keeps its place in the worker: not while another campaign waits for one.
-      AND NOT EXISTS (
-        SELECT FROM marketing_batches other
-        WHERE other.rung_at > now() - interval '1 minute' AND other.lease_until IS NULL
-          AND other.campaign_id <> :campaign_id)
-    RETURNING org_id, number, epoch
-    """
-)
-
-
-async def claim_next_batch(
-    connection: AsyncConnection, campaign_id: UUID, *, lease: float
-) -> tuple[Claim, list[WaitingSend]] | None:
-    """Take the lowest batch that nobody was rung for; None where there is none, no more is to be marked, or a batch of
-    another campaign has been rung for and waits."""
-    campaign = await lock_campaign(connection, campaign_id)
-    if campaign is None or not campaign.may_mark:
-        return None
-    claimed = (await connection.execute(_CLAIM_NEXT, {"campaign_id": campaign_id, "lease": lease})).one_or_none()
-    if claimed is None:
-        return None
-    claim = Claim(claimed.org_id, campaign_id, claimed.number, claimed.epoch)
-    return claim, await _waiting_sends(connection, claim)
+    rows = await connection.execute(_WAITING, key)
+    return Claim(claimed.org_id, campaign_id, number, claimed.epoch), [WaitingSend(*row) for row in rows]
 
 
 _RENEW = text(
@@ -180,34 +143,27 @@ _UNSETTLED = """
     EXISTS (SELECT FROM marketing_sends s WHERE s.campaign_id = b.campaign_id AND s.batch = b.number
             AND s.status IN ('QUEUED', 'DEFERRED', 'SENDING'))
 """
-_FINISH = text(
-    f"""
-    DELETE FROM marketing_batches b
-    WHERE campaign_id = :campaign_id AND number = :number AND epoch = :epoch AND NOT {_UNSETTLED}
-    """
-)
-# A send whose mark was committed and never answered for, as when PostgreSQL went away at that moment, is not to
-# be stranded: its batch's lease ends now, and the sweep settles it.
-_RELEASE = text(
-    """
-    UPDATE marketing_batches b
-    SET epoch = epoch + CASE WHEN marked THEN 0 ELSE 1 END, rung_at = NULL,
-        lease_until = CASE WHEN marked THEN clock_timestamp() END
-    FROM (
-        SELECT EXISTS (SELECT FROM marketing_sends
-                       WHERE campaign_id = :campaign_id AND batch = :number AND status = 'SENDING') AS marked
-    ) AS left_over
-    WHERE campaign_id = :campaign_id AND number = :number AND epoch = :epoch
-    """
-)
+_RELEASE = text("SELECT marketing_release_batch(:campaign_id, :number, :epoch)")
 
 
 async def release_batch(connection: AsyncConnection, claim: Claim) -> None:
     """Give a batch back: it is gone where nothing in it is due, else it waits to be rung again."""
-    await lock_campaign(connection, claim.campaign_id)
-    key = {"campaign_id": claim.campaign_id, "number": claim.number, "epoch": claim.epoch}
-    await connection.execute(_FINISH, key)
-    await connection.execute(_RELEASE, key)
+    await connection.execute(_RELEASE, {"campaign_id": claim.campaign_id, "number": claim.number, "epoch": claim.epoch})
+
+
+_NEXT = "SELECT * FROM marketing_next_batch($1, $2, $3, $4)"
+
+
+async def next_batch(call: Call, claim: Claim, *, lease: float) -> tuple[Claim, list[WaitingSend]] | None:
+    """Give a batch back, and take the lowest of its campaign that nobody was rung for, with its due sends, in one round
+    trip; None where there is none, no more is to be marked, or a batch of another campaign has been rung for and waits.
+    Raises Unavailable."""
+    row = await call(_NEXT, claim.campaign_id, claim.number, claim.epoch, lease)
+    if row["number"] is None:
+        return None
+    following = Claim(row["org_id"], claim.campaign_id, row["number"], row["epoch"])
+    columns = (row["ids"], row["emails"], row["first_names"], row["last_names"], row["company_names"])
+    return following, list(map(WaitingSend, *columns)) if row["ids"] else []
 
 
 # A ring in the past, so that it has been waiting for as long as a lost one when it is to be rung again.

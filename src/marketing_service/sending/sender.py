@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from marketing_service.db import Call, Transactions
+    from marketing_service.db import Call, Transaction, Transactions
     from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ports import Mailer, RateLimiter
     from marketing_service.sending.domains import Domains
@@ -93,7 +93,7 @@ class Sender:
         """Send what is due of one batch; does nothing where it is held, done, or the process is draining.
 
         While its turn lasts it goes on with the campaign's next batches that nobody was rung for: taking one from the
-        ledger, in the transaction that gives the last one back, costs a tenth of a way through the queue.
+        ledger, in the call that gives the last one back, costs a tenth of a way through the queue.
         Raises Unavailable when PostgreSQL does not answer; the sweep then rings again.
         """
         if self._draining:
@@ -153,16 +153,15 @@ class Sender:
         """Give a batch back, and take the next one or have it rung."""
         for tries in range(_RELEASE_TRIES):
             try:
+                if run is not None and (run.hold is not None or run.held_back):
+                    async with self._transactions() as tx:
+                        await self._pause_and_hold_back(tx.connection, claim, run)
+                if goes_on and not self._draining:
+                    following = await batches.next_batch(self._call, claim, lease=self.leases.seconds)
+                    if following is not None:
+                        return following
                 async with self._transactions() as tx:
-                    await self._settle(tx.connection, claim, run)
-                    if self._draining:
-                        return None
-                    if goes_on:
-                        lease = self.leases.seconds
-                        following = await batches.claim_next_batch(tx.connection, claim.campaign_id, lease=lease)
-                        if following is not None:
-                            return following
-                    await self._ringer.ring_after(tx, claim.campaign_id)
+                    await self._release(tx, claim, run)
             except Unavailable:
                 await asyncio.sleep(2**tries / 4)
             else:
@@ -170,14 +169,14 @@ class Sender:
         log.warning("batch_not_released")  # its lease runs out, and the sweep settles it
         return None
 
-    async def _settle(self, connection: AsyncConnection, claim: Claim, run: BatchRun | None) -> None:
-        if run is not None:
-            await self._pause_and_hold_back(connection, claim, run)
-        await batches.release_batch(connection, claim)
+    async def _release(self, tx: Transaction, claim: Claim, run: BatchRun | None) -> None:
+        await batches.release_batch(tx.connection, claim)
         if run is not None and run.rest is not None:
             seconds = min(max(run.rest, _SHORTEST_REST), _LONGEST_REST)
-            await self._ringer.rest(connection, claim, seconds)
+            await self._ringer.rest(tx.connection, claim, seconds)
             self.counts.batches_rested += 1
+        if not self._draining:
+            await self._ringer.ring_after(tx, claim.campaign_id)
 
     async def _pause_and_hold_back(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
         if run.hold is not None and await life.pause(connection, claim.campaign_id, run.hold):

@@ -184,19 +184,29 @@ async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(ow
 async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner: Database) -> None:
     large, small = await launched(owner, 450), await launched(owner, 1)
 
-    async def goes_on() -> int | None:
-        async with owner.transaction() as tx:
-            following = await batches.claim_next_batch(tx.connection, large, lease=60)
-        return following[0].number if following else None
-
     async with owner.transaction() as tx:
         await batches.take_rings(tx.connection, large, window=1, patience=60)
-    assert await goes_on() == 1
+    held, waiting = await claim(owner, large)
+    following = await batches.next_batch(owner.call, held, lease=60)
+    assert following is not None
+    assert (following[0].number, len(following[1])) == (1, len(waiting))
     async with owner.transaction() as tx:
         await batches.take_rings(tx.connection, small, window=1, patience=60)
-    assert await goes_on() is None
+    assert await batches.next_batch(owner.call, following[0], lease=60) is None
     await claim(owner, small)
-    assert await goes_on() == 2
+    again = await batches.next_batch(owner.call, following[0], lease=60)
+    assert again is not None
+    assert [again[0].number, again[0].epoch] == [0, held.epoch + 2], "what was given back is the first that is free"
+    assert again[1] == waiting
+
+
+async def test_a_worker_does_not_go_on_with_a_campaign_that_was_paused(owner: Database) -> None:
+    campaign_id = await launched(owner, 150)
+    held, _ = await claim(owner, campaign_id)
+    await _pause(owner, campaign_id)
+    assert await batches.next_batch(owner.call, held, lease=60) is None
+    for number in (0, 1):
+        assert (await claim(owner, campaign_id, number))[1], "both are free"
 
 
 async def test_cancel_skips_what_waits_and_what_is_on_the_wire_comes_to_its_end(owner: Database) -> None:

@@ -162,6 +162,15 @@ class CampaignLife(RuleBasedStateMachine):
         held, _ = self.claims[index % len(self.claims)]
         self.within(lambda c: batches.release_batch(c, held))
 
+    @precondition(lambda self: self.claims)
+    @rule(index=st.integers(0, 10))
+    def go_on(self, index: int) -> None:
+        """Also by a worker that was frozen, and whose batch has been settled since."""
+        held, _ = self.claims[index % len(self.claims)]
+        following = self.within(lambda _: batches.next_batch(self.owner.call, held, lease=60))
+        if following is not None:
+            self.claims.append(following)
+
     @rule()
     def die(self) -> None:
         self.run(let_leases_run_out(self.owner))
