@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -145,7 +145,7 @@ class TextRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message for one recipient. `content`: CRLF line ends, the last line ended, dots not yet doubled, and 8-bit
+    """One message for one recipient. `content`: CRLF line ends and no other CR or LF, dots not yet doubled, and 8-bit
     (RFC 6152) only for a connection that takes it."""
 
     sender: str
@@ -168,9 +168,8 @@ class Fate(StrEnum):
     """The connection was lost, or timed out, after that write began and before the reply: nobody can tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """What became of one envelope. `reply` is there when ACCEPTED or REFUSED, `detail` otherwise."""
+class HandOver(NamedTuple):
+    """What became of one envelope. `reply` is there when REFUSED, `detail` when there was none."""
 
     fate: Fate
     phase: Phase

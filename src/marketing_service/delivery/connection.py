@@ -175,7 +175,7 @@ class SmtpConnection:
             self._may_open_ahead = False
         if answer.positive:
             self.accepted += 1
-            return HandOver(Fate.ACCEPTED, transaction.phase, answer.reply())
+            return HandOver(Fate.ACCEPTED, transaction.phase)
         return HandOver(Fate.REFUSED, transaction.phase, self._noted(answer))
 
     async def _transact(self, transaction: _Transaction) -> Answer:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 _MAILBOX = re.compile(
     r'(?:[^\x00-\x20"<>\x7f-\U0010ffff]+|"(?:[ !#-\[\]-~]|\\[ -~])*")@[^\x00-\x20"<>\x7f-\U0010ffff]+'
 )
-_BARE = re.compile(rb"\r\n|\r|\n")
 
 
 def sendable(address: str) -> bool:
@@ -35,14 +34,7 @@ def rcpt_to(recipient: str) -> bytes:
 
 
 def stuffed(content: bytes) -> bytes:
-    """The message as it follows a 354, without its final dot (RFC 5321 §4.5.2).
-
-    A bare CR or LF becomes CRLF: some relays take one for a line's end, and what a template's author typed after it
-    for a final dot and the next command (RFC 5321 §2.3.8).
-    """
-    lines = content.count(b"\r\n")
-    if lines != content.count(b"\n") or lines != content.count(b"\r"):
-        content = _BARE.sub(b"\r\n", content)
+    """The message, whose lines end in CRLF, as it follows a 354 without its final dot (RFC 5321 §4.5.2)."""
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
     content = content.replace(b"\r\n.", b"\r\n..")

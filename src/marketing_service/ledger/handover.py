@@ -8,7 +8,7 @@ thaws after its lease ran out changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marketing_service.ledger.counted import MOVED, counted, lock_campaign
 from marketing_service.ledger.life import skip_cancelled
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from marketing_service.ledger.batches import Claim
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one marked send. `delay` (seconds) is when a DEFERRED one is due again."""
 
     claim: Claim
@@ -41,8 +40,7 @@ class Result:
     delay: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(NamedTuple):
     """A send that is ours to hand over: its attempt, how many tries that makes, and when it was first marked."""
 
     send_id: UUID

@@ -68,8 +68,7 @@ class MessageSource:
     known_links: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Personal:
+class Personal(NamedTuple):
     """What differs between recipients.
 
     `send_id` and `date` belong to the send, not to the attempt, so that every attempt gives the same bytes. Without

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from liquid import RenderContext
 from liquid.builtin.content import ContentNode
@@ -26,8 +26,7 @@ class NotRenderable(Exception):
     """A message that cannot be made, for this contact or for anybody; the text is one plain sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class MergeFields:
+class MergeFields(NamedTuple):
     """What the CRM says about one contact; what is missing is empty."""
 
     email: str | None

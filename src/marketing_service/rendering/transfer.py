@@ -15,10 +15,11 @@ _OVERLONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
 
 def quoted(text: str) -> bytes:
     """The text in quoted-printable (RFC 2045 §6.7), ended so that anything may follow: with a soft line break, or with
-    its own line end. Lines are at most 76 octets; `text` has LF line ends and no other control character but tab.
+    its own line end. Lines are at most 76 octets; but for its line ends, `text` has no control character but tab.
     """
     if not text:
         return b""
+    text = _with_lf(text)
     if _PLAIN.fullmatch(text):
         encoded = text.encode("ascii")
         lines = [encoded] if len(encoded) <= _ROOM else [encoded[n : n + _ROOM] for n in range(0, len(encoded), _ROOM)]
@@ -35,7 +36,13 @@ def quoted(text: str) -> bytes:
 
 def plain(text: str) -> bytes:
     """The text as UTF-8 with CRLF line ends, for a relay that takes eight bits (RFC 6152)."""
-    return text.replace("\n", "\r\n").encode()
+    return _with_lf(text).replace("\n", "\r\n").encode()
+
+
+def _with_lf(text: str) -> str:
+    """The text with LF for every line end. A CR that stayed would be a bare one: some relays take that for a line's
+    end, and what a template's author typed after it for a final dot and the next command (RFC 5321 §2.3.8)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def longest_line(body: bytes) -> int:

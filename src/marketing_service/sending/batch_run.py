@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -38,8 +37,7 @@ _REFUSALS = 3
 """So many recipients in a row, and nobody accepted, say that the relay refuses us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A marked send with its envelope."""
 
     run: BatchRun

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
 
@@ -35,8 +34,7 @@ _WITHOUT_RATES = 5.0
 """Seconds after which the rates are asked for again when nobody could be asked: until then nothing goes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What became of one wish. `open`: whether more of the campaign may be marked. Where there is no mark, `wait` is
     in how many seconds the rates may allow one; without it, this send is not to be handed over."""
 
@@ -45,8 +43,7 @@ class Turn:
     wait: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(NamedTuple):
     results: Sequence[Result]
     wanted: tuple[Claim, UUID] | None
     answer: asyncio.Future[Turn]
@@ -88,21 +85,28 @@ class Recorder:
         return await answer
 
     async def _write(self) -> None:
+        """Answers are given once the next commit is on its way: PostgreSQL works while the lanes do."""
+        answer: Callable[[], None] | None = None
         try:
             while self._asked:
-                # Those whose replies have come already get to ask before the group is closed.
-                await asyncio.sleep(0)
                 asked, self._asked = self._asked, []
-                try:
-                    await self._answer(asked)
-                except Exception as error:  # noqa: BLE001 - handed to everybody who waits
-                    for ask in asked:
-                        if not ask.answer.done():
-                            ask.answer.set_exception(error)
+                committing = asyncio.create_task(self._answers(asked))
+                if answer is not None:
+                    answer()
+                answer = await committing
+            if answer is not None:
+                answer()
         finally:
             self._writer = None
 
-    async def _answer(self, asked: Sequence[_Ask]) -> None:
+    async def _answers(self, asked: Sequence[_Ask]) -> Callable[[], None]:
+        """Commit what was asked for; returns what gives everybody who waits an answer, or the error."""
+        try:
+            return await self._committed(asked)
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            return partial(_fail, asked, error)
+
+    async def _committed(self, asked: Sequence[_Ask]) -> Callable[[], None]:
         # Who was cancelled meanwhile will hand nothing over, so nothing is marked for them.
         wanted = [ask.wanted for ask in asked if ask.wanted is not None and not ask.answer.done()]
         wait = None
@@ -111,15 +115,7 @@ class Recorder:
             wanted = wanted[:granted]
         step = await self._commit([result for ask in asked for result in ask.results], wanted)
         allowed = {send_id for _, send_id in wanted}
-        for ask in asked:
-            if ask.answer.done():
-                continue
-            if ask.wanted is None:
-                ask.answer.set_result(Turn(step.open))
-            elif ask.wanted[1] in allowed:
-                ask.answer.set_result(Turn(step.open, step.marked.get(ask.wanted[1])))
-            else:
-                ask.answer.set_result(Turn(step.open, wait=wait))
+        return partial(_answer, asked, step, allowed, wait)
 
     async def _take(self, rates: RateLimiter, org_id: str, wanted: int) -> tuple[int, float]:
         """How many of the wishes may go now, and in how many seconds to ask for the others."""
@@ -167,3 +163,21 @@ class Recorder:
         if refused:
             self._counts.refused_by_fence += refused
             log.warning("results_refused_by_fence", campaign_id=str(self._campaign_id), results=refused)
+
+
+def _answer(asked: Sequence[_Ask], step: Step, allowed: set[UUID], wait: float | None) -> None:
+    for ask in asked:
+        if ask.answer.done():
+            continue
+        if ask.wanted is None:
+            ask.answer.set_result(Turn(step.open))
+        elif ask.wanted[1] in allowed:
+            ask.answer.set_result(Turn(step.open, step.marked.get(ask.wanted[1])))
+        else:
+            ask.answer.set_result(Turn(step.open, wait=wait))
+
+
+def _fail(asked: Sequence[_Ask], error: Exception) -> None:
+    for ask in asked:
+        if not ask.answer.done():
+            ask.answer.set_exception(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from marketing_service.ledger.states import FailReason, SendStatus
 from marketing_service.ports import Fate
@@ -19,8 +19,7 @@ MOST_LOSSES = 3
 restarting, or it may be this very message that it hangs up on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The state a send goes to. `delay` is in seconds; `refuses_us` when it is not the recipient that is refused."""
 
     status: SendStatus

@@ -184,9 +184,9 @@ async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(ow
 async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner: Database) -> None:
     large, small = await launched(owner, 450), await launched(owner, 1)
 
-    async with owner.transaction() as tx:
-        await batches.take_rings(tx.connection, large, window=1, patience=60)
     held, waiting = await claim(owner, large)
+    for marked in (await mark(owner, held, *waiting)).marked.values():
+        await record(owner, held, marked, SendStatus.DELIVERED)
     following = await batches.next_batch(owner.call, held, lease=60)
     assert following is not None
     assert (following[0].number, len(following[1])) == (1, len(waiting))
@@ -196,8 +196,8 @@ async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner:
     await claim(owner, small)
     again = await batches.next_batch(owner.call, following[0], lease=60)
     assert again is not None
-    assert [again[0].number, again[0].epoch] == [0, held.epoch + 2], "what was given back is the first that is free"
-    assert again[1] == waiting
+    assert (again[0].number, again[0].epoch) == (1, following[0].epoch + 2), "what was given back waits again"
+    assert again[1] == following[1]
 
 
 async def test_a_worker_does_not_go_on_with_a_campaign_that_was_paused(owner: Database) -> None:

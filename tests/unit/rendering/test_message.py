@@ -114,12 +114,12 @@ def test_both_bodies_carry_the_link_and_only_the_html_the_pixel(eight_bit: bool)
 
 
 def test_without_an_open_token_there_is_no_pixel() -> None:
-    _, _, html = read(sent(replace(PERSONAL, open_token=None)))
+    _, _, html = read(sent(PERSONAL._replace(open_token=None)))
     assert "<img" not in html
 
 
 def test_a_test_says_so_in_its_subject() -> None:
-    parsed, _, _ = read(sent(replace(PERSONAL, test=True)))
+    parsed, _, _ = read(sent(PERSONAL._replace(test=True)))
     assert parsed["Subject"] == "[Test] Hello Kim"
 
 
@@ -159,7 +159,7 @@ def test_seven_bits_are_seven_and_eight_are_eight() -> None:
 )
 def test_a_body_that_cannot_go_as_it_is_goes_quoted(text_body: str, values: MergeFields) -> None:
     """Lines over 998 octets, and a line that would end the part."""
-    rendered = sent(replace(PERSONAL, fields=values), text_body=text_body, eight_bit=True)
+    rendered = sent(PERSONAL._replace(fields=values), text_body=text_body, eight_bit=True)
     assert rendered.count(b"quoted-printable") == 1
     assert max(map(len, rendered.split(b"\r\n"))) <= 998
     _, text, _ = read(rendered)
@@ -168,7 +168,7 @@ def test_a_body_that_cannot_go_as_it_is_goes_quoted(text_body: str, values: Merg
 
 def test_long_values_on_different_lines_stay_in_eight_bits() -> None:
     values = MergeFields("kim@example.com", company_name="x" * 900)
-    rendered = sent(replace(PERSONAL, fields=values), text_body="{{ companyName }}\n" * 3, eight_bit=True)
+    rendered = sent(PERSONAL._replace(fields=values), text_body="{{ companyName }}\n" * 3, eight_bit=True)
     assert b"quoted-printable" not in rendered
 
 
@@ -235,7 +235,7 @@ def test_a_public_address_that_could_break_a_header_is_refused(url: str) -> None
 def test_a_recipient_who_cannot_be_written_to_says_why(change: dict[str, Any], sentence: str) -> None:
     compiled = compile_message(SOURCE, public_base_url=PUBLIC, one_click=True)
     with pytest.raises(NotRenderable, match=sentence):
-        compiled.render(replace(PERSONAL, **change))
+        compiled.render(PERSONAL._replace(**change))
 
 
 def test_a_message_that_does_not_read_back_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:

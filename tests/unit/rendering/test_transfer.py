@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import quopri
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketing_service.rendering.transfer import longest_line, plain, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 stretches = st.one_of(
     st.text(st.characters(exclude_categories=["Cc", "Cs"])),
@@ -27,6 +31,14 @@ def test_quoted_pieces_join(pieces: list[str]) -> None:
     assert longest_line(encoded) <= 76
     assert not any(line.endswith((b" ", b"\t")) for line in encoded.split(b"\r\n"))
     assert encoded.isascii()
+
+
+@pytest.mark.parametrize("encode", [plain, quoted])
+@given(st.lists(st.text("\r\n.aé", max_size=8), max_size=6))
+def test_every_line_end_becomes_crlf_and_none_is_bare(encode: Callable[[str], bytes], pieces: list[str]) -> None:
+    """Some relays take a bare CR or LF for a line's end, and what follows it for a final dot and a command."""
+    encoded = b"".join(map(encode, [*pieces, "\n"]))
+    assert encoded.count(b"\r") == encoded.count(b"\n") == encoded.count(b"\r\n")
 
 
 @pytest.mark.parametrize("end", [" ", "\t", "  "])
