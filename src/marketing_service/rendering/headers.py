@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from datetime import UTC
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import idna
 
 from marketing_service.rendering.template import NotRenderable, clean
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _LINE = 76
 """RFC 2047 §2: a line that holds an encoded word is at most 76 characters long."""
@@ -20,6 +17,8 @@ _WORD_BYTES = 39
 """So many bytes of UTF-8 make an encoded word that fits behind the longest field name used here."""
 _LONGEST_QUOTED = 200
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -62,13 +61,19 @@ def mailbox_field(name: str, display_name: str | None, address: str) -> bytes:
 
 def date_field(date: datetime) -> bytes:
     """`Date: …` in UTC (RFC 5322 §3.3), ended with CRLF."""
-    utc = date.astimezone(UTC)
+    return _date_field((date - _EPOCH) // _SECOND)
+
+
+@lru_cache(maxsize=16)
+def _date_field(second: int) -> bytes:
+    utc = _EPOCH + second * _SECOND
     return (
         f"Date: {_DAYS[utc.weekday()]}, {utc.day:02} {_MONTHS[utc.month - 1]} {utc.year:04} "
         f"{utc.hour:02}:{utc.minute:02}:{utc.second:02} +0000\r\n"
     ).encode("ascii")
 
 
+@lru_cache(maxsize=64)
 def ascii_address(address: str) -> str:
     """The address as it travels: its domain in A-labels (RFC 5890), the rest unchanged.
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from marketing_service.tokens.ring import Purpose
+from marketing_service.tokens.ring import Purpose, mac
 
 if TYPE_CHECKING:
     from marketing_service.tokens.ring import TokenRing
@@ -62,7 +62,7 @@ class BounceAddresses:
     def of(self, send_id: UUID, attempt: int) -> str:
         """The return path of one attempt at a send; `attempt` is 1 to 32,767."""
         signed = send_id.bytes + attempt.to_bytes(2, "big")
-        token = base64.b32encode(signed + _mac(self._keys[0], signed))
+        token = base64.b32encode(signed + mac(self._keys[0], signed, _MAC_LENGTH))
         return _PREFIX + token.decode().lower() + self._end
 
     def read(self, address: str) -> Bounced | Mailbox | None:
@@ -87,14 +87,10 @@ class BounceAddresses:
         if _FORM.fullmatch(token) is None:
             return None
         raw = base64.b32decode(token.upper())
-        signed, mac = raw[:_SIGNED_LENGTH], raw[_SIGNED_LENGTH:]
+        signed, signature = raw[:_SIGNED_LENGTH], raw[_SIGNED_LENGTH:]
         # Every key is tried, so that the time taken does not tell which one fits.
-        fits = [hmac.compare_digest(_mac(key, signed), mac) for key in self._keys]
+        fits = [hmac.compare_digest(mac(key, signed, _MAC_LENGTH), signature) for key in self._keys]
         attempt = int.from_bytes(signed[_ID_LENGTH:], "big")
         if not any(fits) or not 0 < attempt <= _LAST_ATTEMPT:
             return None
         return Bounced(UUID(bytes=signed[:_ID_LENGTH]), attempt)
-
-
-def _mac(key: bytes, signed: bytes) -> bytes:
-    return hmac.digest(key, signed, "sha256")[:_MAC_LENGTH]

@@ -40,32 +40,40 @@ class TokenRing:
         if not keys:
             raise ValueError("a ring of token keys needs at least one key")
         self._keys = {
-            purpose: tuple(hmac.digest(key, f"marketing-token:{purpose.value}".encode(), "sha256") for key in keys)
+            purpose: tuple(_prepared(hmac.digest(key, f"marketing-token:{purpose}".encode(), "sha256")) for key in keys)
             for purpose in Purpose
         }
 
     def issue(self, purpose: Purpose, token_id: UUID) -> str:
         """The token for an id: 43 characters, fit for a URL's path, the same every time."""
         raw = token_id.bytes
-        return base64.urlsafe_b64encode(raw + _mac(self._keys[purpose][0], raw))[:-1].decode()
+        return base64.urlsafe_b64encode(raw + mac(self._keys[purpose][0], raw, _MAC_LENGTH))[:-1].decode()
 
     def read(self, purpose: Purpose, token: str) -> UUID | None:
         """The id in a token that was issued for this purpose; None for anything else, whatever it is."""
         raw = _decode(token)
         if raw is None:
             return None
-        id_bytes, mac = raw[:_ID_LENGTH], raw[_ID_LENGTH:]
+        id_bytes, signature = raw[:_ID_LENGTH], raw[_ID_LENGTH:]
         # Every key is tried, so that the time taken does not tell which one fits.
-        fits = [hmac.compare_digest(_mac(key, id_bytes), mac) for key in self._keys[purpose]]
+        fits = [hmac.compare_digest(mac(key, id_bytes, _MAC_LENGTH), signature) for key in self._keys[purpose]]
         return UUID(bytes=id_bytes) if any(fits) else None
 
-    def keys(self, purpose: Purpose) -> tuple[bytes, ...]:
-        """The keys of a purpose, for tokens of another form; the first signs, all are accepted."""
+    def keys(self, purpose: Purpose) -> tuple[hmac.HMAC, ...]:
+        """The keys of a purpose, for `mac` over tokens of another form; the first signs, all are accepted."""
         return self._keys[purpose]
 
 
-def _mac(key: bytes, raw: bytes) -> bytes:
-    return hmac.digest(key, raw, "sha256")[:_MAC_LENGTH]
+def mac(key: hmac.HMAC, signed: bytes, length: int) -> bytes:
+    """The first `length` bytes of the HMAC (RFC 2104 §5)."""
+    fresh = key.copy()
+    fresh.update(signed)
+    return fresh.digest()[:length]
+
+
+def _prepared(key: bytes) -> hmac.HMAC:
+    """The key with its padding hashed, once for all tokens."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def _decode(token: str) -> bytes | None:
