@@ -152,6 +152,9 @@ class BatchRun:
         """Raises NotRenderable."""
         return Ready(self, send, marked, self._envelope(send, marked, eight_bit=eight_bit), self._domains.now())
 
+    def not_begun(self, send: WaitingSend, marked: Marked) -> Result:
+        return Result(self.claim, send.id, marked.attempt, SendStatus.QUEUED)
+
     def unmailable(self, send: WaitingSend, marked: Marked, error: NotRenderable) -> Result:
         return Result(
             self.claim,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -13,8 +14,10 @@ from marketing_service.ports import RelayDown
 from marketing_service.rendering import NotRenderable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from marketing_service.ledger.batches import WaitingSend
-    from marketing_service.ledger.handover import Result
+    from marketing_service.ledger.handover import Marked, Result
     from marketing_service.ports import MailConnection, Mailer
     from marketing_service.sending.batch_run import BatchRun, Ready
     from marketing_service.sending.counts import Counts
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_PLACES = 2
+"""How many marked sends a connection accounts for: one on its way, and one whose envelope travels behind it."""
 _SHARE = 10
 """How many sends a lane takes to a connection before whoever waits for one, as other campaigns do, has its turn."""
 _LONGEST_WAIT = 1.05
@@ -31,26 +36,70 @@ _LONGEST_DROUGHT = 5.0
 """Seconds a batch may go without being allowed anything, however short each wait: it keeps others from a place."""
 
 
-@dataclass(slots=True)
-class _Ride:
-    """A lane's time on one connection. Two slots share it: while the message of one is on its way, the other records
-    what became of its last and marks its next, whose envelope then travels behind that message."""
+class _Wanted(NamedTuple):
+    run: BatchRun
+    send: WaitingSend
 
-    connection: MailConnection
-    mailer: Mailer
-    left: int = _SHARE
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+class _Due(NamedTuple):
+    """A marked send that is to be handed over."""
+
+    run: BatchRun
+    send: WaitingSend
+    marked: Marked
+
+
+class _Done(NamedTuple):
+    run: BatchRun
+    result: Result
+
+
+class _Ride:
+    """A lane's time on one connection, and the sends it has to hand over there."""
+
+    def __init__(self, connection: MailConnection, mailer: Mailer) -> None:
+        self.connection = connection
+        self.given: deque[_Due] = deque()
+        self.ready: deque[Ready] = deque()
+        """Those with an envelope: the first goes next, or is on its way; the second is announced behind it."""
+        self._mailer = mailer
+        self._left = _SHARE
+        self._woken: asyncio.Future[None] | None = None
 
     @property
     def goes_on(self) -> bool:
-        return self.connection.usable and (self.left > 0 or not self.mailer.is_waited_for)
+        return self.connection.usable and (self._left > 0 or not self._mailer.is_waited_for)
+
+    @property
+    def load(self) -> int:
+        return len(self.given) + len(self.ready)
+
+    @property
+    def is_idle(self) -> bool:
+        return self._woken is not None
+
+    def give(self, due: _Due) -> None:
+        self.given.append(due)
+        self._left -= 1
+
+    async def idle(self) -> None:
+        """Wait to be woken."""
+        self._woken = asyncio.get_running_loop().create_future()
+        try:
+            await self._woken
+        finally:
+            self._woken = None
+
+    def wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
 
 class Lanes:
     """At most `most` lanes for all the batches of one campaign that this process holds, oldest batch first.
 
-    A lane never has more than two marked sends, one in each slot. A lane whose connection dies takes another; when
-    none can be had it ends.
+    There are never more than two marked sends for each connection. They are marked, and recorded, in one commit after
+    the other, each for all lanes. A lane whose connection dies takes another; when none can be had it ends.
     """
 
     def __init__(self, most: int, *, mailer: Mailer, recorder: Recorder, domains: Domains, counts: Counts) -> None:
@@ -62,6 +111,14 @@ class Lanes:
         self._runs: list[BatchRun] = []
         self._lanes: set[asyncio.Task[None]] = set()
         self._without_connection: set[asyncio.Task[None]] = set()
+        self._rides: list[_Ride] = []
+        self._asked: Sequence[_Wanted] = ()
+        """What a commit that is under way, or not yet dealt out, is to mark."""
+        self._spare: deque[_Due] = deque()
+        """What is marked, and no ride could take."""
+        self._done: list[_Done] = []
+        """What is to be recorded."""
+        self._writer: asyncio.Task[None] | None = None
         self._rate_wait: float | None = None
         self._allowed_at = domains.now()
 
@@ -74,6 +131,7 @@ class Lanes:
             self._allowed_at = self._domains.now()
         self._runs.append(run)
         self._open_lanes()
+        self._write()
         try:
             await run.finished()
         except asyncio.CancelledError:
@@ -84,8 +142,10 @@ class Lanes:
             if not self._runs:
                 await self._close(self._without_connection)
 
+    # ── opening and ending ──
+
     def _open_lanes(self) -> None:
-        waiting = sum(run.waiting for run in self._runs)
+        waiting = len(self._spare) + sum(run.waiting for run in self._runs)
         for _ in range(min(self._most - len(self._lanes), waiting)):
             lane = asyncio.create_task(self._lane())
             self._lanes.add(lane)
@@ -101,16 +161,22 @@ class Lanes:
     def _lane_ended(self, lane: asyncio.Task[None]) -> None:
         self._lanes.discard(lane)
         self._without_connection.discard(lane)
+        if not self._lanes:
+            self._give_up_spare()
         if lane.cancelled():
             return
         error = lane.exception()
         if error is None:
             self._open_lanes()  # something may have come while it was ending
         elif not isinstance(error, RelayDown):
-            for run in self._runs:
-                run.fail(error)
+            self._fail(error)
         elif not self._lanes:
             self._relay_down(error)
+
+    def _fail(self, error: BaseException) -> None:
+        for run in self._runs:
+            run.fail(error)
+            run.stop()
 
     def _relay_down(self, down: RelayDown) -> None:
         """No lane is left. A batch that never had a connection says that the relay is down; else it may go on later."""
@@ -120,11 +186,19 @@ class Lanes:
                 run.hold = PauseReason.RELAY_DOWN
             run.stop()
 
+    def _give_up_spare(self) -> None:
+        """Nobody is left to hand over what is marked."""
+        while self._spare:
+            run, send, marked = self._spare.popleft()
+            self._note(run, run.not_begun(send, marked))
+
+    # ── a lane ──
+
     async def _lane(self) -> None:
         lane = asyncio.current_task()
         if lane is None:
             raise RuntimeError("a lane runs as a task")
-        while any(run.waiting for run in self._runs):
+        while self._spare or any(run.waiting for run in self._runs):
             async with self._mailer.connection() as connection:
                 self._without_connection.discard(lane)
                 for run in self._runs:
@@ -133,16 +207,6 @@ class Lanes:
             self._without_connection.add(lane)
             if self._rate_wait is not None:
                 await self._wait_for_rate(self._rate_wait)
-
-    async def _ride(self, ride: _Ride) -> None:
-        other = asyncio.create_task(self._slot(ride))
-        try:
-            await self._slot(ride)
-        except BaseException:
-            other.cancel()
-            await asyncio.gather(other, return_exceptions=True)
-            raise
-        await other
 
     async def _wait_for_rate(self, seconds: float) -> None:
         """Wait without a connection, which others may have a use for meanwhile."""
@@ -155,73 +219,145 @@ class Lanes:
         await asyncio.sleep(seconds)
         self._rate_wait = None
 
-    # ── one slot of a lane ──
+    # ── a ride ──
 
-    async def _slot(self, ride: _Ride) -> None:
-        """Hand over one send after the other until nothing waits or the connection is used up."""
-        ready = await self._mark_next(ride, None)
-        while ready is not None:
-            ready = await self._mark_next(ride, (ready.run, await self._hand_over(ride, ready)))
-
-    async def _hand_over(self, ride: _Ride, ready: Ready) -> Result:
-        connection = ride.connection
-        if ride.turn.locked():
-            connection.announce(ready.envelope)
-        async with ride.turn:
-            began = self._domains.now()
-            hand_over = await connection.hand_over(ready.envelope)
-        self._counts.handed_over(hand_over, self._domains.now() - began)
-        return ready.run.result(ready, hand_over)
-
-    async def _mark_next(self, ride: _Ride, done: tuple[BatchRun, Result] | None) -> Ready | None:
-        """Record what is `done`, and mark the next send that can be handed over; None where there is none."""
-        while True:
-            wish = self._take() if ride.goes_on and self._rate_wait is None else None
-            if wish is None and done is None:
-                return None
-            ready, done = await self._step(ride, wish, done)
-            if ready is not None:
-                return ready
-
-    async def _step(
-        self, ride: _Ride, wish: tuple[BatchRun, WaitingSend] | None, done: tuple[BatchRun, Result] | None
-    ) -> tuple[Ready | None, tuple[BatchRun, Result] | None]:
-        """One commit. Gives the send that is ready by it, or what is done without having been handed over."""
-        results = [done[1]] if done is not None else []
-        if wish is None:
-            turn = await self._recorder.step(results)
-        else:
-            run, send = wish
-            turn = await self._recorder.step(results, (run.claim, send.id))
-        if done is not None:
-            done[0].settled(done[1])
-        if not turn.open:
-            for other in self._runs:
-                other.stop()
-        return self._marked(ride, *wish, turn) if wish is not None else (None, None)
-
-    def _marked(
-        self, ride: _Ride, run: BatchRun, send: WaitingSend, turn: Turn
-    ) -> tuple[Ready | None, tuple[BatchRun, Result] | None]:
-        if turn.wait is not None:
-            self._rate_wait = turn.wait
-            run.put_back(send)
-            return None, None
-        self._allowed_at = self._domains.now()
-        if turn.marked is None:
-            run.passed_over()
-            return None, None
+    async def _ride(self, ride: _Ride) -> None:
+        """Hand over one send after the other until nothing comes or the connection is used up."""
+        self._rides.append(ride)
         try:
-            ready = run.ready(send, turn.marked, eight_bit=ride.connection.eight_bit)
-        except NotRenderable as error:
-            return None, (run, run.unmailable(send, turn.marked, error))
-        ride.left -= 1
-        return ready, None
+            while await self._has_next(ride):
+                ready = ride.ready[0]
+                began = self._domains.now()
+                hand_over = await ride.connection.hand_over(ready.envelope)
+                self._counts.handed_over(hand_over, self._domains.now() - began)
+                ride.ready.popleft()
+                self._note(ready.run, ready.run.result(ready, hand_over))
+        finally:
+            self._rides.remove(ride)
 
-    def _take(self) -> tuple[BatchRun, WaitingSend] | None:
-        """The next send that may go now, of the oldest batch that has one."""
+    async def _has_next(self, ride: _Ride) -> bool:
+        """Whether there is a send with its envelope; waits while one may come."""
+        while not ride.ready:
+            if not ride.given:
+                if self._spare and ride.goes_on:
+                    ride.give(self._spare.popleft())
+                elif not (ride.goes_on and self._more_may_come):
+                    return False
+                else:
+                    self._write()
+                    await ride.idle()
+            self._load(ride)
+        return True
+
+    def _load(self, ride: _Ride) -> None:
+        """Make the envelopes of what the ride was given, and announce all but the one that goes next."""
+        while ride.given:
+            run, send, marked = ride.given.popleft()
+            try:
+                ready = run.ready(send, marked, eight_bit=ride.connection.eight_bit)
+            except NotRenderable as error:
+                self._note(run, run.unmailable(send, marked, error))
+                continue
+            if ride.ready:
+                ride.connection.announce(ready.envelope)
+            ride.ready.append(ready)
+
+    # ── the ledger ──
+
+    @property
+    def _more_may_come(self) -> bool:
+        return bool(self._asked) or (self._rate_wait is None and any(run.waiting for run in self._runs))
+
+    def _note(self, run: BatchRun, result: Result) -> None:
+        """Have it recorded with the next commit."""
+        self._done.append(_Done(run, result))
+        self._write()
+
+    def _write(self) -> None:
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._commits())
+
+    async def _commits(self) -> None:
+        """One commit after the other, for as long as there is something to record, or to mark and room for it.
+
+        What a commit has marked is dealt out once the next one is on its way: PostgreSQL works while the lanes do.
+        """
+        deal: Callable[[], None] | None = None
+        try:
+            while True:
+                done, self._done = self._done, []
+                wanted = self._wishes()
+                turn = self._turn(done, wanted) if done or wanted else None
+                if deal is not None:
+                    deal()
+                self._asked = wanted
+                if turn is not None:
+                    deal = partial(self._deal, done, wanted, await turn)
+                elif deal is not None:
+                    deal = None  # it may have made room, or something to record
+                else:
+                    break
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            self._asked = ()
+            self._fail(error)
+        finally:
+            self._writer = None
+        self._wake()
+
+    def _turn(self, done: Sequence[_Done], wanted: Sequence[_Wanted]) -> asyncio.Task[Turn]:
+        results = [one.result for one in done]
+        return asyncio.create_task(self._recorder.step(results, [(run.claim, send.id) for run, send in wanted]))
+
+    def _wishes(self) -> list[_Wanted]:
+        """The sends that are to be marked next: as many as there is room for, of the oldest batches that have any."""
+        wishes: list[_Wanted] = []
+        if self._rate_wait is not None:
+            return wishes
+        places = _PLACES * sum(ride.goes_on for ride in self._rides)
+        room = places - len(self._asked) - len(self._spare) - sum(ride.load for ride in self._rides)
         for run in self._runs:
-            send = run.take()
-            if send is not None:
-                return run, send
-        return None
+            while len(wishes) < room and (send := run.take()) is not None:
+                wishes.append(_Wanted(run, send))
+        return wishes
+
+    def _deal(self, done: Sequence[_Done], wanted: Sequence[_Wanted], turn: Turn) -> None:
+        """What became of a commit: `done` is settled, and what is marked of `wanted` goes to the lanes."""
+        self._asked = ()
+        for run, result in done:
+            run.settled(result)
+        if not turn.open:
+            for run in self._runs:
+                run.stop()
+        if turn.granted:
+            self._allowed_at = self._domains.now()
+        if turn.granted < len(wanted):
+            self._rate_wait = turn.wait
+            for run, send in reversed(wanted[turn.granted :]):
+                run.put_back(send)
+        for run, send in wanted[: turn.granted]:
+            marked = turn.marked.get(send.id)
+            if marked is None:
+                run.passed_over()
+            else:
+                self._spare.append(_Due(run, send, marked))
+        self._deal_spare()
+        self._open_lanes()  # for what waits again, or was marked for a lane that has ended since
+
+    def _deal_spare(self) -> None:
+        """Two to each lane that has none, so that the second's envelope can travel behind the first; then one to each
+        that has one."""
+        for ride in sorted(self._rides, key=lambda ride: not ride.is_idle):
+            if not ride.goes_on:
+                continue
+            while self._spare and ride.load < _PLACES:
+                ride.give(self._spare.popleft())
+            if not ride.is_idle:
+                self._load(ride)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Those that have something to do, and all of them where nothing more comes."""
+        more_may_come = self._more_may_come
+        for ride in self._rides:
+            if ride.given or not more_may_come:
+                ride.wake()

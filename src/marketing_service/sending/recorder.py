@@ -15,7 +15,7 @@ from marketing_service.ledger.life import skip_cancelled
 from marketing_service.ledger.states import SendStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
     from marketing_service.db import Call, Transactions
@@ -35,26 +35,21 @@ _WITHOUT_RATES = 5.0
 
 
 class Turn(NamedTuple):
-    """What became of one wish. `open`: whether more of the campaign may be marked. Where there is no mark, `wait` is
-    in how many seconds the rates may allow one; without it, this send is not to be handed over."""
+    """What one commit did. `open`: whether more of the campaign may be marked. The first `granted` of what was wanted
+    are in `marked`, or not to be handed over at all; for the others the rates are to be asked in `wait` seconds."""
 
     open: bool
-    marked: Marked | None = None
-    wait: float | None = None
-
-
-class _Ask(NamedTuple):
-    results: Sequence[Result]
-    wanted: tuple[Claim, UUID] | None
-    answer: asyncio.Future[Turn]
+    marked: Mapping[UUID, Marked]
+    granted: int
+    wait: float
 
 
 class Recorder:
-    """Groups commits: whatever the connections ask for while one commit is on its way goes into the next.
+    """Commits, one at a time.
 
-    While PostgreSQL is away it tries again, for as long as anybody waits: a result is worth keeping, and
-    nothing new can be marked meanwhile. Where there are rates, exactly what is about to be marked is taken from
-    them, in one go for the group: what is taken is used at once, and nothing needs to be given back.
+    While PostgreSQL is away it tries again: a result is worth keeping, and nothing new can be marked meanwhile. Where
+    there are rates, exactly what is about to be marked is taken from them, in one go: what is taken is used at once,
+    and nothing needs to be given back.
     """
 
     def __init__(
@@ -72,50 +67,15 @@ class Recorder:
         self._campaign_id = campaign_id
         self._rates = rates
         self._resend_ambiguous = resend_ambiguous
-        self._asked: list[_Ask] = []
-        self._writer: asyncio.Task[None] | None = None
         self._counts = counts
 
-    async def step(self, results: Sequence[Result], wanted: tuple[Claim, UUID] | None = None) -> Turn:
+    async def step(self, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> Turn:
         """Record `results` and mark `wanted`; returns once committed."""
-        answer: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Ask(results, wanted, answer))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
-        return await answer
-
-    async def _write(self) -> None:
-        """Answers are given once the next commit is on its way: PostgreSQL works while the lanes do."""
-        answer: Callable[[], None] | None = None
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                committing = asyncio.create_task(self._answers(asked))
-                if answer is not None:
-                    answer()
-                answer = await committing
-            if answer is not None:
-                answer()
-        finally:
-            self._writer = None
-
-    async def _answers(self, asked: Sequence[_Ask]) -> Callable[[], None]:
-        """Commit what was asked for; returns what gives everybody who waits an answer, or the error."""
-        try:
-            return await self._committed(asked)
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
-            return partial(_fail, asked, error)
-
-    async def _committed(self, asked: Sequence[_Ask]) -> Callable[[], None]:
-        # Who was cancelled meanwhile will hand nothing over, so nothing is marked for them.
-        wanted = [ask.wanted for ask in asked if ask.wanted is not None and not ask.answer.done()]
-        wait = None
+        granted, wait = len(wanted), 0.0
         if self._rates is not None and wanted:
             granted, wait = await self._take(self._rates, wanted[0][0].org_id, len(wanted))
-            wanted = wanted[:granted]
-        step = await self._commit([result for ask in asked for result in ask.results], wanted)
-        allowed = {send_id for _, send_id in wanted}
-        return partial(_answer, asked, step, allowed, wait)
+        step = await self._commit(results, wanted[:granted])
+        return Turn(step.open, step.marked, granted, wait)
 
     async def _take(self, rates: RateLimiter, org_id: str, wanted: int) -> tuple[int, float]:
         """How many of the wishes may go now, and in how many seconds to ask for the others."""
@@ -163,21 +123,3 @@ class Recorder:
         if refused:
             self._counts.refused_by_fence += refused
             log.warning("results_refused_by_fence", campaign_id=str(self._campaign_id), results=refused)
-
-
-def _answer(asked: Sequence[_Ask], step: Step, allowed: set[UUID], wait: float | None) -> None:
-    for ask in asked:
-        if ask.answer.done():
-            continue
-        if ask.wanted is None:
-            ask.answer.set_result(Turn(step.open))
-        elif ask.wanted[1] in allowed:
-            ask.answer.set_result(Turn(step.open, step.marked.get(ask.wanted[1])))
-        else:
-            ask.answer.set_result(Turn(step.open, wait=wait))
-
-
-def _fail(asked: Sequence[_Ask], error: Exception) -> None:
-    for ask in asked:
-        if not ask.answer.done():
-            ask.answer.set_exception(error)
