@@ -111,8 +111,11 @@ class Resources:
             "crm": self.audience.probe,
             "relay": self._reach_relay,
         }
-        reached = await asyncio.gather(*(_answers(reach) for reach in parts.values()))
-        return [name for name, answered in zip(parts, reached, strict=True) if not answered]
+        probes = [asyncio.create_task(_answers(reach)) for reach in parts.values()]
+        _, late = await asyncio.wait(probes, timeout=_PROBE_SECONDS)
+        for probe in late:
+            probe.cancel()  # not waited for: with a server that is frozen, giving up takes seconds too
+        return [name for name, probe in zip(parts, probes, strict=True) if probe in late or not probe.result()]
 
     async def _reach_database(self) -> None:
         async with self.transactions() as tx:
@@ -125,7 +128,7 @@ class Resources:
 
 async def _answers(reach: Callable[[], Awaitable[None]]) -> bool:
     try:
-        await asyncio.wait_for(reach(), _PROBE_SECONDS)
+        await reach()
     except (Unavailable, AudienceError, RelayDown, SQLAlchemyError, OSError, TimeoutError) as error:
         log.warning("part_missing", error=f"{type(error).__name__}: {error}")
         return False
