@@ -100,13 +100,14 @@ class Kill:
         assert (await campaign_row(self.owner, self.campaign_id))["expanded_at"] is None
 
     async def between_the_list_and_the_choice_of_what_to_ring(self) -> None:
-        """The list has been committed. Whoever wants to ring finds the campaign locked."""
+        """The list has been committed. Whoever wants to ring finds the campaigns locked."""
         async with AsyncExitStack() as stack:
             async with self._locked("LOCK TABLE marketing_sends IN SHARE MODE"):
                 await self._launch()
                 await self._until_it_waits("INSERT INTO marketing_sends")
-                # It queues up behind the merge, and so comes before everything that follows the merge's commit.
-                statement = f"SELECT FROM marketing_campaigns WHERE id = '{self.campaign_id}' FOR UPDATE"
+                # It queues up behind the merge, and everything that follows the merge's commit behind it. (A row's
+                # lock would not do: once the merge has let go of it, whoever comes first gets it.)
+                statement = "LOCK TABLE marketing_campaigns IN EXCLUSIVE MODE"
                 locking = asyncio.create_task(stack.enter_async_context(self._locked(statement)))
                 await self._until_it_waits(statement)
             await asyncio.wait_for(locking, _SECONDS)
