@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import uvicorn
 import uvloop
 
 from marketing_service.api.app import create_app
+from marketing_service.api.gathering import GatheringProtocol
 from marketing_service.bootstrap import Resources
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ async def _serve(settings: Settings, *, host: str, port: int, more_routers: Sequ
                 create_app(resources, more_routers),
                 host=host,
                 port=port,
-                http="httptools",
+                http=GatheringProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -53,5 +55,6 @@ async def _serve(settings: Settings, *, host: str, port: int, more_routers: Sequ
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
+        gc.freeze()  # what was made at the start stays: there is no garbage to look for in it
         await server.serve()
         return 0 if server.started else 1

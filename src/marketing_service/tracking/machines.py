@@ -10,7 +10,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
+from socket import AF_INET, inet_pton
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,11 +73,15 @@ class Rules:
 
     def _network(self, client: str) -> str | None:
         try:
-            address = ip_address(client)
+            return self._networks[4].reason(int.from_bytes(inet_pton(AF_INET, client)))
+        except OSError:
+            pass  # it is of the other version, or none
+        try:
+            address = IPv6Address(client)
         except ValueError:
             return None
-        address = getattr(address, "ipv4_mapped", None) or address
-        return self._networks[address.version].reason(int(address))
+        mapped = address.ipv4_mapped
+        return self._networks[4].reason(int(mapped)) if mapped else self._networks[6].reason(int(address))
 
 
 class _Networks:

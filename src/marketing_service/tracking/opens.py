@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Call
 
-_AT_ONCE = 2
-"""Commits under way at a time: while PostgreSQL is busy with one, the next group is sent."""
-
 
 class _Group:
     """Loads that are committed together, or given up together."""
@@ -44,6 +41,8 @@ class _Group:
 class Opens:
     """Groups commits: the loads that come while earlier ones are being committed go into the next commit.
 
+    There is one at a time. Two would wait for each other's campaigns, and each carry half as many.
+
     A group that is not committed within `patience` seconds of its first load is given up. Until then it waits in
     memory, afterwards nothing of it does, so a PostgreSQL that hangs fills nothing up.
     """
@@ -53,7 +52,7 @@ class Opens:
         self._patience = patience
         self._soon = machine_rules().soon
         self._collecting: _Group | None = None
-        self._writers: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.Task[None] | None = None
 
     async def record(self, send_id: UUID, machine_reason: str | None) -> None:
         """Returns once the load is committed, or there is no such send. Raises Unavailable."""
@@ -61,10 +60,8 @@ class Opens:
         if group is None:
             group = self._collecting = _Group()
             asyncio.get_running_loop().call_later(self._patience, self._give_up, group)
-            if len(self._writers) < _AT_ONCE:
-                writer = asyncio.create_task(self._write())
-                self._writers.add(writer)
-                writer.add_done_callback(self._writers.discard)
+            if self._writer is None:
+                self._writer = asyncio.create_task(self._write())
         await group.add(Load(send_id, machine_reason))
 
     def _give_up(self, group: _Group) -> None:
@@ -85,3 +82,4 @@ class Opens:
                 group.end(error)
             else:
                 group.end()
+        self._writer = None
