@@ -145,7 +145,7 @@ class Database:
                     )
                 transaction = Transaction(connection)
                 yield transaction
-        except (TimeoutError, SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (SQLAlchemyError, *_FAILURES) as error:
             if _is_outage(error):
                 raise Unavailable("PostgreSQL") from error
             raise
@@ -166,13 +166,7 @@ class Database:
                     # Cut off in the middle of a conversation, it must not go back to the others.
                     connection.terminate()
                     raise
-        except (
-            TimeoutError,
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
+        except _FAILURES as error:
             if _is_outage(error):
                 raise Unavailable("PostgreSQL") from error
             raise
@@ -197,6 +191,7 @@ def async_url(url: str) -> URL:
     return address.set(query=query)
 
 
+_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _OUTAGES = (
     # A server that dies between two messages of one statement.
     asyncpg.InternalClientError,

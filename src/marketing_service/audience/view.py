@@ -218,7 +218,7 @@ class ViewAudience:
             yield
         except TimeoutError:
             raise AudienceUnavailable(f"The CRM's database did not answer within {self._timeout:g} seconds.") from None
-        except (*_OUTAGES, asyncpg.InterfaceError, OSError) as error:
+        except (*_OUTAGES, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise AudienceUnavailable(f"The CRM's database does not answer ({type(error).__name__}).") from error
         except asyncpg.PostgresError as error:
             raise AudienceRefused(f"The CRM's database refused: {error}.") from error
