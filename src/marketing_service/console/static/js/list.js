@@ -3,10 +3,10 @@
 import * as api from "./api.js";
 import { h, icon, put, settled } from "./dom.js";
 import { CAMPAIGN_STATUS, day, number, percent } from "./format.js";
-import { badge, failure, figure, mention, moreButton, pills, say, searchField, sentence } from "./parts.js";
-import { note, to } from "./router.js";
+import { PAGE, paged } from "./paging.js";
+import { badge, figure, pills, searchField } from "./parts.js";
+import { to } from "./router.js";
 
-const PAGE = 50;
 const POLL_MILLISECONDS = 4000;
 const STATUSES = Object.keys(CAMPAIGN_STATUS);
 /** What the list showed when it was left, to come back to. */
@@ -17,10 +17,8 @@ export async function listScreen(_, query) {
   const known = left !== null && left.status === only.status && left.q === only.q ? left : null;
   let opened = known?.opened;
   left = null;
-  let [counts, page] = await Promise.all([api.overview(), api.campaigns(asked(only, null, known?.items.length))]);
-  let items = page.items;
-  let asking = null;
-  let polling = 0;
+  const least = Math.min(200, Math.max(PAGE, known?.items.length ?? 0));
+  let [counts, first] = await Promise.all([api.overview(), api.campaigns({ ...only, limit: least })]);
 
   const figures = h("dl", { class: "figures" });
   const rows = h("ul", { class: "rows", onclick: (event) => (opened = event.target.closest("li")?.dataset.id) });
@@ -38,69 +36,23 @@ export async function listScreen(_, query) {
     const notes = { "": counts.total, DRAFT: counts.draft, SENDING: counts.sending, SENT: counts.sent, FAILED: counts.failed };
     const options = [["", "All"], ...Object.entries(CAMPAIGN_STATUS)].map(([v, label]) => [v, label, number(notes[v])]);
     const focused = groups.contains(document.activeElement);
-    put(groups, pills("Show campaigns", options, [only.status], ([status]) => filter({ status })));
+    put(groups, pills("Show campaigns", options, [only.status], ([status]) => list.filter({ status })));
     if (focused) groups.querySelector("input:checked").focus();
-  }
-
-  function showRows() {
-    put(rows, items.map(row));
-    showBelow();
-  }
-
-  function showBelow() {
-    if (items.length === 0) put(below, nothing(only));
-    else put(below, page.nextCursor !== null && moreButton(more));
-  }
-
-  async function filter(change) {
-    Object.assign(only, change);
-    const shown = new URLSearchParams(Object.entries(only).filter(([, value]) => value !== ""));
-    note(shown);
-    asking?.abort();
-    asking = new AbortController();
-    try {
-      page = await api.campaigns(asked(only), asking.signal);
-    } catch (error) {
-      if (error.name !== "AbortError") put(below, failure(error, () => filter({})));
-      return;
-    }
-    items = page.items;
-    showRows();
-    mention(items.length === 0 ? "No campaign" : `${items.length}${page.nextCursor === null ? "" : " or more"} campaigns`);
-  }
-
-  async function more(event) {
-    const pressed = event.currentTarget;
-    pressed.disabled = true;
-    try {
-      page = await api.campaigns(asked(only, page.nextCursor));
-    } catch (error) {
-      pressed.disabled = false;
-      say(sentence(error), { tone: "danger" });
-      return;
-    }
-    const added = page.items.map(row);
-    items = [...items, ...page.items];
-    rows.append(...added);
-    showBelow();
-    added[0]?.querySelector("a").focus({ preventScroll: true });
-    mention(`${items.length} campaigns are shown`);
   }
 
   /** What is being sent moves; the rest of the list stays where it is. */
   async function poll() {
-    const moving = items.filter((item) => item.status === "SENDING").slice(0, 10);
+    const moving = list.items().filter((item) => item.status === "SENDING").slice(0, 10);
     if (document.hidden || moving.length === 0) return;
     try {
       const moved = await Promise.all(moving.map(({ id }) => api.orNull(api.campaign(id))));
       counts = await api.overview();
       moved.filter(Boolean).forEach((campaign) => {
-        const at = items.findIndex(({ id }) => id === campaign.id);
-        if (at < 0 || items[at].version === campaign.version && JSON.stringify(items[at]) === JSON.stringify(campaign)) return;
-        items[at] = campaign;
-        const focused = rows.children[at].contains(document.activeElement);
-        rows.children[at].replaceWith(row(campaign));
-        if (focused) rows.children[at].querySelector("a").focus();
+        const shown = list.items().find(({ id }) => id === campaign.id);
+        if (shown === undefined || JSON.stringify(shown) === JSON.stringify(campaign)) return;
+        const focused = document.activeElement.closest("li")?.dataset.id === campaign.id;
+        const line = list.replace(campaign.id, campaign);
+        if (focused) line.querySelector("a").focus();
       });
       showCounts();
     } catch {
@@ -108,11 +60,20 @@ export async function listScreen(_, query) {
     }
   }
 
+  const list = paged({
+    first,
+    only,
+    load: api.campaigns,
+    rows,
+    below,
+    row,
+    words: ["campaign", "campaigns"],
+    empty: () => nothing(only),
+  });
   showCounts();
-  showRows();
   // Whoever comes back is taken to where they left.
   rows.querySelector(`li[data-id="${opened}"] a`)?.setAttribute("data-focus", "");
-  polling = setInterval(poll, POLL_MILLISECONDS);
+  const polling = setInterval(poll, POLL_MILLISECONDS);
 
   const element = h(
     "div",
@@ -127,7 +88,7 @@ export async function listScreen(_, query) {
     h(
       "div",
       { class: "list" },
-      h("div", { class: "filters" }, groups, searchField("Name starts with", only.q, settled((q) => filter({ q }), 250))),
+      h("div", { class: "filters" }, groups, searchField("Name starts with", only.q, settled((q) => list.filter({ q }), 250))),
       h("section", { class: "card flush", "aria-label": "Campaigns" }, rows, below),
     ),
   );
@@ -136,14 +97,10 @@ export async function listScreen(_, query) {
     element,
     leave() {
       clearInterval(polling);
-      asking?.abort();
-      left = { ...only, items, opened };
+      list.stop();
+      left = { ...only, items: list.items(), opened };
     },
   };
-}
-
-function asked({ status, q }, cursor = null, least = 0) {
-  return { status, q, limit: Math.min(200, Math.max(PAGE, least)), cursor };
 }
 
 function row(campaign) {

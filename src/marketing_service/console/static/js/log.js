@@ -2,13 +2,12 @@
 
 import * as api from "./api.js";
 import { refreshButton } from "./actions.js";
-import { h, put, settled } from "./dom.js";
+import { h, settled } from "./dom.js";
 import { audience as inWords, moment, number, reason, SEND_STATUS } from "./format.js";
 import { campaignHead, statusLabels } from "./head.js";
-import { ask, badge, busy, button, failure, mention, moreButton, pills, save, say, searchField } from "./parts.js";
-import { note } from "./router.js";
+import { PAGE, paged } from "./paging.js";
+import { ask, badge, busy, button, pills, save, say, searchField } from "./parts.js";
 
-const PAGE = 50;
 const COLUMNS = ["Address", "State", "Tries", "Sent", "Opened", ""];
 const COUNTED = { QUEUED: "queued", SENDING: "sending", DEFERRED: "deferred", DELIVERED: "delivered", FAILED: "failed", UNCONFIRMED: "unconfirmed", SKIPPED: "skipped" };
 
@@ -20,10 +19,6 @@ export async function logScreen([id], query) {
     statusLabels(api.statuses()),
     api.sends(id, { ...only, limit: PAGE }),
   ]);
-  let page = first;
-  let items = page.items;
-  let asking = null;
-
   const body = h("tbody", {});
   const below = h("div", { class: "below" });
   const table = h(
@@ -35,45 +30,6 @@ export async function logScreen([id], query) {
   );
   const csv = button("Download CSV", download, { drawing: "download" });
 
-  async function filter(change) {
-    Object.assign(only, change);
-    note(new URLSearchParams([...only.status.map((status) => ["status", status]), ...(only.q === "" ? [] : [["q", only.q]])]));
-    asking?.abort();
-    asking = new AbortController();
-    try {
-      page = await api.sends(id, { ...only, limit: PAGE }, asking.signal);
-    } catch (error) {
-      if (error.name !== "AbortError") put(below, failure(error, () => filter({})));
-      return;
-    }
-    items = page.items;
-    show();
-    mention(items.length === 0 ? "No recipient" : `${items.length}${page.nextCursor === null ? "" : " or more"} recipients`);
-  }
-
-  async function more(event) {
-    const next = await busy(event.currentTarget, () => api.sends(id, { ...only, limit: PAGE, cursor: page.nextCursor }));
-    if (next === null) return;
-    page = next;
-    const added = page.items.map(row);
-    items = [...items, ...page.items];
-    body.append(...added);
-    showBelow();
-    added[0]?.querySelector("th").focus({ preventScroll: true });
-    mention(`${items.length} recipients are shown`);
-  }
-
-  function show() {
-    put(body, items.map(row));
-    table.hidden = items.length === 0;
-    showBelow();
-  }
-
-  function showBelow() {
-    if (items.length === 0) put(below, h("p", { class: "empty" }, empty(campaign, only)));
-    else put(below, page.nextCursor !== null && moreButton(more));
-  }
-
   async function download() {
     const blob = await busy(csv, () => api.sendsCsv(id, only));
     if (blob !== null) save(blob, `${fileName(campaign.name)}-log.csv`);
@@ -84,9 +40,9 @@ export async function logScreen([id], query) {
     const error = send.error === null ? null : [send.error.smtpCode, send.error.enhancedCode, send.error.message].filter(Boolean).join(" ");
     const opened = send.openCount > 1 ? `${moment(send.openedAt)} (${number(send.openCount)}×)` : send.openedAt && moment(send.openedAt);
     const resent = again && button("Resend", () => resend(send), { tone: "small", "aria-label": `Resend to ${send.email}` });
-    const element = h(
+    return h(
       "tr",
-      { id: `send-${send.id}` },
+      {},
       h("th", { scope: "row", class: "address", tabindex: "-1" }, send.email, send.unsubscribedAt && h("small", {}, `unsubscribed ${moment(send.unsubscribedAt)}`)),
       h("td", {}, badge(send.status), send.reason && h("small", {}, reason(send.reason)), error && h("small", { class: "said" }, error)),
       cell("Tries", send.attempts > 0 && number(send.attempts), "tries"),
@@ -94,7 +50,6 @@ export async function logScreen([id], query) {
       cell("Opened", opened),
       h("td", { class: "row-end" }, resent),
     );
-    return element;
   }
 
   async function resend(send) {
@@ -106,15 +61,20 @@ export async function logScreen([id], query) {
       act: () => api.resend(id, send.id),
     });
     if (!done) return;
-    const at = items.findIndex((item) => item.id === send.id);
-    items[at] = { ...send, status: "QUEUED", reason: null, error: null };
-    const line = row(items[at]);
-    document.getElementById(`send-${send.id}`)?.replaceWith(line);
-    line.querySelector("th").focus();
+    list.replace(send.id, { ...send, status: "QUEUED", reason: null, error: null })?.querySelector("th").focus();
     say(`It is sent to ${send.email} again.`);
   }
 
-  show();
+  const list = paged({
+    first,
+    only,
+    load: (query, signal) => api.sends(id, query, signal),
+    rows: body,
+    below,
+    row,
+    words: ["recipient", "recipients"],
+    empty: () => h("p", { class: "empty" }, empty(campaign, only)),
+  });
   const options = Object.entries(SEND_STATUS)
     .filter(([status]) => figures[COUNTED[status]] > 0 || only.status.includes(status))
     .map(([status, label]) => [status, label, number(figures[COUNTED[status]])]);
@@ -123,11 +83,11 @@ export async function logScreen([id], query) {
     element: h(
       "div",
       {},
-      campaignHead(campaign, { actions: [csv, refreshButton(() => filter({}))], audience: inWords(campaign.audience, labels), here: "log" }),
-      h("div", { class: "filters" }, options.length > 0 && pills("Show recipients", options, only.status, (status) => filter({ status }), { many: true }), searchField("Address starts with", only.q, settled((q) => filter({ q }), 250))),
+      campaignHead(campaign, { actions: [csv, refreshButton(() => list.filter())], audience: inWords(campaign.audience, labels), here: "log" }),
+      h("div", { class: "filters" }, options.length > 0 && pills("Show recipients", options, only.status, (status) => list.filter({ status }), { many: true }), searchField("Address starts with", only.q, settled((q) => list.filter({ q }), 250))),
       h("section", { class: "card flush", "aria-label": "Recipients" }, table, below),
     ),
-    leave: () => asking?.abort(),
+    leave: list.stop,
   };
 }
 

@@ -4,10 +4,10 @@ import * as api from "./api.js";
 import { h, icon, put, settled } from "./dom.js";
 import { complain, field } from "./fields.js";
 import { count, day, reason } from "./format.js";
-import { ask, busy, button, failure, mention, moreButton, notice, pills, save, say, searchField } from "./parts.js";
-import { note, to } from "./router.js";
+import { PAGE, paged } from "./paging.js";
+import { ask, busy, button, notice, pills, save, say, searchField } from "./parts.js";
+import { to } from "./router.js";
 
-const PAGE = 50;
 const REASONS = ["HARD_BOUNCE", "SOFT_BOUNCES", "MANUAL"];
 const COLUMNS = ["Address", "Why", "How", "Since", ""];
 const SHOWN_LINES = 10;
@@ -16,9 +16,6 @@ export async function suppressionsScreen(_, query) {
   const only = { reason: REASONS.includes(query.get("reason")) ? query.get("reason") : "", q: query.get("q") ?? "" };
   const first = await api.orNull(api.suppressions({ ...only, limit: PAGE }));
   if (first === null) return notHere();
-  let page = first;
-  let items = page.items;
-  let asking = null;
 
   const body = h("tbody", {});
   const below = h("div", { class: "below" });
@@ -31,43 +28,12 @@ export async function suppressionsScreen(_, query) {
   );
   const csv = button("Download CSV", download, { drawing: "download" });
 
-  async function filter(change) {
-    Object.assign(only, change);
-    note(new URLSearchParams(Object.entries(only).filter(([, value]) => value !== "")));
-    asking?.abort();
-    asking = new AbortController();
-    try {
-      page = await api.suppressions({ ...only, limit: PAGE }, asking.signal);
-    } catch (error) {
-      if (error.name !== "AbortError") put(below, failure(error, () => filter({})));
-      return;
-    }
-    items = page.items;
-    show();
-    mention(items.length === 0 ? "No address" : `${items.length}${page.nextCursor === null ? "" : " or more"} addresses`);
-  }
-
-  async function more(event) {
-    const next = await busy(event.currentTarget, () => api.suppressions({ ...only, limit: PAGE, cursor: page.nextCursor }));
-    if (next === null) return;
-    page = next;
-    items = [...items, ...page.items];
-    show();
-  }
-
-  function show() {
-    put(body, items.map(row));
-    table.hidden = items.length === 0;
-    if (items.length > 0) put(below, page.nextCursor !== null && moreButton(more));
-    else put(below, h("p", { class: "empty" }, only.q || only.reason ? "No address is like that." : "No address is suppressed."));
-  }
-
   function row(item) {
     const where = item.campaignId === null ? reason(item.origin) : h("a", { href: to(`/campaigns/${item.campaignId}`) }, reason(item.origin));
     return h(
       "tr",
       {},
-      h("th", { scope: "row", class: "address" }, item.email, item.note && h("small", {}, item.note)),
+      h("th", { scope: "row", class: "address", tabindex: "-1" }, item.email, item.note && h("small", {}, item.note)),
       h("td", { "data-label": "Why" }, reason(item.reason)),
       h("td", { "data-label": "How" }, where),
       h("td", { "data-label": "Since" }, day(item.createdAt)),
@@ -85,7 +51,7 @@ export async function suppressionsScreen(_, query) {
     });
     if (!done) return;
     say(`${item.email} can be mailed again.`);
-    await filter({});
+    await list.filter();
   }
 
   async function add() {
@@ -100,7 +66,7 @@ export async function suppressionsScreen(_, query) {
     });
     if (!done) return;
     say(`${email.input.value.trim()} is suppressed.`);
-    await filter({});
+    await list.filter();
   }
 
   async function read() {
@@ -116,7 +82,7 @@ export async function suppressionsScreen(_, query) {
     });
     if (!done) return;
     put(result, outcome(told));
-    await filter({});
+    await list.filter();
   }
 
   let told = null;
@@ -127,7 +93,16 @@ export async function suppressionsScreen(_, query) {
     if (blob !== null) save(blob, "suppressions.csv");
   }
 
-  show();
+  const list = paged({
+    first,
+    only,
+    load: api.suppressions,
+    rows: body,
+    below,
+    row,
+    words: ["address", "addresses"],
+    empty: () => h("p", { class: "empty" }, only.q || only.reason ? "No address is like that." : "No address is suppressed."),
+  });
   const options = [["", "All"], ...REASONS.map((code) => [code, reason(code)])];
   return {
     title: "Suppressions",
@@ -141,10 +116,10 @@ export async function suppressionsScreen(_, query) {
         h("div", { class: "actions" }, csv, button("Read a CSV", read, { drawing: "upload" }), button("Suppress an address", add, { tone: "primary", drawing: "plus" })),
       ),
       result,
-      h("div", { class: "filters" }, pills("Show addresses", options, [only.reason], ([code]) => filter({ reason: code })), searchField("Address starts with", only.q, settled((q) => filter({ q }), 250))),
+      h("div", { class: "filters" }, pills("Show addresses", options, [only.reason], ([code]) => list.filter({ reason: code })), searchField("Address starts with", only.q, settled((q) => list.filter({ q }), 250))),
       h("section", { class: "card flush", "aria-label": "Suppressed addresses" }, table, below),
     ),
-    leave: () => asking?.abort(),
+    leave: list.stop,
   };
 }
 
