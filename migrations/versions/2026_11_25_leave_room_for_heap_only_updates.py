@@ -1,7 +1,7 @@
 """Leave room for as many new versions of sends as there are sends in a page.
 
 They are marked, and recorded, in the order they lie in, so that one commit gives many rows of a page a new version.
-With less room, a third of those went to other pages, and each into every index.
+With less room, one in eight of those went to another page, and into every index.
 """
 
 from __future__ import annotations

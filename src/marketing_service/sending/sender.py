@@ -160,6 +160,7 @@ class Sender:
                     following = await batches.next_batch(self._call, claim, lease=self.leases.seconds)
                     if following is not None:
                         return following
+                # What has been given back above is no longer ours, and giving it back again changes nothing.
                 async with self._transactions() as tx:
                     await self._release(tx, claim, run)
             except Unavailable:
