@@ -30,9 +30,9 @@ from marketing_service.db import Database
 from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.process import GuardedProcess, free_port
 from marketing_service.devstack.valkey import ValkeyServer
-from marketing_service.ledger import life
-from marketing_service.ledger.tables import campaigns
+from marketing_service.ledger import lifecycle
 from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,7 +197,7 @@ async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
         statement = insert(campaigns).values(**values).returning(campaigns.c.id)
         campaign_id: UUID = (await tx.connection.execute(statement)).scalar_one()
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         await tx.connection.execute(
             text("UPDATE marketing_campaigns SET paused_at = now(), pause_reason = 'USER' WHERE id = :id"),
             {"id": campaign_id},

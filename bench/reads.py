@@ -18,9 +18,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import event, text
 
-from marketing_service.campaigns import email_log, repository
+from marketing_service.campaigns import email_log
 from marketing_service.db import Database
 from marketing_service.devstack.postgres import PostgresServer
+from marketing_service.store import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -109,11 +110,11 @@ def _nodes(plan: dict[str, Any]) -> Iterator[str]:
 
 def _asks(campaign_id: UUID) -> dict[str, Callable[[Transaction], Awaitable[object]]]:
     return {
-        "GET campaigns": lambda tx: repository.newest_first(
+        "GET campaigns": lambda tx: campaigns.newest_first(
             tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=50
         ),
-        "GET stats": lambda tx: repository.overview(tx.connection, _ORG),
-        "GET campaigns/{id}/stats": lambda tx: repository.progress(tx.connection, _ORG, campaign_id),
+        "GET stats": lambda tx: campaigns.overview(tx.connection, _ORG),
+        "GET campaigns/{id}/stats": lambda tx: campaigns.progress(tx.connection, _ORG, campaign_id),
         "GET campaigns/{id}/sends?limit=10": lambda tx: email_log.page(
             tx, _ORG, campaign_id, only=email_log.LogFilter(), after=None, limit=10
         ),
@@ -153,9 +154,7 @@ async def _measure(url: str) -> dict[str, Plan]:
     api = Database(url, role="marketing_api")
     try:
         async with api.transaction(_ORG) as tx:
-            page = await repository.newest_first(
-                tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=1
-            )
+            page = await campaigns.newest_first(tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=1)
             explained = Explained(tx)
             return {name: await explained.plan(ask) for name, ask in _asks(page.items[0].id).items()}
     finally:

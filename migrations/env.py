@@ -11,7 +11,7 @@ from sqlalchemy import pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from marketing_service.db import async_url, metadata
-from marketing_service.ledger import tables  # noqa: F401 - fills the metadata
+from marketing_service.store import tables  # noqa: F401 - fills the metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

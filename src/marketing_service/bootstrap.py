@@ -18,11 +18,11 @@ from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, Secr
 from marketing_service.db import Database
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.figures import LedgerFigures, ledger_figures
 from marketing_service.ports import AudienceError, RelayDown
 from marketing_service.queue import ArqDoorbell, connect
 from marketing_service.rates import SharedRates
 from marketing_service.resolver import DnsTextRecords
+from marketing_service.store.stats import LedgerFigures, ledger_figures
 from marketing_service.tokens import BounceAddresses, TokenRing
 
 if TYPE_CHECKING:

@@ -158,7 +158,7 @@ def _worker(options: argparse.Namespace) -> int:
         return _workers(options, settings)
     import uvloop
 
-    from marketing_service.scrapes import Endpoint
+    from marketing_service.metrics import Endpoint
     from marketing_service.worker.process import run_worker
 
     metrics = Endpoint(options.metrics_host, options.metrics_port)
@@ -187,7 +187,7 @@ def _door(options: argparse.Namespace) -> int:
     import uvloop
 
     from marketing_service.inbound import Door, run_door
-    from marketing_service.scrapes import Endpoint
+    from marketing_service.metrics import Endpoint
 
     door = Door(options.host, options.port, options.smtp, Endpoint(options.metrics_host, options.metrics_port))
     uvloop.run(run_door(_settings(), door))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.parts import free_port
-from tests.support.doors import door
+from tests.acceptance.servers import free_port
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
+from tests.support.listeners import door
 from tests.support.postfix import missing, postfix
 from tests.support.relay import Now, Step, answer
 from tests.support.reports import ADDRESSES, KEY

@@ -16,8 +16,8 @@ import pytest
 from marketing_service.api.openapi import openapi_document
 from marketing_service.db import Database
 from marketing_service.devstack.contacts import ORG_ID
-from tests.acceptance.parts import PROMISED_SECONDS, Part, Parts, running_parts
 from tests.acceptance.portal import only
+from tests.acceptance.servers import PROMISED_SECONDS, Part, Parts, running_parts
 from tests.support.ledger import assert_adds_up, campaign_row, launched, send_rows
 from tests.support.relay import Now, Step, call, delay
 from tests.support.world import until

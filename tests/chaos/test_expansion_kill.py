@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from marketing_service.ledger import life
+from marketing_service.ledger import lifecycle
 from marketing_service.queue import ArqDoorbell, connect
 from tests.chaos.audience import LargeCrm, expected_rows, opted_out_addresses
 from tests.support.ledger import ORG, assert_adds_up, campaign_row, draft
@@ -142,7 +142,7 @@ class Kill:
     async def _launch(self) -> None:
         redis = connect(self.valkey.url())
         async with self.owner.transaction() as tx:
-            assert await life.launch(tx.connection, self.campaign_id, audience=None)
+            assert await lifecycle.launch(tx.connection, self.campaign_id, audience=None)
             tx.after_commit(partial(ArqDoorbell(redis).ring_expansion, self.campaign_id, 0))
         await redis.aclose(close_connection_pool=True)
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import insert, text
 
-from marketing_service.ledger import expansion, life
-from marketing_service.ledger.counted import COUNTERS, TIMELINE
-from marketing_service.ledger.states import MOVES
-from marketing_service.ledger.tables import campaigns
+from marketing_service.ledger import expansion, lifecycle
+from marketing_service.ledger.counters import COUNTERS, TIMELINE
+from marketing_service.store.states import MOVES
+from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ async def launched(owner: Database, contacts: Sequence[expansion.StagedContact] 
     people = [contact(n) for n in range(contacts)] if isinstance(contacts, int) else contacts
     campaign_id = await draft(owner, **values)
     async with owner.transaction() as tx:
-        assert await life.launch(tx.connection, campaign_id, audience=None)
+        assert await lifecycle.launch(tx.connection, campaign_id, audience=None)
         attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt is not None
         assert await expansion.stage(tx.connection, attempt, page=0, contacts=people, lease=60)

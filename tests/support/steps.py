@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger import batches, handover
-from marketing_service.ledger.states import SendStatus
+from marketing_service.ledger import batches, commit_results
+from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Database
     from marketing_service.ledger.batches import Claim, WaitingSend
-    from marketing_service.ledger.handover import Marked, Step
+    from marketing_service.ledger.commit_results import Marked, Step
 
 
 async def claim(
@@ -28,17 +28,17 @@ async def claim(
 
 async def mark(owner: Database, held: Claim, *sends: WaitingSend) -> Step:
     wanted = [(held, send.id) for send in sends]
-    return await handover.record_and_mark(owner.call, held.campaign_id, results=[], wanted=wanted)
+    return await commit_results.record_and_mark(owner.call, held.campaign_id, results=[], wanted=wanted)
 
 
 async def record(
     owner: Database, held: Claim, marked: Marked, status: SendStatus, *, resend_ambiguous: bool = False, **values: Any
 ) -> Step:
     async with owner.transaction() as tx:
-        return await handover.record(
+        return await commit_results.record(
             tx.connection,
             held.campaign_id,
-            results=[handover.Result(held, marked.send_id, marked.attempt, status, **values)],
+            results=[commit_results.Result(held, marked.send_id, marked.attempt, status, **values)],
             resend_ambiguous=resend_ambiguous,
         )
 

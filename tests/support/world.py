@@ -16,10 +16,10 @@ from marketing_service.audience import CrmAudience
 from marketing_service.bootstrap import Resources
 from marketing_service.devstack.contacts import ORG_ID, ContactBook
 from marketing_service.devstack.crm import create_crm_app
-from marketing_service.ledger import life
+from marketing_service.ledger import lifecycle
 from marketing_service.settings import Settings, load_settings
-from marketing_service.worker.orders import Orders
 from marketing_service.worker.process import WorkerProcess
+from marketing_service.worker.shutdown import Orders
 from tests.support.ledger import campaign_row, contact, draft, launched, send_rows
 from tests.support.relay import Relay
 
@@ -98,7 +98,7 @@ class World:
         """A campaign, launched; `values` are its columns."""
         campaign_id = await draft(self.owner, **({"org_id": self.org_id} | values))
         async with self.worker.transactions() as tx:
-            assert await life.launch(tx.connection, campaign_id, audience=audience)
+            assert await lifecycle.launch(tx.connection, campaign_id, audience=audience)
             tx.after_commit(partial(self.worker.doorbell.ring_expansion, campaign_id, 0))
         return campaign_id
 

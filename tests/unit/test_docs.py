@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from marketing_service.ledger.states import MOVES, SendStatus
 from marketing_service.settings import Settings
+from marketing_service.store.states import MOVES, SendStatus
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

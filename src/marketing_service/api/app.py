@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from marketing_service.api import handlers
+from marketing_service.api import error_handlers
 from marketing_service.api.deadline import Deadline
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import Edge
-from marketing_service.api.patience import Patience
 from marketing_service.api.pixel import PixelDoor
 from marketing_service.api.routes import (
     audience,
     bounces,
     campaigns,
-    checks,
-    figures,
     health,
-    life,
+    lifecycle,
+    preflight,
     public,
     sends,
+    stats,
     suppressions,
 )
+from marketing_service.api.time_limit import Patience
 from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ OPEN_PATIENCE = 2.0
 
 _ROUTERS = (
     campaigns.router,
-    life.router,
-    figures.router,
+    lifecycle.router,
+    stats.router,
     audience.router,
-    checks.router,
+    preflight.router,
     sends.router,
     suppressions.router,
     bounces.router,
@@ -83,7 +83,7 @@ def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = 
     app.state.patience = Patience()
     for router in routers:
         app.include_router(router)
-    handlers.install(app, [route for router in routers for route in router.routes])
+    error_handlers.install(app, [route for router in routers for route in router.routes])
     app.add_middleware(Deadline)
     app.add_middleware(Edge, metrics=app.state.metrics)
     return app

@@ -11,8 +11,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from marketing_service.campaigns.model import CampaignKey, LogKey
 from marketing_service.errors import FieldError, InvalidInput
+from marketing_service.store.model import CampaignKey, LogKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -7,14 +7,14 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from marketing_service.api import once
+from marketing_service.api import idempotency
 from marketing_service.api.metrics import Metrics
-from marketing_service.api.patience import Patience
 from marketing_service.api.preconditions import versions_in
+from marketing_service.api.time_limit import Patience
 from marketing_service.auth import Principal
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import FieldError, Forbidden, InvalidInput, Unauthenticated
-from marketing_service.ledger.idempotency import KeyedRequest
+from marketing_service.store.idempotency import KeyedRequest
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -112,23 +112,27 @@ async def _once(
     _: Annotated[
         str | None,
         Header(
-            alias=once.HEADER,
+            alias=idempotency.HEADER,
             description="Any text of your own that stands for this request. Sent again within 24 hours with the same"
             " key and body, it is answered as it was the first time, and nothing more is done.",
-            json_schema_extra={"minLength": 1, "maxLength": once.LONGEST_KEY, "pattern": once.KEY_PATTERN},
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": idempotency.LONGEST_KEY,
+                "pattern": idempotency.KEY_PATTERN,
+            },
             examples=["5f0c6c3e-0e5b-4e1c-9a3c-7d1f2b8a4e6d"],
         ),
     ] = None,
-) -> once.Once:
-    key = once.read_key(request.headers.getlist(once.HEADER))
+) -> idempotency.Once:
+    key = idempotency.read_key(request.headers.getlist(idempotency.HEADER))
     if key is None:
-        return once.Once(parts.transactions, None)
+        return idempotency.Once(parts.transactions, None)
     route = f"{request.method} {request.url.path}"
     body_hash = sha256(await request.body()).digest()
-    return once.Once(parts.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
+    return idempotency.Once(parts.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
 
 
-OnceOnly = Annotated[once.Once, Depends(_once)]
+OnceOnly = Annotated[idempotency.Once, Depends(_once)]
 Versions = Annotated[frozenset[int] | None, Depends(_versions)]
 CampaignId = Annotated[UUID, Path(alias="id", description="The campaign.")]
 SendId = Annotated[UUID, Path(alias="sendId", description="One send of the campaign, as the email log names it.")]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
 
-from marketing_service.api.answers import Problem
 from marketing_service.api.app import routed_app
-from marketing_service.api.documented import problem_components
+from marketing_service.api.openapi_responses import problem_components
+from marketing_service.api.responses import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

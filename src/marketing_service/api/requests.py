@@ -8,12 +8,12 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from marketing_service.campaigns.checks import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.campaigns.drafts import MAX_NAME, Draft
+from marketing_service.campaigns.suppression_list import LONGEST_NOTE
+from marketing_service.campaigns.validation import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.errors import FieldError, InvalidInput
-from marketing_service.ledger.states import CampaignStatus, SendStatus, SuppressionReason
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.sending.suppression_list import LONGEST_NOTE
+from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionReason
 
 MAX_HEADER_TEXT = 200
 MAX_SUBJECT = 500

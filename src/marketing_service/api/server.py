@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 
 from marketing_service.api.app import create_app
-from marketing_service.api.gathering import GatheringProtocol
+from marketing_service.api.write_coalescing import GatheringProtocol
 from marketing_service.bootstrap import Resources
 
 if TYPE_CHECKING:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from marketing_service.campaigns import repository
-from marketing_service.campaigns.checks import check_statuses, checked
-from marketing_service.campaigns.model import Content
+from marketing_service.campaigns.validation import check_statuses, checked
 from marketing_service.errors import FieldError, InvalidInput, NotFound, StaleVersion, WrongState
-from marketing_service.ledger.states import CampaignStatus
 from marketing_service.ports import Audience
+from marketing_service.store import campaigns
+from marketing_service.store.model import Content
+from marketing_service.store.states import CampaignStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from marketing_service.campaigns.model import Campaign, CampaignKey, Overview, Page, Progress
     from marketing_service.db import Also, Transaction, Transactions
     from marketing_service.ports import AudienceSource
     from marketing_service.settings import Settings
+    from marketing_service.store.model import Campaign, CampaignKey, Overview, Page, Progress
 
 MAX_NAME = 200
 EVERYBODY = Audience()
@@ -68,7 +68,7 @@ async def create(
     content = await checked(content, {*fields, "from_email"}, org_id, settings)
     await check_statuses(content.audience, source, org_id)
     async with transactions(org_id) as tx:
-        campaign = await repository.add(tx.connection, org_id, content, created_by=created_by)
+        campaign = await campaigns.add(tx.connection, org_id, content, created_by=created_by)
         if also is not None:
             await also(tx, campaign)
         return campaign
@@ -76,12 +76,12 @@ async def create(
 
 async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
     """The campaign. Raises NotFound."""
-    return _there(await repository.find(tx.connection, org_id, campaign_id))
+    return _there(await campaigns.find(tx.connection, org_id, campaign_id))
 
 
 async def progress(tx: Transaction, org_id: str, campaign_id: UUID) -> Progress:
     """The campaign's state and counters. Raises NotFound."""
-    found = await repository.progress(tx.connection, org_id, campaign_id)
+    found = await campaigns.progress(tx.connection, org_id, campaign_id)
     if found is None:
         raise NotFound(_NO_CAMPAIGN)
     return found
@@ -97,14 +97,14 @@ async def newest_first(
     limit: int,
 ) -> Page[Campaign, CampaignKey]:
     """A page of the organisation's campaigns, of any of `statuses` (none named: all), newest first."""
-    return await repository.newest_first(
+    return await campaigns.newest_first(
         tx.connection, org_id, statuses=statuses, name_prefix=name_prefix, after=after, limit=limit
     )
 
 
 async def overview(tx: Transaction, org_id: str) -> Overview:
     """The organisation's campaigns, counted."""
-    return await repository.overview(tx.connection, org_id)
+    return await campaigns.overview(tx.connection, org_id)
 
 
 async def change(
@@ -131,7 +131,7 @@ async def change(
     written = {field: getattr(content, field) for field in changes}
     async with transactions(org_id) as tx:
         campaign = await editable(tx, org_id, campaign_id, versions)
-        return await repository.replace_content(tx.connection, campaign, replace(campaign.content, **written))
+        return await campaigns.replace_content(tx.connection, campaign, replace(campaign.content, **written))
 
 
 async def remove(tx: Transaction, org_id: str, campaign_id: UUID, *, versions: Collection[int] | None = None) -> None:
@@ -142,19 +142,19 @@ async def remove(tx: Transaction, org_id: str, campaign_id: UUID, *, versions: C
             f"This campaign is {campaign.status}: what was sent is kept, so only DRAFT and FAILED can be deleted."
         )
     match_version(campaign, versions)
-    await repository.remove(tx.connection, campaign)
+    await campaigns.remove(tx.connection, campaign)
 
 
 async def duplicate(tx: Transaction, org_id: str, campaign_id: UUID, *, created_by: str) -> Campaign:
     """A new DRAFT with the same message and audience, from a campaign in any state. Raises NotFound."""
     original = await get(tx, org_id, campaign_id)
     content = replace(original.content, name=f"Copy of {original.content.name}"[:MAX_NAME].rstrip())
-    return await repository.add(tx.connection, org_id, content, created_by=created_by)
+    return await campaigns.add(tx.connection, org_id, content, created_by=created_by)
 
 
 async def lock(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
     """The campaign, its row locked until the transaction ends. Raises NotFound."""
-    return _there(await repository.find(tx.connection, org_id, campaign_id, for_update=True))
+    return _there(await campaigns.find(tx.connection, org_id, campaign_id, for_update=True))
 
 
 async def editable(tx: Transaction, org_id: str, campaign_id: UUID, versions: Collection[int] | None) -> Campaign:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, tuple_
 
-from marketing_service.campaigns import repository
-from marketing_service.campaigns.model import NO_ERROR, LogEntry, LogKey, Page, SendError
 from marketing_service.errors import NotFound
-from marketing_service.ledger.states import SendStatus
-from marketing_service.ledger.tables import sends
+from marketing_service.store import campaigns
+from marketing_service.store.model import NO_ERROR, LogEntry, LogKey, Page, SendError
+from marketing_service.store.states import SendStatus
+from marketing_service.store.tables import sends
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -57,7 +57,7 @@ async def page(
     tx: Transaction, org_id: str, campaign_id: UUID, *, only: LogFilter, after: LogKey | None, limit: int
 ) -> Page[LogEntry, LogKey]:
     """At most `limit` entries, by address, then id. Raises NotFound."""
-    if await repository.progress(tx.connection, org_id, campaign_id) is None:
+    if await campaigns.progress(tx.connection, org_id, campaign_id) is None:
         raise NotFound("There is no such campaign.")
     return await _page(tx.connection, org_id, campaign_id, only, after, limit)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from marketing_service.bootstrap import Resources
-from marketing_service.inbound.conversation import MOST_OCTETS
 from marketing_service.inbound.process import reports_of
+from marketing_service.inbound.session import MOST_OCTETS
 
 if TYPE_CHECKING:
     from typing import BinaryIO

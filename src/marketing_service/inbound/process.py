@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from marketing_service.bootstrap import Resources
-from marketing_service.inbound.conversation import Conversations
 from marketing_service.inbound.metrics import Counts
-from marketing_service.scrapes import NOWHERE, Endpoint, shown
+from marketing_service.inbound.session import Conversations
+from marketing_service.metrics import NOWHERE, Endpoint, shown
 from marketing_service.settings import SettingsError
 from marketing_service.tracking import Reports
 

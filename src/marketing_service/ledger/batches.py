@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
+from marketing_service.ledger.counters import MOVED, counted, lock_campaign
 from marketing_service.ledger.expansion import BATCH_SIZE
 
 if TYPE_CHECKING:

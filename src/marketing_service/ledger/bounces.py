@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, PROVEN, counted, lock_campaign
-from marketing_service.ledger.states import FailReason, SendStatus, SuppressionOrigin, SuppressionReason
+from marketing_service.ledger.counters import MOVED, PROVEN, counted, lock_campaign
 from marketing_service.ledger.suppressions import Entry, lock_waiting, suppress
+from marketing_service.store.states import FailReason, SendStatus, SuppressionOrigin, SuppressionReason
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, PROVEN, counted, lock_campaign
+from marketing_service.ledger.counters import MOVED, PROVEN, counted, lock_campaign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

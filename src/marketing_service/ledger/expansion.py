@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from marketing_service.ledger.clicks import write_links
-from marketing_service.ledger.counted import lock_campaign
-from marketing_service.ledger.states import CampaignStatus, FailReason, SkipReason
+from marketing_service.ledger.counters import lock_campaign
+from marketing_service.store.states import CampaignStatus, FailReason, SkipReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

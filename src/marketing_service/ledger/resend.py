@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
-from marketing_service.ledger.states import SendStatus
+from marketing_service.ledger.counters import MOVED, counted, lock_campaign
+from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
     from datetime import datetime

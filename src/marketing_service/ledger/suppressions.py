@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger.counted import MOVED, counted, lock_campaign
-from marketing_service.ledger.states import SkipReason, SuppressionOrigin, SuppressionReason
+from marketing_service.ledger.counters import MOVED, counted, lock_campaign
+from marketing_service.store.states import SkipReason, SuppressionOrigin, SuppressionReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

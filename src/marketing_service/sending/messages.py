@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from marketing_service.ledger.clicks import links_of
-from marketing_service.ledger.tables import campaigns
 from marketing_service.rendering import MessageSource, compile_message, one_click_possible
+from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
     from uuid import UUID

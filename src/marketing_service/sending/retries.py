@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from marketing_service.ledger.states import FailReason, SendStatus
 from marketing_service.ports import Fate
 from marketing_service.replies import Outcome, judge
+from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

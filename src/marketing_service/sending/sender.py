@@ -10,12 +10,12 @@ from weakref import WeakValueDictionary
 import structlog
 
 from marketing_service.errors import Unavailable
-from marketing_service.ledger import batches, life
-from marketing_service.sending.batch_run import BatchRun
-from marketing_service.sending.counts import Counts
-from marketing_service.sending.lanes import Lanes
+from marketing_service.ledger import batches, lifecycle
+from marketing_service.sending.batch import BatchRun
+from marketing_service.sending.committer import Recorder
+from marketing_service.sending.dispatcher import Lanes
 from marketing_service.sending.leases import Leases
-from marketing_service.sending.recorder import Recorder
+from marketing_service.sending.stats import Counts
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from marketing_service.db import Call, Transaction, Transactions
     from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ports import Mailer, RateLimiter
-    from marketing_service.sending.domains import Domains
+    from marketing_service.sending.enqueueing import Ringer
     from marketing_service.sending.messages import Messages
     from marketing_service.sending.retries import RetryPolicy
-    from marketing_service.sending.ringing import Ringer
+    from marketing_service.sending.throttle import Domains
     from marketing_service.tokens import BounceAddresses, TokenRing
 
 log = structlog.get_logger(__name__)
@@ -180,7 +180,7 @@ class Sender:
             await self._ringer.ring_after(tx, claim.campaign_id)
 
     async def _pause_and_hold_back(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
-        if run.hold is not None and await life.pause(connection, claim.campaign_id, run.hold):
+        if run.hold is not None and await lifecycle.pause(connection, claim.campaign_id, run.hold):
             log.warning("campaign_held", reason=run.hold)
             self.counts.holds[run.hold] += 1
         held_back = run.held_back

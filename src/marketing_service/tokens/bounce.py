@@ -16,10 +16,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from marketing_service.tokens.ring import Purpose, mac
+from marketing_service.tokens.keyring import Purpose, mac
 
 if TYPE_CHECKING:
-    from marketing_service.tokens.ring import TokenRing
+    from marketing_service.tokens.keyring import TokenRing
 
 _PREFIX = "b-"
 _COMPLAINTS = "complaints"

@@ -12,8 +12,8 @@ import structlog
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import bounces as ledger
 from marketing_service.ledger.bounces import Bounce
-from marketing_service.ledger.states import FailReason, SendStatus
 from marketing_service.reports import Kind, read_report
+from marketing_service.store.states import FailReason, SendStatus
 from marketing_service.tokens import Bounced, Mailbox, Purpose
 from marketing_service.tracking.opt_outs import opt_out
 from marketing_service.tracking.public import organisation_of

@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import select
 
 from marketing_service.ledger import opt_outs as ledger
-from marketing_service.ledger.tables import sends
 from marketing_service.ports import AudienceError
+from marketing_service.store.tables import sends
 from marketing_service.tracking.public import organisation_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from marketing_service.tracking import bring_opt_outs_to_crm
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from marketing_service.worker.parts import Parts
+    from marketing_service.worker.dependencies import Parts
 
 log = structlog.get_logger(__name__)
 

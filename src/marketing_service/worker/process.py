@@ -10,19 +10,19 @@ import structlog
 
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
+from marketing_service.metrics import NOWHERE, shown
 from marketing_service.queue import Queue, connect
-from marketing_service.scrapes import NOWHERE, shown
 from marketing_service.sending import RENEWALS
 from marketing_service.tracking import bring_opt_outs_to_crm
+from marketing_service.worker.arq_consumer import Picker
+from marketing_service.worker.dependencies import Parts
 from marketing_service.worker.metrics import SendingCollector
-from marketing_service.worker.orders import Orders
-from marketing_service.worker.parts import Parts
-from marketing_service.worker.picker import Picker
+from marketing_service.worker.shutdown import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from marketing_service.scrapes import Endpoint
+    from marketing_service.metrics import Endpoint
     from marketing_service.sending import Sender
     from marketing_service.settings import Settings
 

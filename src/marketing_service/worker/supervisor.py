@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.worker.orders import DRAIN, HURRY, Orders
+from marketing_service.worker.shutdown import DRAIN, HURRY, Orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

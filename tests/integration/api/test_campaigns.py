@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from marketing_service.campaigns import repository
 from marketing_service.db import Database
+from marketing_service.store import campaigns
 from tests.integration.api.support import BROKEN, CAMPAIGNS, MESSAGE, Crm, assert_problem, path, saved
 from tests.support.ledger import launched
 
@@ -140,7 +140,7 @@ class TestList:
     async def test_a_page_of_large_campaigns_ends_early_and_nothing_is_missed(
         self, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(repository, "PAGE_BYTES", 1000)
+        monkeypatch.setattr(campaigns, "PAGE_BYTES", 1000)
         for n in range(5):
             await saved(admin, name=str(n), htmlBody="x" * (10 if n < 3 else 900))
         found, cursor, sizes = [], None, []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from marketing_service.ledger.idempotency import forget_old_answers
+from marketing_service.store.idempotency import forget_old_answers
 from tests.integration.api.support import BROKEN, CAMPAIGNS, MESSAGE, Crm, assert_problem, path, saved
 from tests.support.ledger import launched
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from marketing_service.sending.suppression_list import MOST_MALFORMED
+from marketing_service.campaigns.suppression_list import MOST_MALFORMED
 from tests.integration.api.support import assert_problem, path
 from tests.integration.api.test_tenancy import own_filter_removed
 from tests.support.ledger import assert_adds_up, contact, launched, send_rows

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from marketing_service.ledger import clicks
-from marketing_service.ledger.tables import timeline
+from marketing_service.store.tables import timeline
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import assert_problem, path, saved
 from tests.support.ledger import ORG, draft, launched, send_rows

@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 
 from marketing_service.api.app import _ROUTERS, create_app
 from marketing_service.auth import mint_token
+from marketing_service.campaigns import suppression_list
 from marketing_service.devstack.contacts import ORG_ID, OTHER_ORG_ID
-from marketing_service.sending import suppression_list
 from tests.support.world import ISSUER, JWT_SECRET
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 
 from marketing_service.inbound import Door, run_door, take_one
 from marketing_service.settings import SettingsError
-from tests.support.doors import BOUNCES, door
 from tests.support.ledger import assert_adds_up, send_rows
+from tests.support.listeners import BOUNCES, door
 from tests.support.lmtp import calling
 from tests.support.reports import ADDRESSES, KEY, UNKNOWN_USER, delivery_report
 from tests.support.workers import worker_environment

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from marketing_service.ledger import clicks
-from marketing_service.ledger.states import SendStatus
+from marketing_service.store.states import SendStatus
 from tests.support.ledger import ORG, assert_adds_up, audit_moves, illegal_moves, launched, send_rows
 from tests.support.steps import claim, deliver_all, mark, record
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger import expansion, life
+from marketing_service.ledger import expansion, lifecycle
 from tests.support.ledger import (
     assert_adds_up,
     campaign_row,
@@ -54,7 +54,7 @@ async def test_an_address_no_mail_can_go_to_is_a_failed_row_not_silence(owner: D
 async def test_a_contact_that_came_twice_is_one_row_as_the_later_page_had_it(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1, first_name="Old")], lease=60)
@@ -68,7 +68,7 @@ async def test_an_address_that_a_contact_no_longer_has_keeps_it_from_nobody(owne
     """Contact 1 moved to another address while the pages were read, and contact 2 has the one it had."""
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         before = contact(1, email="shared@example.com", address="shared@example.com")
@@ -99,7 +99,7 @@ async def test_staging_keeps_what_a_launch_still_needs_and_nothing_else(owner: D
     for number in range(4):
         campaign_id = await draft(owner)
         async with owner.transaction() as tx:
-            await life.launch(tx.connection, campaign_id, audience=None)
+            await lifecycle.launch(tx.connection, campaign_id, audience=None)
             attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
             assert attempt
             await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
@@ -123,7 +123,7 @@ async def test_nobody_eligible_is_sent_with_no_recipients(owner: Database) -> No
 async def test_only_one_attempt_holds_a_launch_and_an_overtaken_one_changes_nothing(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         first = await expansion.claim_expansion(tx.connection, campaign_id, lease=0.001)
         assert first
     async with owner.transaction() as tx:
@@ -142,7 +142,7 @@ async def test_only_one_attempt_holds_a_launch_and_an_overtaken_one_changes_noth
 async def test_a_staging_table_that_a_crash_emptied_is_noticed(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
@@ -157,12 +157,12 @@ async def test_a_staging_table_that_a_crash_emptied_is_noticed(owner: Database) 
 async def test_a_failed_launch_has_its_reason_and_no_rows(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
-        await life.launch(tx.connection, campaign_id, audience=None)
+        await lifecycle.launch(tx.connection, campaign_id, audience=None)
         attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
-        assert await life.fail_launch(
-            tx.connection, campaign_id, epoch=attempt.epoch, code=life.FailureCode.CRM_REFUSED, message="No."
+        assert await lifecycle.fail_launch(
+            tx.connection, campaign_id, epoch=attempt.epoch, code=lifecycle.FailureCode.CRM_REFUSED, message="No."
         )
         assert not await expansion.merge(tx.connection, attempt)
     row = await campaign_row(owner, campaign_id)

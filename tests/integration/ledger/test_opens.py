@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from marketing_service.ledger.opens import Load, record_opens
-from marketing_service.ledger.states import SendStatus
+from marketing_service.store.states import SendStatus
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves, launched, send_rows
 from tests.support.steps import claim, deliver_all, mark, record
 

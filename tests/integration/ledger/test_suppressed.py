@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert
 
-from marketing_service.ledger.states import SuppressionOrigin, SuppressionReason
-from marketing_service.ledger.tables import suppressions
+from marketing_service.store.states import SuppressionOrigin, SuppressionReason
+from marketing_service.store.tables import suppressions
 from tests.support.ledger import ORG, assert_adds_up, audit_moves, illegal_moves, launched, send_rows
 from tests.support.steps import claim, mark
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.campaigns.test_mails import request_test_send
 from marketing_service.devstack.valkey import ValkeyServer
-from marketing_service.ledger import life
-from marketing_service.sending import request_test_send
+from marketing_service.ledger import lifecycle
 from tests.support.ledger import assert_adds_up, campaign_row, send_rows
 from tests.support.relay import Step, delay
 from tests.support.world import World, open_world, until
@@ -118,11 +118,11 @@ async def test_a_used_up_limit_holds_up_neither_pause_nor_cancel(
             await world.relay.until(lambda: len(world.relay.accepted) == 3)
             async with asyncio.timeout(20):
                 async with world.api.transactions(world.org_id) as tx:
-                    assert await life.pause(tx.connection, campaign_id, life.PauseReason.USER)
+                    assert await lifecycle.pause(tx.connection, campaign_id, lifecycle.PauseReason.USER)
                 async with world.api.transactions(world.org_id) as tx:
-                    assert await life.resume(tx.connection, campaign_id)
+                    assert await lifecycle.resume(tx.connection, campaign_id)
                 async with world.api.transactions(world.org_id) as tx:
-                    assert await life.cancel(tx.connection, campaign_id)
+                    assert await lifecycle.cancel(tx.connection, campaign_id)
             row = await world.until_status(campaign_id, "SENT", seconds=60)
         assert (row["delivered"], row["skipped"]) == (3, 17)
 
@@ -135,7 +135,7 @@ async def test_a_pause_holds_while_a_batch_waits_for_the_rate(
         async with world.working():
             await world.relay.until(lambda: len(world.relay.accepted) >= 2)
             async with world.api.transactions(world.org_id) as tx:
-                assert await life.pause(tx.connection, campaign_id, life.PauseReason.USER)
+                assert await lifecycle.pause(tx.connection, campaign_id, lifecycle.PauseReason.USER)
             most = len(world.relay.accepted) + 2 * world.settings.smtp_connections
 
             async def given_back() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from marketing_service.ledger import life
+from marketing_service.ledger import lifecycle
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, illegal_moves, send_rows
 from tests.support.relay import Step, answer, delay, hang_up
 from tests.support.world import World, open_world, until
@@ -149,7 +149,7 @@ async def test_after_a_pause_is_answered_at_most_the_marked_sends_leave(world: W
     async with world.working():
         await world.relay.until(lambda: len(world.relay.accepted) > 20)
         async with world.api.transactions(world.org_id) as tx:
-            assert await life.pause(tx.connection, campaign_id, life.PauseReason.USER)
+            assert await lifecycle.pause(tx.connection, campaign_id, lifecycle.PauseReason.USER)
         marked = (await campaign_row(world.owner, campaign_id))["sending"]
         handed_over = len(world.relay.accepted)
         assert marked <= 2 * world.settings.smtp_connections
@@ -161,7 +161,7 @@ async def test_after_a_pause_is_answered_at_most_the_marked_sends_leave(world: W
         assert len(world.relay.accepted) <= handed_over + 2 * world.settings.smtp_connections
         assert (await campaign_row(world.owner, campaign_id))["queued"] > 0
         async with world.api.transactions(world.org_id) as tx:
-            assert await life.resume(tx.connection, campaign_id)
+            assert await lifecycle.resume(tx.connection, campaign_id)
         row = await world.until_status(campaign_id, "SENT")
     assert row["delivered"] == 250
     assert set(world.relay.recipients.values()) == {1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.sending.domains import IN_A_ROW
+from marketing_service.sending.throttle import IN_A_ROW
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
 from tests.support.relay import Now, Step, answer
 from tests.support.world import open_world, until

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import event, text
 
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.states import SendStatus, SuppressionOrigin, SuppressionReason
 from marketing_service.ledger.suppressions import Entry, lock_waiting, suppress
 from marketing_service.reports import Kind
+from marketing_service.store.states import SendStatus, SuppressionOrigin, SuppressionReason
 from marketing_service.tracking import Outcome, Reports
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, contact, illegal_moves, launched, send_rows
 from tests.support.reports import (

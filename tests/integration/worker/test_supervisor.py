@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from marketing_service.worker import supervisor
-from marketing_service.worker.orders import SIGNALS
+from marketing_service.worker.shutdown import SIGNALS
 from tests.support.world import until
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """/metrics: figures by template, and no ledger figure that nobody read."""
 
 from marketing_service.api.metrics import Metrics
-from marketing_service.ledger.figures import LedgerFigures
-from marketing_service.ledger.states import SendStatus
+from marketing_service.store.states import SendStatus
+from marketing_service.store.stats import LedgerFigures
 
 
 def test_requests_are_counted_by_template_method_and_class_of_status() -> None:

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from marketing_service import sending
-from marketing_service.api.answers import AudienceNowAnswer
 from marketing_service.api.dependencies import Parts, Reader
-from marketing_service.api.documented import answers
+from marketing_service.api.openapi_responses import answers
 from marketing_service.api.requests import AudienceQuery
-from marketing_service.campaigns.checks import CRM, check_statuses, crm_unavailable
+from marketing_service.api.responses import AudienceNowAnswer
+from marketing_service.campaigns.validation import CRM, check_statuses, crm_unavailable
 from marketing_service.errors import Unavailable
 from marketing_service.ports import AudienceError
+from marketing_service.preflight import audience_now
 
 PATIENCE = 3.5
 """Seconds. The CRM is asked several things, and each of them may take a while."""
@@ -33,9 +33,7 @@ async def get_audience(parts: Parts, caller: Reader, query: Annotated[AudienceQu
     try:
         async with asyncio.timeout(PATIENCE):
             await check_statuses(audience, parts.audience, caller.org_id, field="statuses")
-            found = await sending.audience_now(
-                parts.transactions, parts.audience, org_id=caller.org_id, audience=audience
-            )
+            found = await audience_now(parts.transactions, parts.audience, org_id=caller.org_id, audience=audience)
     except AudienceError as error:
         raise crm_unavailable(error) from error
     except TimeoutError:

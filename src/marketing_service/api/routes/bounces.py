@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
-from marketing_service.api.answers_suppressions import HandledAnswer
 from marketing_service.api.dependencies import MetricsOf, Parts, Reporter, body_announced_as
-from marketing_service.api.documented import answers
+from marketing_service.api.openapi_responses import answers
 from marketing_service.api.requests import LONGEST_PATH, ReportQuery
+from marketing_service.api.responses_suppressions import HandledAnswer
 from marketing_service.errors import FieldError, InvalidInput, WrongState
 from marketing_service.tracking import Reports
 

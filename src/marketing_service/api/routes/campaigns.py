@@ -5,11 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from marketing_service import sending
-from marketing_service.api.answers import CampaignAnswer, CampaignPage, PreviewAnswer
 from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
 from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, Versions, Writer, no_query
-from marketing_service.api.documented import answers, with_etag
+from marketing_service.api.openapi_responses import answers, with_etag
 from marketing_service.api.preconditions import etag
 from marketing_service.api.requests import (
     CampaignChanges,
@@ -19,11 +17,13 @@ from marketing_service.api.requests import (
     TestRecipients,
     UnsavedMessage,
 )
-from marketing_service.campaigns import drafts, life
-from marketing_service.campaigns.checks import check_ready, checked_recipients
-from marketing_service.campaigns.model import Campaign
+from marketing_service.api.responses import CampaignAnswer, CampaignPage, PreviewAnswer
+from marketing_service.campaigns import drafts, lifecycle
+from marketing_service.campaigns.test_mails import request_test_send
+from marketing_service.campaigns.validation import check_ready, checked_recipients
 from marketing_service.db import Also, Transactions
-from marketing_service.ledger.idempotency import KeptAnswer
+from marketing_service.store.idempotency import KeptAnswer
+from marketing_service.store.model import Campaign
 
 PATH = "/api/marketing/campaigns"
 ONE = PATH + "/{id}"
@@ -172,7 +172,7 @@ async def preview_campaign(
     parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[PreviewQuery, Query()]
 ) -> PreviewAnswer:
     """The links lead nowhere, and there is no pixel. Show the HTML in a sandboxed frame."""
-    preview = await life.preview(
+    preview = await lifecycle.preview(
         parts.transactions,
         parts.audience,
         parts.settings,
@@ -193,7 +193,7 @@ async def preview_campaign(
 )
 async def preview_message(parts: Parts, caller: Reader, body: UnsavedMessage) -> PreviewAnswer:
     """For a page that shows what is being typed. Nothing is kept; reading is enough."""
-    preview = await life.preview_unsaved(
+    preview = await lifecycle.preview_unsaved(
         parts.audience,
         parts.settings,
         org_id=caller.org_id,
@@ -225,7 +225,7 @@ async def test_campaign(
             campaign = await drafts.get(tx, caller.org_id, campaign_id)
         await check_ready(campaign, parts.settings)
         async with transactions(caller.org_id) as tx:
-            await sending.request_test_send(
+            await request_test_send(
                 tx,
                 parts.doorbell,
                 org_id=caller.org_id,

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketing_service.api.answers import Health, Readiness
 from marketing_service.api.dependencies import MetricsOf, Parts, PatienceOf
-from marketing_service.api.documented import content
+from marketing_service.api.openapi_responses import content
+from marketing_service.api.responses import Health, Readiness
 from marketing_service.errors import Unavailable
 
 RETRY_AFTER = 5

@@ -9,10 +9,10 @@ from fastapi.responses import HTMLResponse, Response
 from marketing_service import tracking
 from marketing_service.api import pages
 from marketing_service.api.dependencies import Parts, PatienceOf
-from marketing_service.api.documented import Responses, content, problem_answers
-from marketing_service.api.patience import Patience
+from marketing_service.api.openapi_responses import Responses, content, problem_answers
 from marketing_service.api.pixel import GIF, PIXEL_PATH
 from marketing_service.api.pixel import HEADERS as PIXEL_HEADERS
+from marketing_service.api.time_limit import Patience
 from marketing_service.api.visitors import machine_reason
 from marketing_service.errors import Unavailable
 from marketing_service.rendering import MOST_LINKS

@@ -5,19 +5,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from marketing_service import sending
 from marketing_service.api import csv_export
-from marketing_service.api.answers import LogEntryAnswer, LogPage
 from marketing_service.api.cursors import log_cursor, read_log_cursor
 from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, SendId, Writer, no_query
-from marketing_service.api.documented import answers, content
+from marketing_service.api.openapi_responses import answers, content
 from marketing_service.api.requests import LogFilterQuery, LogQuery
+from marketing_service.api.responses import LogEntryAnswer, LogPage
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import email_log
 from marketing_service.campaigns.email_log import LogFilter
-from marketing_service.campaigns.model import LogEntry
+from marketing_service.campaigns.resend import resend as queue_again
 from marketing_service.db import Also, Transaction, Transactions
-from marketing_service.ledger.idempotency import KeptAnswer
+from marketing_service.store.idempotency import KeptAnswer
+from marketing_service.store.model import LogEntry
 
 router = APIRouter(tags=["email log"])
 
@@ -80,7 +80,7 @@ async def resend_send(
         async def queued_again(tx: Transaction) -> None:
             await also(tx, await email_log.entry(tx, caller.org_id, campaign_id, send_id))
 
-        await sending.resend(
+        await queue_again(
             transactions,
             parts.audience,
             org_id=caller.org_id,

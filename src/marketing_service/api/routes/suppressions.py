@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from marketing_service.api import csv_suppressions
-from marketing_service.api.answers_suppressions import ImportAnswer, SuppressionAnswer, SuppressionPage
 from marketing_service.api.cursors import read_suppression_cursor, suppression_cursor
 from marketing_service.api.dependencies import Parts, Reader, Writer, body_announced_as, no_query
-from marketing_service.api.documented import answers, content
+from marketing_service.api.openapi_responses import answers, content
 from marketing_service.api.requests import NewSuppression, SuppressionFilterQuery, SuppressionQuery
-from marketing_service.sending import suppression_list as suppressions
-from marketing_service.sending.suppression_list import Filter
+from marketing_service.api.responses_suppressions import ImportAnswer, SuppressionAnswer, SuppressionPage
+from marketing_service.campaigns import suppression_list as suppressions
+from marketing_service.campaigns.suppression_list import Filter
 
 PATH = "/api/marketing/suppressions"
 CSV_TYPE = "text/csv"

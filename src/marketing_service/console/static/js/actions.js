@@ -1,11 +1,11 @@
 /** What can be done with a campaign. Each asks once where it cannot be taken back. */
 
 import * as api from "./api.js";
-import { errorsOf } from "./check.js";
+import { errorsOf } from "./preflight.js";
 import { h, put } from "./dom.js";
 import { complain, field } from "./fields.js";
 import { audience as inWords, people } from "./format.js";
-import { ask, busy, button, say } from "./parts.js";
+import { ask, busy, button, say } from "./components.js";
 import { go } from "./router.js";
 
 /**

@@ -2,12 +2,12 @@
 
 import * as api from "./api.js";
 import { cancel, duplicate, launch, refreshButton, remove, sendTest, step } from "./actions.js";
-import { checkCard } from "./check.js";
+import { checkCard } from "./preflight.js";
 import { h, icon, put, redraw } from "./dom.js";
 import { audience as inWords, moment, number, pause, people } from "./format.js";
-import { figures, ledgerCard, linksTable, messageCard, timelineCard } from "./figures.js";
+import { figures, ledgerCard, linksTable, messageCard, timelineCard } from "./stats.js";
 import { campaignHead, statusLabels } from "./head.js";
-import { button, card, mention, notice, say, sentence } from "./parts.js";
+import { button, card, mention, notice, say, sentence } from "./components.js";
 import { to } from "./router.js";
 import { person } from "./session.js";
 

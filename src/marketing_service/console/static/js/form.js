@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { freshId, h, icon, put, settled } from "./dom.js";
 import { complain, field } from "./fields.js";
 import { mailView } from "./mailview.js";
-import { button, card, notice, say } from "./parts.js";
+import { button, card, notice, say } from "./components.js";
 import { recipients } from "./recipients.js";
 import { go, to } from "./router.js";
 

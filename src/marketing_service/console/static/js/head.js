@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { number } from "./format.js";
-import { badge } from "./parts.js";
+import { badge } from "./components.js";
 import { to } from "./router.js";
 
 /** `actions`: elements; `audience`: in words; `here`: `overview` or `log`. */

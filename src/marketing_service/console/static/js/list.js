@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { h, icon, put, settled } from "./dom.js";
 import { CAMPAIGN_STATUS, day, number, percent } from "./format.js";
 import { PAGE, paged } from "./paging.js";
-import { badge, figure, pills, searchField } from "./parts.js";
+import { badge, figure, pills, searchField } from "./components.js";
 import { to } from "./router.js";
 
 const POLL_MILLISECONDS = 4000;

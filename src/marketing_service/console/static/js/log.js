@@ -6,7 +6,7 @@ import { h, settled } from "./dom.js";
 import { audience as inWords, moment, number, reason, SEND_STATUS } from "./format.js";
 import { campaignHead, statusLabels } from "./head.js";
 import { PAGE, paged } from "./paging.js";
-import { ask, badge, busy, button, pills, save, say, searchField } from "./parts.js";
+import { ask, badge, busy, button, pills, save, say, searchField } from "./components.js";
 
 const COLUMNS = ["Address", "State", "Tries", "Sent", "Opened", ""];
 const COUNTED = { QUEUED: "queued", SENDING: "sending", DEFERRED: "deferred", DELIVERED: "delivered", FAILED: "failed", UNCONFIRMED: "unconfirmed", SKIPPED: "skipped" };

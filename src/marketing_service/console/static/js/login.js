@@ -1,7 +1,7 @@
 /** The log-in, as a page or above one; and what somebody sees who may not use this page. */
 
 import { freshId, h, icon, put } from "./dom.js";
-import { button, notice } from "./parts.js";
+import { button, notice } from "./components.js";
 import { logIn, logOut, person, remembered } from "./session.js";
 
 /** Shows the log-in in the whole page; the promise is kept once somebody has logged in. */

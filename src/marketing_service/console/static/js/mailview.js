@@ -4,7 +4,7 @@
  */
 
 import { h, put } from "./dom.js";
-import { notice, pills } from "./parts.js";
+import { notice, pills } from "./components.js";
 
 const FRAMES = { false: "/marketing/static/mail.html", true: "/marketing/static/mail-with-images.html" };
 const TELEPHONE = "375px";

@@ -2,7 +2,7 @@
 
 import { h, icon, put } from "./dom.js";
 import { loginDialog, loginScreen, notForReaders } from "./login.js";
-import { failure } from "./parts.js";
+import { failure } from "./components.js";
 import { start, to } from "./router.js";
 import { accessToken, configure, logOut, person } from "./session.js";
 

@@ -1,7 +1,7 @@
 /** A list by pages: every filter asks for it anew, "Show more" makes it longer, and focus goes to what has come. */
 
 import { put } from "./dom.js";
-import { busy, failure, mention, moreButton } from "./parts.js";
+import { busy, failure, mention, moreButton } from "./components.js";
 import { note } from "./router.js";
 
 export const PAGE = 50;

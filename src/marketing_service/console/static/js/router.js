@@ -1,6 +1,6 @@
 /** Which screen an address is, and the way from one to the next; whoever leaves something unsaved is asked first. */
 
-import { ask, failure, loading } from "./parts.js";
+import { ask, failure, loading } from "./components.js";
 import { h, put } from "./dom.js";
 
 const PREFIX = "/marketing";

@@ -5,7 +5,7 @@ import { h, icon, put, settled } from "./dom.js";
 import { complain, field } from "./fields.js";
 import { count, day, reason } from "./format.js";
 import { PAGE, paged } from "./paging.js";
-import { ask, busy, button, notice, pills, save, say, searchField } from "./parts.js";
+import { ask, busy, button, notice, pills, save, say, searchField } from "./components.js";
 import { to } from "./router.js";
 
 const REASONS = ["HARD_BOUNCE", "SOFT_BOUNCES", "MANUAL"];

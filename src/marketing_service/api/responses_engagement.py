@@ -1,0 +1,71 @@
+"""What callers get of what came back for a campaign: by link, and over time."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from marketing_service.api.responses import ANSWER, Count
+from marketing_service.campaigns.engagement import BUCKET_SECONDS, Timeline
+from marketing_service.ledger.clicks import LinkFigures
+from marketing_service.rendering import MOST_LINKS, shown_link
+
+
+class _Answer(BaseModel):
+    model_config = ANSWER
+
+
+class LinkAnswer(_Answer):
+    """A link of the HTML. A machine's clicks (a scanner's, a mail gateway's) are counted apart."""
+
+    number: Annotated[int, Field(ge=1)]
+    url: Annotated[str, Field(description="As it is written, with its placeholders.")]
+    clicks: Annotated[Count, Field(description="Sends of which it was followed.")]
+    total_clicks: Annotated[Count, Field(description="How often it was followed.")]
+    machine_clicks: Count
+
+    @classmethod
+    def of(cls, link: LinkFigures) -> Self:
+        return cls(
+            number=link.number,
+            url=shown_link(link.url),
+            clicks=link.clicks,
+            total_clicks=link.total_clicks,
+            machine_clicks=link.machine_clicks,
+        )
+
+
+class LinksAnswer(_Answer):
+    items: Annotated[list[LinkAnswer], Field(max_length=MOST_LINKS)]
+
+
+class BucketAnswer(_Answer):
+    """What happened in one stretch of time, of its length from `at` on."""
+
+    at: datetime
+    delivered: Annotated[Count, Field(description="Also what a bounce has corrected since.")]
+    opens: Count
+    clicks: Count
+    unsubscribes: Count
+
+
+class TimelineAnswer(_Answer):
+    """Each send is counted when it was first delivered, opened, clicked or opted out with."""
+
+    from_: Annotated[datetime | None, Field(alias="from", description="The minute of the launch; null before it.")]
+    bucket_seconds: Annotated[int, Field(json_schema_extra={"enum": list(BUCKET_SECONDS)})]
+    items: Annotated[list[BucketAnswer], Field(description="Without a gap, up to the last thing that happened.")]
+
+    @classmethod
+    def of(cls, timeline: Timeline) -> Self:
+        items = [
+            BucketAnswer(
+                at=at,
+                delivered=happened.delivered,
+                opens=happened.opens,
+                clicks=happened.clicks,
+                unsubscribes=happened.unsubscribes,
+            )
+            for at, happened in timeline.buckets
+        ]
+        return cls(from_=timeline.start, bucket_seconds=timeline.bucket_seconds, items=items)

@@ -1,0 +1,65 @@
+"""What came back for a campaign: by link, and over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from marketing_service.campaigns import drafts
+from marketing_service.ledger import clicks
+from marketing_service.store import timeline as ledger
+from marketing_service.store.timeline import Happened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from marketing_service.db import Transaction
+    from marketing_service.ledger.clicks import LinkFigures
+
+BUCKET_SECONDS = (60, 300, 900, 3600, 21_600, 86_400, 604_800)
+"""What a bucket of a timeline may hold: from a minute to a week."""
+
+_NOTHING = Happened()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What happened, in buckets without a gap from the minute of the launch on; none before the launch."""
+
+    start: datetime | None
+    bucket_seconds: int
+    buckets: Sequence[tuple[datetime, Happened]]
+
+
+async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkFigures]:
+    """The campaign's tracked links, by number. Raises NotFound."""
+    await drafts.progress(tx, org_id, campaign_id)
+    return await clicks.links_of(tx.connection, campaign_id)
+
+
+async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, most: int) -> Timeline:
+    """The campaign's timeline, up to the last thing that happened, in the smallest buckets of which at most `most`
+    are needed (weeks, however many, where even those are too small). Raises NotFound."""
+    launched_at = (await drafts.progress(tx, org_id, campaign_id)).launched_at
+    if launched_at is None:
+        return Timeline(None, BUCKET_SECONDS[0], ())
+    start = launched_at.replace(second=0, microsecond=0)
+    last = await ledger.last_minute(tx.connection, campaign_id)
+    seconds, count = _buckets(0 if last is None else max(0, int((last - start).total_seconds())), most)
+    found = await ledger.buckets(tx.connection, campaign_id, start=start, seconds=seconds)
+    return Timeline(
+        start,
+        seconds,
+        [(start + timedelta(seconds=seconds * number), found.get(number, _NOTHING)) for number in range(count)],
+    )
+
+
+def _buckets(until: int, most: int) -> tuple[int, int]:
+    """How long a bucket is, and how many there are, for the last to hold the second `until`, counted from 0."""
+    for seconds in BUCKET_SECONDS:
+        if until // seconds < most:
+            return seconds, until // seconds + 1
+    return BUCKET_SECONDS[-1], until // BUCKET_SECONDS[-1] + 1

@@ -1,0 +1,186 @@
+"""The suppression list as people keep it: one address or a file of them, added, read and taken off."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.errors import FieldError, InvalidInput, NotFound
+from marketing_service.ledger import suppressions as ledger
+from marketing_service.ledger.suppressions import Entry
+from marketing_service.store.states import SuppressionOrigin, SuppressionReason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from uuid import UUID
+
+    from marketing_service.db import Transactions
+    from marketing_service.ledger.suppressions import Suppression
+
+LONGEST_NOTE = 500
+MOST_MALFORMED = 1000
+"""So many places of a file are named; there may be more."""
+
+_AT_ONCE = 5000
+_PAGE = 1000
+_LONGEST_VALUE = 100
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which suppressions: for any of `reasons` (none named: all), with an address that starts with `prefix`."""
+
+    reasons: Sequence[SuppressionReason] = ()
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A place in a file that names no address mail could go to; `line` counts from 1."""
+
+    line: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of a file: how many addresses are new, how many were there, and which are none."""
+
+    added: int
+    known: int
+    malformed: tuple[Malformed, ...]
+
+
+async def add(
+    transactions: Transactions, *, org_id: str, email: str, note: str | None, created_by: str
+) -> tuple[Suppression, bool]:
+    """Put an address on the list, and skip what waits for it; whether it is new there. Raises InvalidInput."""
+    if not is_deliverable(email.strip()):
+        raise InvalidInput(FieldError("email", "is no address that mail could go to.", "email"))
+    entry = Entry(normal_form(email), note)
+    async with transactions(org_id) as tx:
+        locked = await ledger.lock_waiting(tx.connection, org_id=org_id, addresses=(entry.address,))
+        added = await ledger.suppress(
+            tx.connection,
+            org_id=org_id,
+            entries=(entry,),
+            reason=SuppressionReason.MANUAL,
+            origin=SuppressionOrigin.API,
+            created_by=created_by,
+            locked=locked,
+        )
+        found = await ledger.find_suppression(tx.connection, org_id=org_id, address=entry.address)
+    if found is None:
+        raise NotFound("The address was taken off the list at the same moment.")
+    return found, bool(added)
+
+
+async def remove(transactions: Transactions, *, org_id: str, suppression_id: UUID) -> None:
+    """Take an address off the list. Raises NotFound."""
+    async with transactions(org_id) as tx:
+        if not await ledger.remove_suppression(tx.connection, org_id=org_id, suppression_id=suppression_id):
+            raise NotFound("There is no such address on the list.")
+
+
+async def page(
+    transactions: Transactions, org_id: str, *, only: Filter, before: UUID | None, limit: int
+) -> tuple[list[Suppression], UUID | None]:
+    """At most `limit`, newest first, and where the next page begins, if there is one."""
+    async with transactions(org_id) as tx:
+        found = await ledger.page_of_suppressions(
+            tx.connection,
+            org_id=org_id,
+            reasons=only.reasons,
+            prefix=normal_form(only.prefix or ""),
+            before=before,
+            most=limit + 1,
+        )
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+
+async def pages(transactions: Transactions, org_id: str, *, only: Filter) -> AsyncIterator[Sequence[Suppression]]:
+    """All of them, a page at a time, each read in a short transaction of its own."""
+    before: UUID | None = None
+    while True:
+        items, before = await page(transactions, org_id, only=only, before=before, limit=_PAGE)
+        yield items
+        if before is None:
+            return
+
+
+async def read_in(transactions: Transactions, *, org_id: str, file: bytes, created_by: str) -> Imported:
+    """Put every address of a CSV file on the list, in one transaction, and skip what waits for them.
+
+    Raises InvalidInput where it cannot be read as CSV with a column `email`; then nothing is added.
+    """
+    # Reading a hundred thousand lines takes a while, and others are answered on this event loop.
+    entries, malformed = await asyncio.to_thread(_read, file)
+    addresses = sorted(entries)
+    added = 0
+    async with transactions(org_id) as tx:
+        locked = await ledger.lock_waiting(tx.connection, org_id=org_id, addresses=addresses)
+        for start in range(0, len(addresses), _AT_ONCE):
+            added += await ledger.suppress(
+                tx.connection,
+                org_id=org_id,
+                entries=[entries[address] for address in addresses[start : start + _AT_ONCE]],
+                reason=SuppressionReason.MANUAL,
+                origin=SuppressionOrigin.CSV,
+                created_by=created_by,
+                locked=locked,
+            )
+    return Imported(added, len(addresses) - added, tuple(malformed))
+
+
+def _read(file: bytes) -> tuple[dict[str, Entry], list[Malformed]]:
+    """The addresses, each once with the first note it has, and what is none."""
+    entries: dict[str, Entry] = {}
+    malformed: list[Malformed] = []
+    try:
+        for line, email, note in _rows(file.decode("utf-8-sig")):
+            if is_deliverable(email):
+                address = normal_form(email)
+                entries.setdefault(address, Entry(address, note))
+            elif len(malformed) < MOST_MALFORMED:
+                malformed.append(Malformed(line, email[:_LONGEST_VALUE]))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _no_csv(f"it cannot be read as CSV in UTF-8 ({error})") from error
+    return entries, malformed
+
+
+def _rows(text: str) -> Iterator[tuple[int, str, str | None]]:
+    """The line, the address and the note of every row that has anything in it."""
+    header = text.partition("\n")[0]
+    # Spreadsheets of half of Europe separate cells by semicolons.
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns = [name.strip().lower() for name in next(reader, [])]
+    if "email" not in columns:
+        raise _no_csv("its first line must name its columns, and one of them `email`")
+    email_at = columns.index("email")
+    note_at = columns.index("note") if "note" in columns else None
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, _cell(row, email_at), _cell(row, note_at)[:LONGEST_NOTE] or None
+
+
+def _cell(row: Sequence[str], place: int | None) -> str:
+    """A cell, without the apostrophe that our own files have before what a spreadsheet would take for a formula."""
+    if place is None or place >= len(row):
+        return ""
+    cell = _CONTROL.sub(" ", row[place]).strip()
+    return cell[1:] if cell.startswith(_QUOTED_FORMULA) else cell
+
+
+_QUOTED_FORMULA = tuple("'" + sign for sign in "=+-@")
+
+
+def _no_csv(why: str) -> InvalidInput:
+    return InvalidInput(FieldError("body", f"is no list of addresses: {why}.", "csv"))

@@ -1,0 +1,6 @@
+"""From a launch to batches in the queue: the audience expansion and the sweep."""
+
+from marketing_service.launching.expander import Expander
+from marketing_service.launching.sweep import Sweep
+
+__all__ = ["Expander", "Sweep"]

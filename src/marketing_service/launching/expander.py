@@ -1,0 +1,198 @@
+"""Makes a launched campaign's list: the audience page by page, then one merge. All of it, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.ledger import expansion, lifecycle
+from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
+from marketing_service.rendering import NotRenderable, TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
+    from marketing_service.db import Transactions
+    from marketing_service.ledger.expansion import Expansion
+    from marketing_service.ports import AudienceSource, Contact, ContactPage
+    from marketing_service.sending.enqueueing import Ringer
+    from marketing_service.sending.messages import Messages
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure(Exception):
+    """The launch has failed for good."""
+
+    code: lifecycle.FailureCode
+    message: str
+
+
+class Expander:
+    """Expands launches. `patience`: seconds from the launch after which an audience that cannot be read fails it;
+    `lease`: seconds for which an attempt holds the launch after each page."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        audience: AudienceSource,
+        messages: Messages,
+        ringer: Ringer,
+        relay_configured: bool,
+        patience: float,
+        lease: float,
+    ) -> None:
+        self._transactions = transactions
+        self._audience = audience
+        self._messages = messages
+        self._ringer = ringer
+        self._relay_configured = relay_configured
+        self._patience = patience
+        self._lease = lease
+        self._draining = False
+
+    def drain(self) -> None:
+        """Begin no attempt, and let go of those under way at their next page: another process does it again."""
+        self._draining = True
+
+    async def expand(self, campaign_id: UUID) -> None:
+        """One attempt at a campaign's list; does nothing where another holds it, or it stands already.
+
+        Raises Unavailable when PostgreSQL does not answer: the lease then runs out, and the sweep rings again.
+        """
+        if self._draining:
+            return
+        async with self._transactions() as tx:
+            attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=self._lease)
+        if attempt is None:
+            return
+        with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
+            try:
+                await self._attempt(attempt)
+            except _Failure as failure:
+                await self._fail(attempt, failure)
+            except AudienceRefused as error:
+                await self._fail(attempt, _Failure(lifecycle.FailureCode.CRM_REFUSED, str(error)))
+            except AudienceUnavailable as error:
+                await self._try_again(attempt, error)
+            except expansion.StagingIncomplete:
+                await self._postpone(attempt, delay=1.0)
+        await self._ringer.ring(campaign_id)
+
+    async def _attempt(self, attempt: Expansion) -> None:
+        if not self._relay_configured:
+            raise _Failure(
+                lifecycle.FailureCode.SMTP_NOT_CONFIGURED,
+                "No SMTP relay is configured (MARKETING_SMTP_URL is empty), so nothing could be sent.",
+            )
+        try:
+            message = await self._messages.of_launched(attempt.campaign_id)
+        except (TemplateError, NotRenderable) as error:
+            raise _Failure(lifecycle.FailureCode.TEMPLATE_BROKEN, str(error)) from error
+        audience = Audience(AudienceType(attempt.audience_type), attempt.audience_statuses)
+        await self._check_statuses(attempt.org_id, audience)
+        async with aclosing(self._audience.pages(attempt.org_id, audience)) as pages:
+            fetched = await self._read(attempt, pages)
+        if fetched is None:
+            return
+        async with self._transactions() as tx:
+            stands = await expansion.merge(tx.connection, attempt, links=message.links)
+        log.info("expanded" if stands else "expansion_overtaken", contacts=fetched)
+
+    async def _read(self, attempt: Expansion, pages: AsyncGenerator[ContactPage]) -> int | None:
+        """Stage the pages, each asked for while the one before it is staged. Returns how many contacts they had,
+        or None where this attempt is over."""
+        fetched = number = 0
+        following = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await following) is not None:
+                following = asyncio.ensure_future(anext(pages, None))
+                contacts = [staged for contact in page.contacts if (staged := _staged(contact)) is not None]
+                if not await self._stage(attempt, number, contacts):
+                    log.info("expansion_overtaken")
+                    return None
+                if self._draining:
+                    await self._postpone(attempt, delay=0.0)
+                    return None
+                number += 1
+                fetched += len(contacts)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        return fetched
+
+    async def _stage(self, attempt: Expansion, number: int, contacts: list[expansion.StagedContact]) -> bool:
+        async with self._transactions() as tx:
+            return await expansion.stage(tx.connection, attempt, page=number, contacts=contacts, lease=self._lease)
+
+    async def _check_statuses(self, org_id: str, audience: Audience) -> None:
+        if audience.type is not AudienceType.BY_STATUS:
+            return
+        known = {status.value for status in await self._audience.statuses(org_id)}
+        vanished = [status for status in audience.statuses if status not in known]
+        if vanished:
+            raise _Failure(
+                lifecycle.FailureCode.STATUS_UNKNOWN,
+                f"The CRM does not know the contact status {', '.join(vanished)} any more.",
+            )
+
+    async def _fail(self, attempt: Expansion, failure: _Failure) -> None:
+        async with self._transactions() as tx:
+            failed = await lifecycle.fail_launch(
+                tx.connection, attempt.campaign_id, epoch=attempt.epoch, code=failure.code, message=failure.message
+            )
+        if failed:
+            log.warning("launch_failed", code=failure.code, reason=failure.message)
+
+    async def _try_again(self, attempt: Expansion, error: AudienceUnavailable) -> None:
+        if (datetime.now(UTC) - attempt.launched_at).total_seconds() > self._patience:
+            await self._fail(
+                attempt,
+                _Failure(
+                    lifecycle.FailureCode.CRM_UNAVAILABLE,
+                    f"The CRM could not be read for {self._patience / 60:.0f} minutes: {error}",
+                ),
+            )
+            return
+        delay = max(min(2.0 ** (attempt.epoch - 1), _LONGEST_PAUSE), error.retry_after or 0.0)
+        log.warning("expansion_postponed", reason=str(error), delay=delay)
+        await self._postpone(attempt, delay=delay)
+
+    async def _postpone(self, attempt: Expansion, *, delay: float) -> None:
+        async with self._transactions() as tx:
+            await expansion.postpone(tx.connection, attempt, delay=delay)
+
+
+def _staged(contact: Contact) -> expansion.StagedContact | None:
+    """The contact as the ledger stages it; None for one without an address, or who opted out: whatever a CRM
+    answers to the question for the others, these are not mailed."""
+    email = (contact.email or "").strip()
+    if not email or contact.marketing_opt_out:
+        return None
+    return expansion.StagedContact(
+        contact_id=contact.id,
+        email=_storable(email),
+        address=_storable(normal_form(email)),
+        deliverable=is_deliverable(email),
+        first_name=contact.first_name and _storable(contact.first_name),
+        last_name=contact.last_name and _storable(contact.last_name),
+        company_name=contact.company_name and _storable(contact.company_name),
+    )
+
+
+def _storable(value: str) -> str:
+    """PostgreSQL's text holds no NUL and no lone surrogate."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,130 @@
+"""The sweep: finds what is due in the ledger and rings for it, so that a queue may lose everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from marketing_service.campaigns.test_mails import due_test_sends
+from marketing_service.errors import Unavailable
+from marketing_service.ledger import batches, commit_results, expansion, lifecycle
+from marketing_service.ledger.counters import lock_campaign
+from marketing_service.ports import RelayDown
+from marketing_service.store import idempotency, preflights
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from marketing_service.db import Transactions
+    from marketing_service.ports import Doorbell, Mailer
+    from marketing_service.sending.enqueueing import Ringer
+    from marketing_service.sending.retries import RetryPolicy
+
+log = structlog.get_logger(__name__)
+
+_GATHERED_AT_ONCE = 10_000
+_CANCELLED_AT_ONCE = 5_000
+
+
+class Sweep:
+    """Any number of processes may sweep at the same time: each step locks what it moves, and finds nothing left."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        doorbell: Doorbell,
+        ringer: Ringer,
+        mailer: Mailer | None,
+        retries: RetryPolicy,
+        resend_ambiguous: bool,
+    ) -> None:
+        self._transactions = transactions
+        self._doorbell = doorbell
+        self._ringer = ringer
+        self._mailer = mailer
+        self._retries = retries
+        self._resend_ambiguous = resend_ambiguous
+
+    async def sweep(self) -> None:
+        """Settle what dead processes held, gather what is due again, ring, and clean up. Raises Unavailable."""
+        await self._settle_expired()
+        await self._lift_relay_holds()
+        await self._gather_due()
+        active, cancelled = await self._campaigns()
+        for campaign_id in cancelled:
+            await self._finish_cancel(campaign_id)
+        for campaign_id in active:
+            await self._ringer.ring(campaign_id)
+        await self._ring_the_rest()
+        await self._clean()
+
+    async def _settle_expired(self) -> None:
+        async with self._transactions() as tx:
+            expired = await batches.campaigns_with_expired_leases(tx.connection)
+        for campaign_id in expired:
+            async with self._transactions() as tx:
+                unconfirmed = await batches.settle_expired(tx.connection, campaign_id)
+                if self._resend_ambiguous:
+                    await commit_results.requeue_unconfirmed(
+                        tx.connection,
+                        campaign_id,
+                        dict.fromkeys(unconfirmed, self._retries.delays[0] if self._retries.delays else 0.0),
+                    )
+                campaign = await lock_campaign(tx.connection, campaign_id)
+                if campaign is not None and campaign.cancelled_at is not None:
+                    await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
+            log.warning("lease_expired", campaign_id=str(campaign_id), unconfirmed=len(unconfirmed))
+
+    async def _lift_relay_holds(self) -> None:
+        async with self._transactions() as tx:
+            held = await lifecycle.any_held_by_relay(tx.connection)
+        if not held or self._mailer is None:
+            return
+        try:
+            await self._mailer.probe()
+        except RelayDown as down:
+            log.info("relay_still_down", phase=down.phase, error=down.detail)
+            return
+        async with self._transactions() as tx:
+            resumed = await lifecycle.resume_after_relay(tx.connection)
+        log.info("relay_back", campaigns=len(resumed))
+
+    async def _gather_due(self) -> None:
+        async with self._transactions() as tx:
+            due = await batches.campaigns_with_due_sends(tx.connection)
+        for campaign_id in due:
+            async with self._transactions() as tx:
+                await batches.gather_due(tx.connection, campaign_id, most=_GATHERED_AT_ONCE)
+
+    async def _campaigns(self) -> tuple[list[UUID], list[UUID]]:
+        async with self._transactions() as tx:
+            return await batches.active_campaigns(tx.connection)
+
+    async def _finish_cancel(self, campaign_id: UUID) -> None:
+        moved = _CANCELLED_AT_ONCE
+        while moved == _CANCELLED_AT_ONCE:
+            async with self._transactions() as tx:
+                await lock_campaign(tx.connection, campaign_id)
+                moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
+
+    async def _ring_the_rest(self) -> None:
+        async with self._transactions() as tx:
+            expansions = await expansion.due_expansions(tx.connection)
+            tests = await due_test_sends(tx.connection)
+            dry_runs = await preflights.due_checks(tx.connection)
+        try:
+            for campaign_id, epoch in expansions:
+                await self._doorbell.ring_expansion(campaign_id, epoch)
+            for campaign_id, epoch in dry_runs:
+                await self._doorbell.ring_check(campaign_id, epoch)
+            for test_send_id in tests:
+                await self._doorbell.ring_test_send(test_send_id)
+        except Unavailable as error:
+            log.warning("queue_unavailable", error=error.detail)
+
+    async def _clean(self) -> None:
+        async with self._transactions() as tx:
+            await expansion.clean_staging(tx.connection)
+            await idempotency.forget_old_answers(tx.connection)

@@ -1,0 +1,71 @@
+"""How many an audience has now, before anybody launches anything."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.ledger import opt_outs
+from marketing_service.ledger.suppressions import suppressed_among
+from marketing_service.ports import AudienceType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from marketing_service.db import Transactions
+    from marketing_service.ports import Audience, AudienceSource, Contact
+
+SAMPLE_SIZE = 10
+_SAMPLED = 50
+"""Asked for, because some of them may not be mailed after all."""
+_LOOKED_UP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceNow:
+    """How many contacts a launch would mail now, and up to ten of them."""
+
+    count: int
+    sample: Sequence[Contact]
+
+
+async def audience_now(
+    transactions: Transactions, source: AudienceSource, *, org_id: str, audience: Audience
+) -> AudienceNow:
+    """The CRM's count, less the contacts who have opted out here without the CRM knowing yet.
+
+    It is an approximation. Only the CRM knows whether such a contact belongs to the audience: up to twenty are looked
+    up, and their share is taken for the rest; other contacts with the same address are not found. Two contacts with
+    one address count twice, and an address counts that is suppressed, or that no mail can go to.
+
+    Raises AudienceError, or Unavailable where PostgreSQL does not answer.
+    """
+    read_at = datetime.now(UTC)
+    count, contacts = await asyncio.gather(
+        source.count(org_id, audience), source.sample(org_id, audience, most=_SAMPLED)
+    )
+    addresses = [normal_form(contact.email or "") for contact in contacts]
+    async with transactions(org_id) as tx:
+        pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, most=_LOOKED_UP)
+        blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
+        blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
+    found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))
+    counted = sum(contact is not None and _is_counted(contact, audience) for contact in found)
+    less = round(pending * counted / len(some)) if some else 0
+    sample = [
+        contact
+        for contact, address in zip(contacts, addresses, strict=True)
+        if address not in blocked and is_deliverable((contact.email or "").strip())
+    ]
+    return AudienceNow(max(count - less, 0), sample[:SAMPLE_SIZE])
+
+
+def _is_counted(contact: Contact, audience: Audience) -> bool:
+    return (
+        bool(contact.email)
+        and not contact.marketing_opt_out
+        and (audience.type is AudienceType.ALL or contact.status in audience.statuses)
+    )

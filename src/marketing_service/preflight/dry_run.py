@@ -1,0 +1,214 @@
+"""A dry run of a launch: the message and the whole audience are looked at, and nothing is written but the report."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from marketing_service.addresses import normal_form
+from marketing_service.ledger import opt_outs
+from marketing_service.ledger.suppressions import suppressed_among
+from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
+from marketing_service.preflight.audience_stats import Tally
+from marketing_service.preflight.sender_domain import domain_findings
+from marketing_service.rendering import (
+    SAMPLE,
+    Finding,
+    NotRenderable,
+    Personal,
+    Severity,
+    TemplateError,
+    Trial,
+    ascii_address,
+    compile_message,
+    lint,
+)
+from marketing_service.store import preflights
+
+if TYPE_CHECKING:
+    from marketing_service.db import Transactions
+    from marketing_service.ports import AudienceSource, TextRecords
+    from marketing_service.rendering import MessageSource
+    from marketing_service.store.preflights import CheckAttempt
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRules:
+    """What a check has to know beside the campaign."""
+
+    relay_configured: bool
+    public_base_url: str
+    dkim_selector: str | None
+    bounce_domain: str | None
+    """The envelope's domain, where that is not From's."""
+    patience: float
+    """Seconds from the request after which an audience that cannot be read fails the check."""
+    lease: float
+    """Seconds for which an attempt holds the check after each page."""
+
+
+class _Overtaken(Exception):
+    """Another attempt holds the check, or a newer one was asked for."""
+
+
+class DryRun:
+    """Checks campaigns, in memory that hardly grows with the audience (see Tally)."""
+
+    def __init__(
+        self, transactions: Transactions, *, audience: AudienceSource, records: TextRecords, rules: CheckRules
+    ) -> None:
+        self._transactions = transactions
+        self._audience = audience
+        self._records = records
+        self._rules = rules
+        self._draining = False
+
+    def drain(self) -> None:
+        """Begin no attempt, and let go of those under way at their next page: another process does it again."""
+        self._draining = True
+
+    async def check(self, campaign_id: UUID) -> None:
+        """One attempt at a campaign's check; does nothing where another holds it, or it is over.
+
+        Raises Unavailable when PostgreSQL does not answer: the lease then runs out, and the sweep rings again.
+        """
+        if self._draining:
+            return
+        async with self._transactions() as tx:
+            attempt = await preflights.claim_check(tx.connection, campaign_id, lease=self._rules.lease)
+        if attempt is None:
+            return
+        with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
+            try:
+                await self._attempt(attempt)
+            except AudienceRefused as error:
+                await self._fail(attempt, str(error))
+            except AudienceUnavailable as error:
+                await self._try_again(attempt, error)
+            except _Overtaken:
+                log.info("check_overtaken")
+
+    async def _attempt(self, attempt: CheckAttempt) -> None:
+        if attempt.changed:
+            await self._fail(attempt, "The campaign was changed before it could be checked.")
+            return
+        findings = [] if self._rules.relay_configured else [_NO_RELAY]
+        try:
+            trial, of_message = await asyncio.to_thread(_try_out, attempt.message, self._rules.public_base_url)
+        except (TemplateError, NotRenderable) as error:
+            await self._fail(attempt, f"The message cannot be made: {error}")
+            return
+        findings += of_message
+        domain = ascii_address(attempt.message.from_email).rpartition("@")[2]
+        findings += await domain_findings(
+            self._records,
+            domain,
+            envelope_domain=self._rules.bounce_domain or domain,
+            dkim_selector=self._rules.dkim_selector,
+        )
+        findings += await self._unknown_statuses(attempt)
+        tally = Tally(trial)
+        if not await self._count(attempt, tally):
+            async with self._transactions() as tx:
+                await preflights.postpone_check(tx.connection, attempt, delay=0.0)
+            return
+        await self._finish(attempt, findings, tally)
+
+    async def _unknown_statuses(self, attempt: CheckAttempt) -> list[Finding]:
+        if attempt.audience.type is not AudienceType.BY_STATUS:
+            return []
+        known = {status.value for status in await self._audience.statuses(attempt.org_id)}
+        vanished = [status for status in attempt.audience.statuses if status not in known]
+        if not vanished:
+            return []
+        message = f"The CRM does not know the contact status {', '.join(vanished)} any more."
+        return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(vanished))]
+
+    async def _count(self, attempt: CheckAttempt, tally: Tally) -> bool:
+        """Count the whole audience. False where this process is to end first."""
+        began = datetime.now(UTC)
+        expected = await self._audience.count(attempt.org_id, attempt.audience)
+        fetched = 0
+        async for page in self._audience.pages(attempt.org_id, attempt.audience):
+            if self._draining:
+                return False
+            addresses = [normal_form(contact.email) for contact in page.contacts if contact.email]
+            fetched += len(page.contacts)
+            async with self._transactions() as tx:
+                blocked = await opt_outs.blocked_among(
+                    tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=began
+                )
+                suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
+                if not await preflights.note_progress(
+                    tx.connection,
+                    attempt,
+                    fetched=fetched,
+                    expected=max(expected, fetched),
+                    lease=self._rules.lease,
+                ):
+                    raise _Overtaken
+            # A thousand templates take a while to fill in, and messages are being sent on this event loop.
+            await asyncio.to_thread(tally.add, page.contacts, blocked, suppressed)
+        return True
+
+    async def _finish(self, attempt: CheckAttempt, findings: list[Finding], tally: Tally) -> None:
+        left_out = await self._audience.left_out(attempt.org_id, attempt.audience)
+        findings += tally.findings(left_out)
+        async with self._transactions() as tx:
+            pace = await preflights.recent_pace(tx.connection)
+            report = preflights.Report(
+                opted_out=left_out.opted_out + tally.opted_out,
+                without_address=left_out.without_address,
+                malformed=tally.malformed,
+                suppressed=tally.suppressed,
+                duplicates=tally.duplicates,
+                recipients=tally.recipients,
+                estimated_seconds=None if pace is None else round(tally.recipients / pace, 1),
+                findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
+            )
+            if not await preflights.finish_check(tx.connection, attempt, report):
+                raise _Overtaken
+        log.info("checked", recipients=report.recipients, findings=len(report.findings))
+
+    async def _try_again(self, attempt: CheckAttempt, error: AudienceUnavailable) -> None:
+        waited = (datetime.now(UTC) - attempt.requested_at).total_seconds()
+        if waited > self._rules.patience:
+            await self._fail(attempt, f"The CRM could not be read: {error}")
+            return
+        delay = max(min(max(waited, _FIRST_PAUSE), _LONGEST_PAUSE), error.retry_after or 0.0)
+        log.warning("check_postponed", reason=str(error), delay=delay)
+        async with self._transactions() as tx:
+            await preflights.postpone_check(tx.connection, attempt, delay=delay)
+
+    async def _fail(self, attempt: CheckAttempt, failure: str) -> None:
+        log.warning("check_failed", reason=failure)
+        async with self._transactions() as tx:
+            await preflights.fail_check(tx.connection, attempt, failure)
+
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
+_NO_RELAY = Finding(
+    "SMTP_NOT_CONFIGURED", Severity.ERROR, "No SMTP relay is configured, so a launch would fail.", "installation"
+)
+
+
+def _try_out(source: MessageSource, public_base_url: str) -> tuple[Trial, list[Finding]]:
+    """The templates, ready to be tried on contacts, and what the message alone says. Raises TemplateError,
+    NotRenderable."""
+    message = compile_message(source, public_base_url=public_base_url, one_click=False)
+    token = "x" * 43  # as long as a token is
+    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
+    html = message.bodies(personal)[1]
+    return Trial(source.subject, source.html_body, source.text_body), lint(
+        source.html_body, source.text_body, html=html
+    )

@@ -1,0 +1,36 @@
+"""Totals over every organisation, for /metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from marketing_service.store.states import SendStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFigures:
+    """How many sends are in each state, how late the oldest due one is (seconds), and how many opt-outs the CRM
+    does not have yet."""
+
+    sends_by_status: dict[SendStatus, int]
+    oldest_due_seconds: float
+    opt_outs_pending: int
+
+
+_FIGURES = text("SELECT * FROM marketing_figures()")
+
+
+async def ledger_figures(connection: AsyncConnection) -> LedgerFigures:
+    """The totals now; their cost grows with the number of campaigns, not of sends."""
+    row = (await connection.execute(_FIGURES)).mappings().one()
+    return LedgerFigures(
+        sends_by_status={status: row[status.value.lower()] for status in SendStatus},
+        oldest_due_seconds=max(0.0, row["oldest_due_seconds"]),
+        opt_outs_pending=row["opt_outs_pending"],
+    )

@@ -1,0 +1,384 @@
+"""The tables, with their rules as constraints: a counter that does not add up cannot be committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from marketing_service.db import metadata
+from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+_now = text("now()")
+_zero = text("0")
+_new_id = text("uuidv7()")
+
+
+def _moment(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _counter(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=_zero)
+
+
+campaigns = Table(
+    "marketing_campaigns",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("org_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("from_name", Text),
+    Column("from_email", Text, nullable=False),
+    Column("reply_to", Text),
+    Column("subject", Text, nullable=False),
+    Column("html_body", Text),
+    Column("text_body", Text),
+    Column("audience_type", Text, nullable=False, server_default=text("'ALL'")),
+    Column("audience_statuses", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("track_clicks", Boolean, nullable=False, server_default=text("false")),
+    Column("status", Text, nullable=False, server_default=text("'DRAFT'")),
+    Column("failure_code", Text),
+    Column("failure_message", Text),
+    _moment("scheduled_at"),
+    _moment("launched_at"),
+    _moment("expanded_at"),
+    _moment("sent_at"),
+    _moment("paused_at"),
+    Column("pause_reason", Text),
+    _moment("cancelled_at"),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    # The expansion: which attempt holds it, until when, when the next may start, how far it came.
+    Column("expansion_epoch", Integer, nullable=False, server_default=_zero),
+    _moment("expansion_lease_until"),
+    _moment("expansion_due_at"),
+    Column("expansion_fetched", Integer, nullable=False, server_default=_zero),
+    _moment("audience_read_at"),
+    Column("next_batch", Integer, nullable=False, server_default=_zero),
+    _counter("recipients"),
+    _counter("queued"),
+    _counter("sending"),
+    _counter("deferred"),
+    _counter("delivered"),
+    _counter("failed"),
+    _counter("skipped"),
+    _counter("unconfirmed"),
+    _counter("opens"),
+    _counter("opens_delivered"),
+    _counter("machine_opens"),
+    _counter("machine_opens_delivered"),
+    _counter("clicks"),
+    _counter("unsubscribes"),
+    _counter("hard_bounces"),
+    _counter("soft_bounces"),
+    CheckConstraint(_one_of("status", CampaignStatus), name="status"),
+    CheckConstraint("audience_type IN ('ALL', 'BY_STATUS')", name="audience_type"),
+    CheckConstraint("(audience_type = 'BY_STATUS') = (cardinality(audience_statuses) > 0)", name="audience_statuses"),
+    CheckConstraint(
+        "recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed", name="ledger_adds_up"
+    ),
+    CheckConstraint(
+        "least(queued, sending, deferred, delivered, failed, skipped, unconfirmed, opens, opens_delivered) >= 0",
+        name="no_negative_counter",
+    ),
+    CheckConstraint("opens <= recipients AND opens_delivered <= delivered", name="opens"),
+    CheckConstraint(
+        "least(machine_opens, machine_opens_delivered, clicks, unsubscribes, hard_bounces, soft_bounces) >= 0 "
+        "AND machine_opens <= opens AND machine_opens_delivered <= opens_delivered "
+        "AND greatest(clicks, unsubscribes) <= recipients AND hard_bounces + soft_bounces <= failed",
+        name="what_came_back",
+    ),
+    CheckConstraint("status NOT IN ('DRAFT', 'FAILED') OR recipients = 0", name="no_rows_before_the_list"),
+    CheckConstraint("recipients = 0 OR expanded_at IS NOT NULL", name="no_rows_without_the_list"),
+    CheckConstraint(
+        "expanded_at IS NULL OR (status = 'SENT') = (queued + sending + deferred = 0)", name="sent_when_nothing_is_due"
+    ),
+    CheckConstraint("(status = 'FAILED') = (failure_code IS NOT NULL)", name="failure"),
+    CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="pause_reason"),
+    Index("ix_marketing_campaigns_newest", "org_id", text("created_at DESC"), text("id DESC")),
+    # What the sweep looks at; small, because campaigns are SENDING only for a while.
+    Index("ix_marketing_campaigns_sending", "org_id", postgresql_where=text("status = 'SENDING'")),
+)
+"""A message plus an audience, and the ledger's counters over its sends."""
+
+
+sends = Table(
+    "marketing_sends",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("org_id", Text, nullable=False),
+    # No foreign key: one check per row would cost a merge of a million rows seconds, only the merge inserts
+    # here, and it holds the campaign's row while it does.
+    Column("campaign_id", Uuid, nullable=False),
+    Column("contact_id", Text(collation="C"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("company_name", Text),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    # The batch it waits in or was last sent from; null once it was deferred or resent and waits by itself.
+    Column("batch", Integer),
+    _moment("due_at"),
+    # Hand-overs so far; `tries` counts the same, but starts again with a resend.
+    Column("attempts", SmallInteger, nullable=False, server_default=_zero),
+    Column("tries", SmallInteger, nullable=False, server_default=_zero),
+    Column("smtp_code", SmallInteger),
+    Column("enhanced_code", Text),
+    Column("error_message", Text),
+    Column("queued_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    # When it was first marked: the Date of every attempt.
+    _moment("marked_at"),
+    _moment("sent_at"),
+    _moment("unconfirmed_at"),
+    # When the CRM last said this contact may be mailed, where that was later than the campaign's own reading.
+    _moment("consent_read_at"),
+    _moment("opened_at"),
+    _moment("last_opened_at"),
+    Column("open_count", Integer, nullable=False, server_default=_zero),
+    # Why its loads so far all look like a machine's; null once one does not, and before the first.
+    Column("machine_reason", Text),
+    _moment("clicked_at"),
+    _moment("unsubscribed_at"),
+    CheckConstraint(_one_of("status", SendStatus), name="status"),
+    CheckConstraint("due_at IS NULL OR (batch IS NULL AND status IN ('QUEUED', 'DEFERRED'))", name="due_at"),
+    CheckConstraint("(open_count = 0) = (opened_at IS NULL)", name="open_count"),
+    CheckConstraint("machine_reason IS NULL OR opened_at IS NOT NULL", name="machine_reason"),
+    UniqueConstraint("campaign_id", "contact_id"),
+    Index("ix_marketing_sends_log", "campaign_id", "address", "id"),
+    # No index names `status`, so that the hot path's updates stay heap-only; these two hold few or static rows.
+    Index("ix_marketing_sends_batch", "campaign_id", "batch", postgresql_where=text("batch IS NOT NULL")),
+    Index("ix_marketing_sends_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    # One commit may mark every row of a page: each needs room beside it for its next version.
+    postgresql_with={"fillfactor": "50"},
+)
+"""One row per contact of one campaign."""
+
+
+batches = Table(
+    "marketing_batches",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    # The fence: every claim and every release raises it, and a write that names an older one changes nothing.
+    Column("epoch", Integer, nullable=False, server_default=_zero),
+    _moment("lease_until"),
+    # When it was last put in the queue; null while it waits for a place in the campaign's window.
+    _moment("rung_at"),
+    Column("rings", Integer, nullable=False, server_default=_zero),
+    PrimaryKeyConstraint("campaign_id", "number"),
+    Index(
+        "ix_marketing_batches_waiting",
+        "campaign_id",
+        postgresql_where=text("rung_at IS NOT NULL AND lease_until IS NULL"),
+    ),
+    Index("ix_marketing_batches_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
+)
+"""Up to 100 sends of one campaign: what the queue carries. The row goes when nothing in it is due."""
+
+
+staged_contacts = Table(
+    "marketing_staged_contacts",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("contact_id", Text(collation="C"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("deliverable", Boolean, nullable=False),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("company_name", Text),
+    Index("ix_marketing_staged_contacts_attempt", "campaign_id", "epoch"),
+    prefixes=["UNLOGGED"],
+)
+"""What an expansion has read so far. Unlogged: a crash empties it, the merge then finds too few, and tries again."""
+
+
+opt_outs = Table(
+    "marketing_opt_outs",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("contact_ids", ARRAY(Text), nullable=False),
+    Column("opted_out_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    # When the CRM had it for every contact known to have the address; null: it blocks, whatever the CRM says.
+    _moment("confirmed_at"),
+    _moment("due_at"),
+    Column("tries", Integer, nullable=False, server_default=_zero),
+    PrimaryKeyConstraint("org_id", "address"),
+    CheckConstraint("(confirmed_at IS NULL) = (due_at IS NOT NULL)", name="due_until_confirmed"),
+    Index("ix_marketing_opt_outs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+"""Who said stop, here first; then brought to the CRM."""
+
+
+suppressions = Table(
+    "marketing_suppressions",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("org_id", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    # The campaign whose send bounced.
+    Column("campaign_id", Uuid),
+    Column("note", Text),
+    Column("created_by", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    CheckConstraint(_one_of("reason", SuppressionReason), name="reason"),
+    CheckConstraint(_one_of("origin", SuppressionOrigin), name="origin"),
+    UniqueConstraint("org_id", "address"),
+    Index("ix_marketing_suppressions_newest", "org_id", text("id DESC")),
+)
+"""Addresses not to be mailed, whatever the CRM says."""
+
+soft_bounces = Table(
+    "marketing_soft_bounces",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("address", Text(collation="C"), nullable=False),
+    Column("in_a_row", Integer, nullable=False),
+    Column("last_send_id", Uuid, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    PrimaryKeyConstraint("org_id", "address"),
+)
+"""How many messages to an address bounced softly, one after the other."""
+
+links = Table(
+    "marketing_links",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    # A Liquid template, as its author wrote it.
+    Column("url", Text, nullable=False),
+    _counter("clicks"),
+    _counter("total_clicks"),
+    _counter("machine_clicks"),
+    PrimaryKeyConstraint("campaign_id", "number"),
+)
+"""Where a campaign's tracked links lead: the only places a click is ever sent to."""
+
+clicks = Table(
+    "marketing_clicks",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("send_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("first_clicked_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("clicks", Integer, nullable=False, server_default=text("1")),
+    PrimaryKeyConstraint("send_id", "number"),
+)
+"""Which links the recipient of a send has followed."""
+
+timeline = Table(
+    "marketing_timeline",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("minute", DateTime(timezone=True), nullable=False),
+    _counter("delivered"),
+    _counter("opens"),
+    _counter("clicks"),
+    _counter("unsubscribes"),
+    PrimaryKeyConstraint("campaign_id", "minute"),
+    # Each commit of a campaign that is being sent updates one row: room for its versions keeps that off the index.
+    postgresql_with={"fillfactor": "50"},
+)
+"""What happened to a campaign's sends, by the minute."""
+
+test_sends = Table(
+    "marketing_test_sends",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("org_id", Text, nullable=False),
+    Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("recipients", ARRAY(Text), nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    # Set before the first is handed over, so that a crash sends none twice.
+    _moment("started_at"),
+    _moment("finished_at"),
+    Index("ix_marketing_test_sends_due", "created_at", postgresql_where=text("started_at IS NULL")),
+)
+"""Tests asked for; counted nowhere."""
+
+idempotency_keys = Table(
+    "marketing_idempotency_keys",
+    metadata,
+    Column("org_id", Text, nullable=False),
+    Column("key", Text(collation="C"), nullable=False),
+    # What makes it the same request: its method and path, and the SHA-256 of its body.
+    Column("route", Text, nullable=False),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    PrimaryKeyConstraint("org_id", "key"),
+    Index("ix_marketing_idempotency_keys_created_at", "created_at"),
+)
+"""What requests that named a key were answered with, written by the act they asked for."""
+
+checks = Table(
+    "marketing_checks",
+    metadata,
+    Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("org_id", Text, nullable=False),
+    # The campaign's, when the check was asked for: it says nothing about any other.
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'RUNNING'")),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    _moment("finished_at"),
+    # Which attempt holds it, until when, when the next may start, how far it came, and of how many.
+    Column("epoch", Integer, nullable=False, server_default=_zero),
+    _moment("lease_until"),
+    _moment("due_at"),
+    Column("fetched", Integer, nullable=False, server_default=_zero),
+    Column("expected", Integer),
+    Column("failure", Text),
+    Column("report", JSONB(none_as_null=True)),
+    Column("errors", Integer, nullable=False, server_default=_zero),
+    CheckConstraint("status IN ('RUNNING', 'DONE', 'FAILED')", name="status"),
+    CheckConstraint("(status = 'RUNNING') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("(status = 'RUNNING') = (due_at IS NOT NULL)", name="due_while_running"),
+    CheckConstraint("(status = 'DONE') = (report IS NOT NULL)", name="report"),
+    CheckConstraint("(status = 'FAILED') = (failure IS NOT NULL)", name="failure"),
+    Index("ix_marketing_checks_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+"""The last dry run of each campaign."""

@@ -1,0 +1,100 @@
+"""The use cases of one worker process, put together from its resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from marketing_service.campaigns.test_mails import TestSender
+from marketing_service.launching import Expander, Sweep
+from marketing_service.preflight import CheckRules, DryRun
+from marketing_service.sending import Domains, Messages, RetryPolicy, Ringer, Sender
+
+if TYPE_CHECKING:
+    from marketing_service.bootstrap import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the jobs and the sweep call. Without a relay there is no sender: launches fail, and say so."""
+
+    resources: Resources
+    expander: Expander
+    sender: Sender | None
+    dry_run: DryRun
+    test_sender: TestSender
+    sweep: Sweep
+
+    @classmethod
+    def of(cls, resources: Resources) -> Self:
+        settings = resources.settings
+        transactions = resources.transactions
+        messages = Messages(transactions, public_base_url=settings.public_base_url)
+        ringer = Ringer(transactions, resources.doorbell, window=settings.batch_window, patience=settings.ring_seconds)
+        retries = RetryPolicy(settings.retry_delays)
+        resend_ambiguous = settings.ambiguous_sends == "resend"
+        sender = None
+        if resources.mailer is not None:
+            sender = Sender(
+                transactions,
+                resources.call,
+                mailer=resources.mailer,
+                messages=messages,
+                tokens=resources.tokens,
+                bounces=resources.bounces,
+                ringer=ringer,
+                retries=retries,
+                rates=resources.rates,
+                domains=Domains(first_rest=settings.domain_rest_seconds),
+                lanes=settings.smtp_connections,
+                lease=settings.lease_seconds,
+                resend_ambiguous=resend_ambiguous,
+            )
+        return cls(
+            resources=resources,
+            expander=Expander(
+                transactions,
+                audience=resources.audience,
+                messages=messages,
+                ringer=ringer,
+                relay_configured=resources.mailer is not None,
+                patience=settings.launch_patience,
+                lease=settings.lease_seconds,
+            ),
+            dry_run=DryRun(
+                transactions,
+                audience=resources.audience,
+                records=resources.records,
+                rules=CheckRules(
+                    relay_configured=resources.mailer is not None,
+                    public_base_url=settings.public_base_url,
+                    dkim_selector=settings.dkim_selector,
+                    bounce_domain=settings.bounce_domain,
+                    patience=settings.launch_patience,
+                    lease=settings.lease_seconds,
+                ),
+            ),
+            sender=sender,
+            test_sender=TestSender(
+                transactions,
+                mailer=resources.mailer,
+                messages=messages,
+                tokens=resources.tokens,
+                rates=resources.rates,
+            ),
+            sweep=Sweep(
+                transactions,
+                doorbell=resources.doorbell,
+                ringer=ringer,
+                mailer=resources.mailer,
+                retries=retries,
+                resend_ambiguous=resend_ambiguous,
+            ),
+        )
+
+    def drain(self) -> None:
+        """Begin nothing new; finish what is on the wire."""
+        self.expander.drain()
+        self.dry_run.drain()
+        if self.sender is not None:
+            self.sender.drain()
