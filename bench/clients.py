@@ -20,7 +20,7 @@ import uvloop
 from bench.campaign import FROM_EMAIL, HTML, SUBJECT, TEXT, person
 
 from marketing_service.delivery import RelayAddress, SmtpMailer
-from marketing_service.ports import Envelope, Fate
+from marketing_service.ports import Envelope, SubmissionOutcome
 
 if TYPE_CHECKING:
     from marketing_service.ports import MailConnection
@@ -76,9 +76,9 @@ async def _ceiling(port: int, connections: int, numbers: deque[int]) -> None:
             if turn.locked():
                 connection.announce(current)
             async with turn:
-                outcome = await connection.hand_over(current)
-            if outcome.fate is not Fate.ACCEPTED:
-                raise RuntimeError(f"{outcome.fate} at {outcome.phase}: {outcome.reply or outcome.detail}")
+                outcome = await connection.submit(current)
+            if outcome.outcome is not SubmissionOutcome.ACCEPTED:
+                raise RuntimeError(f"{outcome.outcome} at {outcome.phase}: {outcome.reply or outcome.detail}")
 
     async def send() -> None:
         async with mailer.connection() as connection:

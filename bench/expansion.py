@@ -31,7 +31,7 @@ from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.process import GuardedProcess, free_port
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.ledger import lifecycle
-from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Bench:
         await redis.flushall()
         used = cpu_seconds(worker), cpu_seconds(self._postgres.pid)
         wal = await _scalar(owner, "SELECT pg_current_wal_insert_lsn()::text")
-        campaign_id = await _launch(owner, ArqDoorbell(redis))
+        campaign_id = await _launch(owner, ArqJobQueue(redis))
         began = time.monotonic()
         read = None
         while (row := await _row(owner, campaign_id))["expanded_at"] is None:
@@ -184,7 +184,7 @@ class Bench:
         )
 
 
-async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
+async def _launch(owner: Database, job_queue: ArqJobQueue) -> UUID:
     values = {
         "org_id": _ORG,
         "name": "Bench",
@@ -202,7 +202,7 @@ async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
             text("UPDATE marketing_campaigns SET paused_at = now(), pause_reason = 'USER' WHERE id = :id"),
             {"id": campaign_id},
         )
-        tx.after_commit(partial(doorbell.ring_expansion, campaign_id, 0))
+        tx.after_commit(partial(job_queue.enqueue_expansion, campaign_id, 0))
     return campaign_id
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import text
 
 from marketing_service.db import Database
 from marketing_service.devstack.process import GuardedProcess, free_port
-from marketing_service.tokens import Purpose, TokenRing
+from marketing_service.tokens import Purpose, TokenKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ async def _fill(url: str, sends: int) -> list[str]:
     """Delivered sends; returns a good pixel's path for each."""
     owner = Database(url, role=None)
     each = sends // _CAMPAIGNS
-    tokens = TokenRing([TOKEN_KEY.encode()])
+    tokens = TokenKeyring([TOKEN_KEY.encode()])
     async with owner.transaction() as tx:
         await tx.connection.execute(text(FILL_CAMPAIGNS.format(campaigns=_CAMPAIGNS, each=each)))
         await tx.connection.execute(text(FILL_SENDS.format(each=each)))

@@ -22,7 +22,7 @@ from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.process import GuardedProcess, free_port
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.ledger import lifecycle
-from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Service:
             redis = connect(self.valkey.url())
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
             await redis.flushall()
-            campaign_id = await _launch(owner, ArqDoorbell(redis))
+            campaign_id = await _launch(owner, ArqJobQueue(redis))
             begun: dict[str, float] | None = None
             memory: list[float] = []
             before = sink.accepted()
@@ -191,7 +191,7 @@ class Service:
         )
 
 
-async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
+async def _launch(owner: Database, job_queue: ArqJobQueue) -> UUID:
     """A campaign, written and launched as the API does it."""
     values = {
         "org_id": _ORG,
@@ -208,7 +208,7 @@ async def _launch(owner: Database, doorbell: ArqDoorbell) -> UUID:
         campaign_id: UUID = (await tx.connection.execute(statement)).scalar_one()
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        tx.after_commit(partial(doorbell.ring_expansion, campaign_id, 0))
+        tx.after_commit(partial(job_queue.enqueue_expansion, campaign_id, 0))
     return campaign_id
 
 

@@ -11,7 +11,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-TABLE = "marketing_checks"
+TABLE = "marketing_preflights"
 
 
 def upgrade() -> None:
@@ -32,23 +32,25 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("report", JSONB(), nullable=True),
         sa.Column("errors", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.CheckConstraint("status IN ('RUNNING', 'DONE', 'FAILED')", name=op.f("ck_marketing_checks_status")),
-        sa.CheckConstraint("(status = 'RUNNING') = (finished_at IS NULL)", name=op.f("ck_marketing_checks_finished")),
+        sa.CheckConstraint("status IN ('RUNNING', 'DONE', 'FAILED')", name=op.f("ck_marketing_preflights_status")),
         sa.CheckConstraint(
-            "(status = 'RUNNING') = (due_at IS NOT NULL)", name=op.f("ck_marketing_checks_due_while_running")
+            "(status = 'RUNNING') = (finished_at IS NULL)", name=op.f("ck_marketing_preflights_finished")
         ),
-        sa.CheckConstraint("(status = 'DONE') = (report IS NOT NULL)", name=op.f("ck_marketing_checks_report")),
-        sa.CheckConstraint("(status = 'FAILED') = (failure IS NOT NULL)", name=op.f("ck_marketing_checks_failure")),
+        sa.CheckConstraint(
+            "(status = 'RUNNING') = (due_at IS NOT NULL)", name=op.f("ck_marketing_preflights_due_while_running")
+        ),
+        sa.CheckConstraint("(status = 'DONE') = (report IS NOT NULL)", name=op.f("ck_marketing_preflights_report")),
+        sa.CheckConstraint("(status = 'FAILED') = (failure IS NOT NULL)", name=op.f("ck_marketing_preflights_failure")),
         sa.ForeignKeyConstraint(
             ["campaign_id"],
             ["marketing_campaigns.id"],
-            name=op.f("fk_marketing_checks_campaign_id_marketing_campaigns"),
+            name=op.f("fk_marketing_preflights_campaign_id_marketing_campaigns"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_marketing_checks")),
+        sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_marketing_preflights")),
     )
     op.create_index(
-        "ix_marketing_checks_due", TABLE, ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL")
+        "ix_marketing_preflights_due", TABLE, ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL")
     )
     op.execute(f"GRANT SELECT, INSERT, UPDATE ON {TABLE} TO marketing_api")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {TABLE} TO marketing_worker")
@@ -61,5 +63,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("ix_marketing_checks_due", table_name=TABLE, postgresql_where=sa.text("due_at IS NOT NULL"))
+    op.drop_index("ix_marketing_preflights_due", table_name=TABLE, postgresql_where=sa.text("due_at IS NOT NULL"))
     op.drop_table(TABLE)

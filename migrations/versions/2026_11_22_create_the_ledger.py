@@ -19,8 +19,8 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("rung_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("rings", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("enqueued_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("enqueue_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("campaign_id", "number", name=op.f("pk_marketing_batches")),
     )
     op.create_index(
@@ -35,7 +35,7 @@ def upgrade() -> None:
         "marketing_batches",
         ["campaign_id"],
         unique=False,
-        postgresql_where=sa.text("rung_at IS NOT NULL AND lease_until IS NULL"),
+        postgresql_where=sa.text("enqueued_at IS NOT NULL AND lease_until IS NULL"),
     )
     op.create_table(
         "marketing_campaigns",
@@ -228,7 +228,7 @@ def upgrade() -> None:
         "ix_marketing_staged_contacts_attempt", "marketing_staged_contacts", ["campaign_id", "epoch"], unique=False
     )
     op.create_table(
-        "marketing_test_sends",
+        "marketing_test_mails",
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuidv7()"), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("campaign_id", sa.Uuid(), nullable=False),
@@ -240,15 +240,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["campaign_id"],
             ["marketing_campaigns.id"],
-            name=op.f("fk_marketing_test_sends_campaign_id_marketing_campaigns"),
+            name=op.f("fk_marketing_test_mails_campaign_id_marketing_campaigns"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_marketing_test_sends")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_marketing_test_mails")),
     )
-    op.create_index(op.f("ix_marketing_test_sends_campaign_id"), "marketing_test_sends", ["campaign_id"], unique=False)
+    op.create_index(op.f("ix_marketing_test_mails_campaign_id"), "marketing_test_mails", ["campaign_id"], unique=False)
     op.create_index(
-        "ix_marketing_test_sends_due",
-        "marketing_test_sends",
+        "ix_marketing_test_mails_due",
+        "marketing_test_mails",
         ["created_at"],
         unique=False,
         postgresql_where=sa.text("started_at IS NULL"),
@@ -257,10 +257,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(
-        "ix_marketing_test_sends_due", table_name="marketing_test_sends", postgresql_where=sa.text("started_at IS NULL")
+        "ix_marketing_test_mails_due", table_name="marketing_test_mails", postgresql_where=sa.text("started_at IS NULL")
     )
-    op.drop_index(op.f("ix_marketing_test_sends_campaign_id"), table_name="marketing_test_sends")
-    op.drop_table("marketing_test_sends")
+    op.drop_index(op.f("ix_marketing_test_mails_campaign_id"), table_name="marketing_test_mails")
+    op.drop_table("marketing_test_mails")
     op.drop_index("ix_marketing_staged_contacts_attempt", table_name="marketing_staged_contacts")
     op.drop_table("marketing_staged_contacts")
     op.drop_index("ix_marketing_sends_log", table_name="marketing_sends")
@@ -285,7 +285,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_marketing_batches_waiting",
         table_name="marketing_batches",
-        postgresql_where=sa.text("rung_at IS NOT NULL AND lease_until IS NULL"),
+        postgresql_where=sa.text("enqueued_at IS NOT NULL AND lease_until IS NULL"),
     )
     op.drop_index(
         "ix_marketing_batches_leased",

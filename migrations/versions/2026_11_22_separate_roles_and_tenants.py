@@ -15,14 +15,14 @@ TENANT_TABLES = (
     "marketing_sends",
     "marketing_batches",
     "marketing_opt_outs",
-    "marketing_test_sends",
+    "marketing_test_mails",
 )
 API_GRANTS = {
     "marketing_campaigns": "SELECT, INSERT, UPDATE, DELETE",
     "marketing_sends": "SELECT, UPDATE",
     "marketing_batches": "SELECT, DELETE",
     "marketing_opt_outs": "SELECT, INSERT, UPDATE",
-    "marketing_test_sends": "SELECT, INSERT",
+    "marketing_test_mails": "SELECT, INSERT",
 }
 
 
@@ -56,7 +56,7 @@ def upgrade() -> None:
     )
     op.execute(
         """
-        CREATE FUNCTION marketing_figures(
+        CREATE FUNCTION marketing_ledger_stats(
             OUT queued bigint, OUT sending bigint, OUT deferred bigint, OUT delivered bigint, OUT failed bigint,
             OUT skipped bigint, OUT unconfirmed bigint, OUT oldest_due_seconds float, OUT opt_outs_pending bigint
         )
@@ -74,13 +74,13 @@ def upgrade() -> None:
         $$
         """
     )
-    for function in ("marketing_send_org(uuid)", "marketing_figures()"):
+    for function in ("marketing_send_org(uuid)", "marketing_ledger_stats()"):
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO marketing_api, marketing_worker")
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION marketing_figures()")
+    op.execute("DROP FUNCTION marketing_ledger_stats()")
     op.execute("DROP FUNCTION marketing_send_org(uuid)")
     for table in TENANT_TABLES:
         op.execute(f"DROP POLICY own_organisation ON {table}")

@@ -36,7 +36,7 @@ BEGIN
     -- A send whose mark was committed and never answered for, as when PostgreSQL went away at that moment, is not to
     -- be stranded: its batch's lease ends now, and the sweep settles it.
     UPDATE marketing_batches b
-    SET epoch = b.epoch + CASE WHEN marked THEN 0 ELSE 1 END, rung_at = NULL,
+    SET epoch = b.epoch + CASE WHEN marked THEN 0 ELSE 1 END, enqueued_at = NULL,
         lease_until = CASE WHEN marked THEN clock_timestamp() END
     FROM (
         SELECT EXISTS (SELECT FROM marketing_sends s
@@ -60,16 +60,16 @@ BEGIN
     PERFORM marketing_release_batch(this_campaign, done_number, done_epoch);
     -- Whoever goes on keeps its place in the worker: not while another campaign waits for one.
     UPDATE marketing_batches b
-    SET epoch = b.epoch + 1, lease_until = clock_timestamp() + lease * interval '1 second', rung_at = now()
+    SET epoch = b.epoch + 1, lease_until = clock_timestamp() + lease * interval '1 second', enqueued_at = now()
     FROM marketing_campaigns c
     WHERE c.id = this_campaign AND c.status = 'SENDING' AND c.expanded_at IS NOT NULL AND c.paused_at IS NULL
       AND b.campaign_id = c.id AND b.number = (
         SELECT free.number FROM marketing_batches free
-        WHERE free.campaign_id = this_campaign AND free.rung_at IS NULL AND free.lease_until IS NULL
+        WHERE free.campaign_id = this_campaign AND free.enqueued_at IS NULL AND free.lease_until IS NULL
         ORDER BY free.number LIMIT 1)
       AND NOT EXISTS (
         SELECT FROM marketing_batches other
-        WHERE other.rung_at > now() - interval '1 minute' AND other.lease_until IS NULL
+        WHERE other.enqueued_at > now() - interval '1 minute' AND other.lease_until IS NULL
           AND other.campaign_id <> this_campaign)
     RETURNING b.org_id, b.number, b.epoch INTO org_id, number, epoch;
     IF NOT FOUND THEN

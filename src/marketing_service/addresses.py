@@ -6,9 +6,9 @@ import re
 
 from marketing_service.rendering import NotRenderable, ascii_address
 
-LONGEST_ADDRESS = 254
+MAX_ADDRESS = 254
 """RFC 5321 §4.5.3.1.3: a path of 256 octets, less its angle brackets."""
-_LONGEST_LOCAL_PART = 64
+_MAX_LOCAL_PART = 64
 
 # RFC 5321 §4.1.2: a dot-string, at a domain of at least two labels. Quoted local parts and address literals are
 # legal and, in a CRM, always a typing error. A domain may be written in any script (RFC 5890).
@@ -25,10 +25,10 @@ def normal_form(email: str) -> str:
 
 def is_deliverable(email: str) -> bool:
     """Whether a relay could be handed this address at all. It says nothing about whether anybody reads it."""
-    if len(email) > LONGEST_ADDRESS or _ADDRESS.fullmatch(email) is None:
+    if len(email) > MAX_ADDRESS or _ADDRESS.fullmatch(email) is None:
         return False
     local_part, _, domain = email.rpartition("@")
-    if len(local_part) > _LONGEST_LOCAL_PART:
+    if len(local_part) > _MAX_LOCAL_PART:
         return False
     if domain.isascii():
         return "_" not in domain

@@ -19,11 +19,11 @@ from marketing_service.db import Database
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import Unavailable
 from marketing_service.ports import AudienceError, RelayDown
-from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.rates import SharedRates
 from marketing_service.resolver import DnsTextRecords
-from marketing_service.store.stats import LedgerFigures, ledger_figures
-from marketing_service.tokens import BounceAddresses, TokenRing
+from marketing_service.store.stats import LedgerStats, ledger_stats
+from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,10 +55,10 @@ class Resources:
     call: Call
     audience: AudienceSource
     mailer: Mailer | None
-    doorbell: ArqDoorbell
+    job_queue: ArqJobQueue
     rates: RateLimiter | None
     records: TextRecords
-    tokens: TokenRing
+    tokens: TokenKeyring
     bounces: BounceAddresses | None
     authenticator: Authenticator
     http: httpx.AsyncClient
@@ -82,14 +82,14 @@ class Resources:
             mailer = _mailer(settings)
             if mailer is not None:
                 stack.push_async_callback(mailer.close)
-            tokens = TokenRing([key.get_secret_value().encode() for key in settings.token_keys])
+            tokens = TokenKeyring([key.get_secret_value().encode() for key in settings.token_keys])
             yield Resources(
                 settings=settings,
                 transactions=database.transaction,
                 call=database.call,
                 audience=await stack.enter_async_context(_audience(settings, http)),
                 mailer=mailer,
-                doorbell=ArqDoorbell(redis),
+                job_queue=ArqJobQueue(redis),
                 rates=_rates(settings, redis),
                 records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
                 tokens=tokens,
@@ -98,16 +98,16 @@ class Resources:
                 http=http,
             )
 
-    async def figures(self) -> LedgerFigures:
+    async def stats(self) -> LedgerStats:
         """Totals over the whole ledger. Raises Unavailable."""
         async with self.transactions() as tx:
-            return await ledger_figures(tx.connection)
+            return await ledger_stats(tx.connection)
 
     async def missing(self) -> list[str]:
         """The parts that do not answer now, of `postgresql`, `redis`, `crm`, `relay`; within a few seconds."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "postgresql": self._reach_database,
-            "redis": self.doorbell.ping,
+            "redis": self.job_queue.ping,
             "crm": self.audience.probe,
             "relay": self._reach_relay,
         }

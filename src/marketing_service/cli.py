@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HIGHEST_PORT = 65535
 """RFC 9293 §3.1: sixteen bits."""
-_MOST_PROCESSES = 256
+_MAX_PROCESSES = 256
 
 # Rooms are imported by the command that needs them: `worker` starts without FastAPI, the image without the
 # development parts.
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_bounces(bounces: argparse.ArgumentParser) -> None:
-    doors = bounces.add_subparsers(required=True, metavar="door")
+    doors = bounces.add_subparsers(required=True, metavar="listener")
     lmtp = doors.add_parser("lmtp", help="listen for a mail server that hands them over")
     lmtp.add_argument("--host", default="127.0.0.1")
     lmtp.add_argument("--port", type=_port, default=2400, help="0 is any (2400)")
@@ -107,8 +107,8 @@ def _port(text: str) -> int:
 
 def _count(text: str) -> int:
     count = int(text)
-    if not 1 <= count <= _MOST_PROCESSES:
-        raise argparse.ArgumentTypeError(f"{count} is too few or too many; it must be 1 to {_MOST_PROCESSES}")
+    if not 1 <= count <= _MAX_PROCESSES:
+        raise argparse.ArgumentTypeError(f"{count} is too few or too many; it must be 1 to {_MAX_PROCESSES}")
     return count
 
 
@@ -186,11 +186,11 @@ def _workers(options: argparse.Namespace, settings: Settings) -> int:
 def _door(options: argparse.Namespace) -> int:
     import uvloop
 
-    from marketing_service.inbound import Door, run_door
+    from marketing_service.inbound import Listener, run_listener
     from marketing_service.metrics import Endpoint
 
-    door = Door(options.host, options.port, options.smtp, Endpoint(options.metrics_host, options.metrics_port))
-    uvloop.run(run_door(_settings(), door))
+    listener = Listener(options.host, options.port, options.smtp, Endpoint(options.metrics_host, options.metrics_port))
+    uvloop.run(run_listener(_settings(), listener))
     return 0
 
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 Role = Literal["marketing_api", "marketing_worker"]
 
-_LONGEST_IDLENESS = 10.0
+_MAX_IDLENESS = 10.0
 """Seconds a transaction may stand idle before PostgreSQL ends it: no transaction waits for anything else here, so
 its process is frozen or cut off, and would hold everybody up with the rows it has locked."""
 
@@ -64,7 +64,7 @@ class Transaction:
                 log.warning("after_commit_failed", error=f"{type(error).__name__}: {error}")
 
 
-Also: TypeAlias = Callable[[Transaction, T], Awaitable[None]]
+OnResult: TypeAlias = Callable[[Transaction, T], Awaitable[None]]
 """What a caller has done in the same unit of work, with what that has made."""
 
 
@@ -101,7 +101,7 @@ class Database:
         server_settings = {
             "application_name": role or "marketing",
             "timezone": "UTC",
-            "idle_in_transaction_session_timeout": str(int(_LONGEST_IDLENESS * 1000)),
+            "idle_in_transaction_session_timeout": str(int(_MAX_IDLENESS * 1000)),
         }
         if role is not None:
             server_settings["role"] = role

@@ -7,7 +7,7 @@
     ├── WrongState           it is not in the state this needs
     ├── StaleVersion         somebody else changed it meanwhile
     ├── InvalidInput         one or more fields are wrong; nothing was changed
-    ├── CheckFoundErrors     the campaign's check advises against launching it
+    ├── PreflightFoundErrors     the campaign's check advises against launching it
     ├── RequestInFlight      the same request is being worked on right now
     ├── KeyReused            an idempotency key that belongs to another request
     └── Unavailable          a part we need is down; try again later
@@ -69,7 +69,7 @@ class InvalidInput(MarketingError):
         self.errors = errors
 
 
-class CheckFoundErrors(MarketingError):
+class PreflightFoundErrors(MarketingError):
     """The check of this very version found errors, and the caller did not insist."""
 
 

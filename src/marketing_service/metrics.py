@@ -26,7 +26,7 @@ NOWHERE = Endpoint("127.0.0.1", 0)
 
 
 @contextmanager
-def shown(endpoint: Endpoint, *collectors: Collector) -> Iterator[None]:
+def exposed(endpoint: Endpoint, *collectors: Collector) -> Iterator[None]:
     """Answer scrapes at `endpoint` while the block runs, where there is one: with what the collectors say, and the
     process's own figures. They are asked in the scrape's own thread. Raises SettingsError when nobody can listen there.
     """

@@ -153,7 +153,7 @@ class Envelope:
     content: bytes = field(repr=False)
 
 
-class Fate(StrEnum):
+class SubmissionOutcome(StrEnum):
     """How far a hand-over came."""
 
     ACCEPTED = "ACCEPTED"
@@ -168,10 +168,10 @@ class Fate(StrEnum):
     """The connection was lost, or timed out, after that write began and before the reply: nobody can tell."""
 
 
-class HandOver(NamedTuple):
+class Submission(NamedTuple):
     """What became of one envelope. `reply` is there when REFUSED, `detail` when there was none."""
 
-    fate: Fate
+    outcome: SubmissionOutcome
     phase: Phase
     reply: Reply | None = None
     detail: str | None = None
@@ -199,7 +199,7 @@ class MailConnection(Protocol):
         """Whether it takes 8-bit content (RFC 6152)."""
         ...
 
-    async def hand_over(self, envelope: Envelope) -> HandOver:
+    async def submit(self, envelope: Envelope) -> Submission:
         """Hand `envelope` over and return what became of it; never raises for what the relay does.
 
         One at a time. Cancelled, the connection is closed.
@@ -261,7 +261,7 @@ class RateLimiter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRing:
+class QueuedBatch:
     """A batch to be worked on. `ring` differs each time it is rung, because a queue may remember old rings; `ahead`
     is how many batches of its campaign wait before it, and the fewer they are, the sooner it has its turn."""
 
@@ -271,18 +271,18 @@ class BatchRing:
     ahead: int = 0
 
 
-class Doorbell(Protocol):
+class JobQueue(Protocol):
     """Tells workers that something is due. It carries ids alone and may lose them: the sweep rings again.
 
     Raises Unavailable when the queue does not answer.
     """
 
-    async def ring_expansion(self, campaign_id: UUID, ring: int) -> None: ...
+    async def enqueue_expansion(self, campaign_id: UUID, ring: int) -> None: ...
 
-    async def ring_batches(self, rings: Sequence[BatchRing]) -> None: ...
+    async def enqueue_batches(self, enqueue_count: Sequence[QueuedBatch]) -> None: ...
 
-    async def ring_check(self, campaign_id: UUID, ring: int) -> None: ...
+    async def enqueue_preflight(self, campaign_id: UUID, ring: int) -> None: ...
 
-    async def ring_test_send(self, test_send_id: UUID) -> None: ...
+    async def enqueue_test_mail(self, test_mail_id: UUID) -> None: ...
 
-    async def ring_opt_outs(self) -> None: ...
+    async def enqueue_opt_outs(self) -> None: ...

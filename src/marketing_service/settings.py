@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     retry_delays: Delays = [60.0, 300.0, 900.0, 3600.0, 14400.0]
     launch_patience: Seconds = 1800.0
     batch_window: Annotated[int, Field(ge=1, le=1000)] = 8
-    ring_seconds: Seconds = 30.0
+    requeue_seconds: Seconds = 30.0
     worker_jobs: Annotated[int, Field(ge=1, le=100)] = 6
     worker_audiences: Annotated[int, Field(ge=1, le=20)] = 2
     lease_seconds: Annotated[float, Field(ge=1)] = 60.0
@@ -192,7 +192,7 @@ class Settings(BaseSettings):
 
     rate_relay: Rates = []
     rate_org: Rates = []
-    domain_rest_seconds: Seconds = 10.0
+    domain_backoff_seconds: Seconds = 10.0
 
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 20
     smtp_messages_per_connection: Annotated[int, Field(ge=1)] = 100

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-Seen = TypeVar("Seen")
+FingerprintSet = TypeVar("FingerprintSet")
 
 PATIENCE = 60.0
 """Seconds; far more than anything here takes on a machine that has nothing else to do."""
@@ -107,7 +107,7 @@ class Portal:
         return self.inbox.get(f"/messages/{mail['id']}/raw").text
 
 
-def eventually(look: Callable[[], Seen | None]) -> Seen:
+def eventually(look: Callable[[], FingerprintSet | None]) -> FingerprintSet:
     """What `look` returns, as soon as it is something; fails after PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while not (seen := look()):

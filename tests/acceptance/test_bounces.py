@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.servers import free_port
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
-from tests.support.listeners import door
+from tests.support.listeners import listener
 from tests.support.postfix import missing, postfix
 from tests.support.relay import Now, Step, answer
 from tests.support.reports import ADDRESSES, KEY
@@ -60,8 +60,8 @@ async def test_bounces_of_a_real_relay_come_back_into_the_right_sends(
     )  # fmt: skip
     async with (
         open_world(owner, database_url, redis_url, smtp_url=relay, bounce_domain=domain) as world,
-        door(of_the_door) as (_, lmtp),
-        postfix(port=port, next_hop=world.relay.port, door=lmtp, bounce_domain=domain) as log,
+        listener(of_the_door) as (_, lmtp),
+        postfix(port=port, next_hop=world.relay.port, listener=lmtp, bounce_domain=domain) as log,
     ):
         script(world.relay)
         campaign_id = await world.launch_to(*SAID)

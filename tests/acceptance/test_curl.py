@@ -60,8 +60,8 @@ def test_the_handbooks_lines_log_in_list_and_read_the_figures(portal: Portal) ->
 
     listed = bash(here(LOG_IN + LIST) + " | jq -r '.items[].id'")
     assert campaign["id"] in listed.split()
-    figures = bash(here(LOG_IN + STATS) + " | jq -c '[.status, .recipients, .openRate]'")
-    assert figures == '["DRAFT",0,0]\n'
+    stats = bash(here(LOG_IN + STATS) + " | jq -c '[.status, .recipients, .openRate]'")
+    assert stats == '["DRAFT",0,0]\n'
 
 
 def walk() -> str:

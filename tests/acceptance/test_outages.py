@@ -68,7 +68,7 @@ class Prepared:
 @pytest.fixture(scope="module")
 async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     folder = tmp_path_factory.mktemp("parts")
-    async with running_parts(folder, contacts=CONTACTS, retry_delays="0.5,0.5", ring_seconds="1") as parts:
+    async with running_parts(folder, contacts=CONTACTS, retry_delays="0.5,0.5", requeue_seconds="1") as parts:
         # It is done: one FAILED send, and links in the others.
         await launch(parts, await parts.save(subject="Before"))
         yield parts

@@ -22,12 +22,12 @@ def opted_out_addresses(contacts: int) -> list[str]:
 
 def expected_rows(contacts: int) -> dict[str, tuple[str, str | None]]:
     """The one right list: each contact's id, what its row is born as, and why."""
-    fates: dict[int, tuple[str, str | None]] = {
+    outcomes: dict[int, tuple[str, str | None]] = {
         _DUPLICATE: ("SKIPPED", "DUPLICATE"),
         _MALFORMED: ("FAILED", "MALFORMED_ADDRESS"),
         _OPTED_OUT: ("SKIPPED", "OPTED_OUT"),
     }
-    return {_id(number): fates.get(number % _EVERY, ("QUEUED", None)) for number in range(contacts)}
+    return {_id(number): outcomes.get(number % _EVERY, ("QUEUED", None)) for number in range(contacts)}
 
 
 def _id(number: int) -> str:

@@ -82,7 +82,7 @@ def _doubts(row: dict[str, Any], taken: list[Accepted], *, is_through: bool) -> 
             row["status"] in _DUE and not is_through and row["batch"] is None and row["due_at"] is None
         ),
     }
-    return [doubt for doubt, holds in doubts.items() if holds]
+    return [doubt for doubt, pauses in doubts.items() if pauses]
 
 
 def _message_id(message: Accepted) -> str | None:

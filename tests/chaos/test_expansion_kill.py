@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from marketing_service.ledger import lifecycle
-from marketing_service.queue import ArqDoorbell, connect
+from marketing_service.queue import ArqJobQueue, connect
 from tests.chaos.audience import LargeCrm, expected_rows, opted_out_addresses
 from tests.support.ledger import ORG, assert_adds_up, campaign_row, draft
 from tests.support.relay import Relay
@@ -113,7 +113,7 @@ class Kill:
             await asyncio.wait_for(locking, _SECONDS)
             self.now()
             await self.worker.wait()
-        assert (await self._batches("rung_at IS NULL")) > 0 == await self._batches("rung_at IS NOT NULL")
+        assert (await self._batches("enqueued_at IS NULL")) > 0 == await self._batches("enqueued_at IS NOT NULL")
 
     async def between_that_choice_and_the_ring(self) -> None:
         """What is to be rung has been chosen and committed, and Redis does not answer."""
@@ -130,7 +130,7 @@ class Kill:
         try:
 
             async def chosen() -> bool:
-                return await self._batches("rung_at IS NOT NULL") > 0
+                return await self._batches("enqueued_at IS NOT NULL") > 0
 
             await until(chosen, seconds=_SECONDS)
             self.now()
@@ -143,7 +143,7 @@ class Kill:
         redis = connect(self.valkey.url())
         async with self.owner.transaction() as tx:
             assert await lifecycle.launch(tx.connection, self.campaign_id, audience=None)
-            tx.after_commit(partial(ArqDoorbell(redis).ring_expansion, self.campaign_id, 0))
+            tx.after_commit(partial(ArqJobQueue(redis).enqueue_expansion, self.campaign_id, 0))
         await redis.aclose(close_connection_pool=True)
 
     @asynccontextmanager

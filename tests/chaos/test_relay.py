@@ -146,15 +146,15 @@ async def test_each_send_ends_as_the_relay_says(
 
     assert scenario.faults == FAULTS
     assert found.duplicates == 0
-    figures, tries = found.counters, sum(row["attempts"] for row in found.rows)
+    stats, tries = found.counters, sum(row["attempts"] for row in found.rows)
     hit_by = {outcome: FAULTS if end(case.step, case.fault) is outcome else 0 for outcome in End}
     if case.fault == "reset" and case.step in ENVELOPE and case.pipelining:
         # A RST may overtake the reply to the dot before it, and discard it.
-        assert figures["unconfirmed"] <= FAULTS
+        assert stats["unconfirmed"] <= FAULTS
     else:
-        assert figures["unconfirmed"] == hit_by[End.UNKNOWN]
-    assert figures["failed"] == hit_by[End.FAILED]
-    assert figures["delivered"] + figures["failed"] + figures["unconfirmed"] == RECIPIENTS
+        assert stats["unconfirmed"] == hit_by[End.UNKNOWN]
+    assert stats["failed"] == hit_by[End.FAILED]
+    assert stats["delivered"] + stats["failed"] + stats["unconfirmed"] == RECIPIENTS
     assert tries == RECIPIENTS + hit_by[End.RETRIED], "only who was refused for now is tried again, and once for each"
 
 

@@ -15,7 +15,9 @@ BOUNCES = (sys.executable, "-m", "marketing_service", "bounces")
 
 
 @asynccontextmanager
-async def door(environment: Mapping[str, str], *options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def listener(
+    environment: Mapping[str, str], *options: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """The listener, once it listens, and its port. It is to log at INFO, for that is how it says so."""
     process = await asyncio.create_subprocess_exec(
         *(*BOUNCES, "lmtp", "--port", "0", *options), env=dict(environment), stderr=asyncio.subprocess.PIPE
@@ -26,7 +28,7 @@ async def door(environment: Mapping[str, str], *options: str) -> AsyncIterator[t
             line = await asyncio.wait_for(process.stderr.readline(), 60)
             assert line, "the door does not open"
             said = json.loads(line)
-            if said["event"] == "door_opened":
+            if said["event"] == "listener_started":
                 break
         yield process, said["port"]
     finally:

@@ -73,13 +73,13 @@ def missing() -> str | None:
 
 
 @asynccontextmanager
-async def postfix(*, port: int, next_hop: int, door: int, bounce_domain: str) -> AsyncIterator[Path]:
+async def postfix(*, port: int, next_hop: int, listener: int, bounce_domain: str) -> AsyncIterator[Path]:
     """It takes mail at `port`, passes it on to `next_hop`, and brings what comes back for the domain to the LMTP
     `door`; all on 127.0.0.1. Gives the file it logs to."""
     folder = _folder()
     settings = folder / "etc"
     names = {"folder": folder, "daemons": DAEMONS, "bounce_domain": bounce_domain}
-    (settings / "main.cf").write_text(_MAIN.format(next_hop=next_hop, door=door, **names))
+    (settings / "main.cf").write_text(_MAIN.format(next_hop=next_hop, listener=listener, **names))
     (settings / "master.cf").write_text(_MASTER.format(port=port))
     try:
         await _run(settings, "start")

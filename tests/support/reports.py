@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.tokens import BounceAddresses, Purpose, TokenRing
+from marketing_service.tokens import BounceAddresses, Purpose, TokenKeyring
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BOUNCE_DOMAIN = "bounce.acme.example"
 KEY = "a-token-key-of-at-least-thirty-two-bytes"
 """That of `make_settings`."""
-RING = TokenRing([KEY.encode()])
+RING = TokenKeyring([KEY.encode()])
 ADDRESSES = BounceAddresses(RING, BOUNCE_DOMAIN)
 
 UNKNOWN_USER = "550 5.1.1 <gone@example.com>: User unknown"

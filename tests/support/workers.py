@@ -32,11 +32,11 @@ def worker_environment(*, database_url: str, redis_url: str, smtp_url: str, **se
         "jwt_audience": "marketing",
         "retry_delays": "0.2,0.2",
         "sweep_seconds": "0.5",
-        "ring_seconds": "2",
+        "requeue_seconds": "2",
         "lease_seconds": "2",
         "smtp_connections": "10",
         "log_level": "WARNING",
-        "domain_rest_seconds": "0.2",
+        "domain_backoff_seconds": "0.2",
     } | settings
     # They are started again and again; their code is measured in other tests.
     kept = {name: value for name, value in unmeasured_environment().items() if not name.startswith("MARKETING_")}

@@ -19,7 +19,7 @@ from marketing_service.devstack.crm import create_crm_app
 from marketing_service.ledger import lifecycle
 from marketing_service.settings import Settings, load_settings
 from marketing_service.worker.process import WorkerProcess
-from marketing_service.worker.shutdown import Orders
+from marketing_service.worker.shutdown import ShutdownSignals
 from tests.support.ledger import campaign_row, contact, draft, launched, send_rows
 from tests.support.relay import Relay
 
@@ -50,11 +50,11 @@ def make_settings(**values: Any) -> Settings:
         "default_from_email": "news@acme.example",
         "retry_delays": "0.2,0.2",
         "sweep_seconds": "0.2",
-        "ring_seconds": "1",
+        "requeue_seconds": "1",
         "smtp_connections": "4",
         "smtp_timeout": "5",
         "drain_seconds": "10",
-        "domain_rest_seconds": "0.2",
+        "domain_backoff_seconds": "0.2",
     }
     return load_settings(**(defaults | values))
 
@@ -99,7 +99,7 @@ class World:
         campaign_id = await draft(self.owner, **({"org_id": self.org_id} | values))
         async with self.worker.transactions() as tx:
             assert await lifecycle.launch(tx.connection, campaign_id, audience=audience)
-            tx.after_commit(partial(self.worker.doorbell.ring_expansion, campaign_id, 0))
+            tx.after_commit(partial(self.worker.job_queue.enqueue_expansion, campaign_id, 0))
         return campaign_id
 
     async def launch_to(self, *emails: str, **values: Any) -> UUID:
@@ -117,13 +117,13 @@ class World:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[asyncio.Event]:
         """A worker runs while the block does, and drains at its end; set the event to end it sooner."""
-        orders = Orders()
+        shutdown = ShutdownSignals()
         process = WorkerProcess(self.worker)
-        task = asyncio.create_task(process.run(orders))
+        task = asyncio.create_task(process.run(shutdown))
         try:
-            yield orders.stop
+            yield shutdown.stop
         finally:
-            orders.stop.set()
+            shutdown.stop.set()
             await task
 
     async def until_status(self, campaign_id: UUID, *statuses: str, seconds: float = 20) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from marketing_service.api import error_handlers
 from marketing_service.api.deadline import Deadline
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import Edge
-from marketing_service.api.pixel import PixelDoor
+from marketing_service.api.pixel import PixelMiddleware
 from marketing_service.api.routes import (
     audience,
     bounces,
@@ -58,7 +58,7 @@ def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> 
     """The whole service over open resources; whoever opened them closes them. `more_routers` are served beside it and
     are no part of it: the console, the log-in stand-in."""
     app = routed_app(resources, more_routers)
-    return PixelDoor(
+    return PixelMiddleware(
         app,
         tokens=resources.tokens,
         opens=Opens(resources.call, patience=OPEN_PATIENCE),

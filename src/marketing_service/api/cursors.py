@@ -17,7 +17,7 @@ from marketing_service.store.model import CampaignKey, LogKey
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LONGEST_ADDRESS = 400
+_MAX_ADDRESS = 400
 
 
 def campaign_cursor(key: CampaignKey | None) -> str | None:
@@ -43,7 +43,7 @@ def read_log_cursor(cursor: str | None) -> LogKey | None:
     match _decode("log", cursor):
         case None:
             return None
-        case str(address), str(key) if len(address) <= _LONGEST_ADDRESS and "\0" not in address:
+        case str(address), str(key) if len(address) <= _MAX_ADDRESS and "\0" not in address:
             return LogKey(_encodable(address), _uuid(key))
         case _:
             raise _made_up()

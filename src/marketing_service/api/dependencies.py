@@ -1,4 +1,4 @@
-"""What a route needs before its own work: the parts, the caller, a clean query."""
+"""What a route needs before its own work: the dependencies, the caller, a clean query."""
 
 from hashlib import sha256
 from typing import Annotated
@@ -39,27 +39,27 @@ async def _patience(request: Request) -> Patience:
     return patience
 
 
-Parts = Annotated[Resources, Depends(_resources)]
+Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
 PatienceOf = Annotated[Patience, Depends(_patience)]
 
 
 async def _reader(
-    parts: Parts, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    dependencies: Dependencies, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
     """Whoever has a good token. Raises Unauthenticated, Forbidden, Unavailable (the key server)."""
     if credentials is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
-    return await parts.authenticator.authenticate(credentials.credentials)
+    return await dependencies.authenticator.authenticate(credentials.credentials)
 
 
 Reader = Annotated[Principal, Depends(_reader)]
 
 
-async def _writer(parts: Parts, caller: Reader) -> Principal:
+async def _writer(dependencies: Dependencies, caller: Reader) -> Principal:
     """Whoever also has a role that may write. Raises Forbidden."""
     if not caller.may_write:
-        roles = ", ".join(parts.settings.write_roles)
+        roles = ", ".join(dependencies.settings.write_roles)
         raise Forbidden(f"Changing anything needs one of these roles: {roles}.", "role")
     return caller
 
@@ -67,10 +67,10 @@ async def _writer(parts: Parts, caller: Reader) -> Principal:
 Writer = Annotated[Principal, Depends(_writer)]
 
 
-async def _reporter(parts: Parts, caller: Reader) -> Principal:
+async def _reporter(dependencies: Dependencies, caller: Reader) -> Principal:
     """Whoever has a role that may hand over what came back. Raises Forbidden."""
-    if caller.roles.isdisjoint(parts.settings.bounce_roles):
-        roles = ", ".join(parts.settings.bounce_roles)
+    if caller.roles.isdisjoint(dependencies.settings.bounce_roles):
+        roles = ", ".join(dependencies.settings.bounce_roles)
         raise Forbidden(f"Handing over what came back needs one of these roles: {roles}.", "role")
     return caller
 
@@ -107,7 +107,7 @@ async def _versions(
 
 async def _once(
     request: Request,
-    parts: Parts,
+    dependencies: Dependencies,
     caller: Writer,
     _: Annotated[
         str | None,
@@ -117,7 +117,7 @@ async def _once(
             " key and body, it is answered as it was the first time, and nothing more is done.",
             json_schema_extra={
                 "minLength": 1,
-                "maxLength": idempotency.LONGEST_KEY,
+                "maxLength": idempotency.MAX_KEY,
                 "pattern": idempotency.KEY_PATTERN,
             },
             examples=["5f0c6c3e-0e5b-4e1c-9a3c-7d1f2b8a4e6d"],
@@ -126,13 +126,13 @@ async def _once(
 ) -> idempotency.Once:
     key = idempotency.read_key(request.headers.getlist(idempotency.HEADER))
     if key is None:
-        return idempotency.Once(parts.transactions, None)
+        return idempotency.Once(dependencies.transactions, None)
     route = f"{request.method} {request.url.path}"
     body_hash = sha256(await request.body()).digest()
-    return idempotency.Once(parts.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
+    return idempotency.Once(dependencies.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
 
 
-OnceOnly = Annotated[idempotency.Once, Depends(_once)]
+Idempotent = Annotated[idempotency.Once, Depends(_once)]
 Versions = Annotated[frozenset[int] | None, Depends(_versions)]
 CampaignId = Annotated[UUID, Path(alias="id", description="The campaign.")]
 SendId = Annotated[UUID, Path(alias="sendId", description="One send of the campaign, as the email log names it.")]

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, TypeVar
 from fastapi import Response
 
 from marketing_service.errors import FieldError, InvalidInput
-from marketing_service.store.idempotency import KeptAnswer, keep_answer, kept_answer
+from marketing_service.store.idempotency import StoredResponse, store_response, stored_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from marketing_service.db import Also, Transaction, Transactions
+    from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.store.idempotency import KeyedRequest
 
 T = TypeVar("T")
 
 HEADER = "Idempotency-Key"
-LONGEST_KEY = 255
+MAX_KEY = 255
 KEY_PATTERN = r"^[!-~]([ -~]{0,253}[!-~])?$"
 
 
 class _AnsweredBefore(Exception):
-    def __init__(self, answer: KeptAnswer) -> None:
+    def __init__(self, answer: StoredResponse) -> None:
         self.answer = answer
 
 
@@ -37,22 +37,22 @@ class Once:
         self._request = request
 
     async def only(
-        self, act: Callable[[Transactions, Also[T]], Awaitable[object]], answer: Callable[[T], KeptAnswer]
+        self, act: Callable[[Transactions, OnResult[T]], Awaitable[object]], answer: Callable[[T], StoredResponse]
     ) -> Response:
         """What the request is answered with, now or the first time.
 
         `act` works in the transactions it is given, and in the one that changes something calls the other function
         it is given with what it made; `answer` makes the answer of that. What `act` raises is kept nowhere.
         """
-        made: list[KeptAnswer] = []
+        made: list[StoredResponse] = []
 
-        async def also(tx: Transaction, result: T) -> None:
+        async def on_result(tx: Transaction, result: T) -> None:
             made.append(answer(result))
             if self._request is not None:
-                await keep_answer(tx.connection, self._request, made[-1])
+                await store_response(tx.connection, self._request, made[-1])
 
         try:
-            await act(self._asking_first, also)
+            await act(self._asking_first, on_result)
         except _AnsweredBefore as before:
             return _response(before.answer)
         return _response(made[-1])
@@ -62,7 +62,7 @@ class Once:
         """Like `transactions`; every one of them asks, because an act may cross the network between two."""
         async with self._transactions(org_id) as tx:
             if self._request is not None:
-                before = await kept_answer(tx.connection, self._request)
+                before = await stored_response(tx.connection, self._request)
                 if before is not None:
                     raise _AnsweredBefore(before)
             yield tx
@@ -73,10 +73,10 @@ def read_key(headers: Sequence[str]) -> str | None:
     if not headers:
         return None
     if len(headers) > 1 or not re.fullmatch(KEY_PATTERN, headers[0]):
-        message = f"must be given once, and have 1 to {LONGEST_KEY} printable ASCII characters."
+        message = f"must be given once, and have 1 to {MAX_KEY} printable ASCII characters."
         raise InvalidInput(FieldError(HEADER, message, "idempotency-key"))
     return headers[0]
 
 
-def _response(answer: KeptAnswer) -> Response:
+def _response(answer: StoredResponse) -> Response:
     return Response(answer.body, answer.status, dict(answer.headers), "application/json")

@@ -16,7 +16,7 @@ _RANGE = re.compile(
     r"\s*(?P<tag>\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*"
     r"(?:;\s*[qQ]=(?P<weight>0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*)?"
 )
-_MOST_RANGES = 50
+_MAX_RANGES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def preferred(accept_language: str) -> str:
     """The one of LANGUAGES that a reader who sends this Accept-Language likes best; a region counts as its language
     (RFC 4647 §3.4). What cannot be read is passed over."""
     weights: dict[str, float] = {}
-    for item in accept_language.split(",", _MOST_RANGES)[:_MOST_RANGES]:
+    for item in accept_language.split(",", _MAX_RANGES)[:_MAX_RANGES]:
         if found := _RANGE.fullmatch(item):
             language = found["tag"].partition("-")[0].lower()
             weight = float(found["weight"] or 1)

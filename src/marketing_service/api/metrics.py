@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from marketing_service.store.stats import LedgerFigures
+    from marketing_service.store.stats import LedgerStats
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
@@ -62,7 +62,7 @@ class Metrics:
 
         return count
 
-    def exposition(self, ledger: LedgerFigures | None) -> bytes:
+    def exposition(self, ledger: LedgerStats | None) -> bytes:
         """Everything in Prometheus' text format; `ledger` is None while PostgreSQL does not answer."""
         at_a_glance = CollectorRegistry()
         at_a_glance.register(_LedgerCollector(ledger))
@@ -72,27 +72,27 @@ class Metrics:
 class _LedgerCollector:
     """The ledger's gauges; left out where there are none, because an old or a zero figure would be a lie."""
 
-    def __init__(self, figures: LedgerFigures | None) -> None:
-        self._figures = figures
+    def __init__(self, stats: LedgerStats | None) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        figures = self._figures
+        stats = self._stats
         yield GaugeMetricFamily(
-            "marketing_ledger_up", "Whether PostgreSQL answered this scrape.", value=0 if figures is None else 1
+            "marketing_ledger_up", "Whether PostgreSQL answered this scrape.", value=0 if stats is None else 1
         )
-        if figures is None:
+        if stats is None:
             return
         sends = GaugeMetricFamily("marketing_sends", "Sends by outcome, over all campaigns.", labels=("status",))
-        for status, count in sorted(figures.sends_by_status.items()):
+        for status, count in sorted(stats.sends_by_status.items()):
             sends.add_metric((status,), count)
         yield sends
         yield GaugeMetricFamily(
             "marketing_oldest_due_seconds",
             "How long the oldest send that is due has been waiting.",
-            value=figures.oldest_due_seconds,
+            value=stats.oldest_due_seconds,
         )
         yield GaugeMetricFamily(
             "marketing_opt_outs_pending",
             "Opt-outs that the CRM does not have yet.",
-            value=figures.opt_outs_pending,
+            value=stats.opt_outs_pending,
         )

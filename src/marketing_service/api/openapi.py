@@ -25,7 +25,7 @@ Every answer carries `X-Request-ID`; send your own to find a request again in th
 _TAGS = [
     {"name": "campaigns", "description": "One message plus an audience, sent once."},
     {"name": "life", "description": "DRAFT → SENDING → SENT, or FAILED when the launch itself failed."},
-    {"name": "figures", "description": "What the portal's cards show."},
+    {"name": "stats", "description": "What the portal's cards show."},
     {"name": "email log", "description": "One row per contact of a campaign."},
     {"name": "suppressions", "description": "Addresses that are not to be mailed, whatever the CRM says."},
     {"name": "bounces", "description": "For a mail system, with a token of a role of its own."},

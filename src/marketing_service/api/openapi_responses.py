@@ -30,12 +30,12 @@ _ETAG = {"description": "The version, quoted.", "schema": {"type": "string", "ex
 _RETRY_AFTER = {"description": "When to try again, in seconds.", "schema": {"type": "integer"}}
 
 
-def answers(*statuses: int) -> Responses:
+def responses(*statuses: int) -> Responses:
     """The problems a JSON route may answer with: these, and those that any may."""
-    return problem_answers(*_EVERYWHERE, *statuses)
+    return problem_responses(*_EVERYWHERE, *statuses)
 
 
-def problem_answers(*statuses: int) -> Responses:
+def problem_responses(*statuses: int) -> Responses:
     """The problems with exactly these statuses."""
     # FastAPI wants a description beside the reference; `openapi` takes it out again.
     return {status: {"$ref": _REF + _NAMES[status], "description": ""} for status in sorted(set(statuses))}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from marketing_service.api.metrics import Metrics
-    from marketing_service.tokens import TokenRing
+    from marketing_service.tokens import TokenKeyring
     from marketing_service.tracking import Opens
 
 PIXEL_PATH = "/api/marketing/pixel/{token}.gif"
@@ -30,13 +30,13 @@ _RAW_HEADERS = [
 ]
 
 
-class PixelDoor:
+class PixelMiddleware:
     """Stands before the framework and answers a GET with a good token itself, once the open is committed.
 
     Everything else goes on to the application, whose route gives the same picture and counts nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, tokens: TokenRing, opens: Opens, metrics: Metrics, proxy_hops: int) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: TokenKeyring, opens: Opens, metrics: Metrics, proxy_hops: int) -> None:
         self._app = app
         self._tokens = tokens
         self._opens = opens

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import Response
 
 from marketing_service.errors import (
-    CheckFoundErrors,
     FieldError,
     Forbidden,
     InvalidInput,
     KeyReused,
     MarketingError,
     NotFound,
+    PreflightFoundErrors,
     RequestInFlight,
     StaleVersion,
     Unauthenticated,
@@ -52,7 +52,7 @@ NO_ROLE = ProblemType("role", 403, "The token's roles do not allow this")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This method is not possible here")
 WRONG_STATE = ProblemType("wrong-state", 409, "The state does not allow this")
-CHECK_FOUND_ERRORS = ProblemType("check-found-errors", 409, "The check of this version found errors")
+PREFLIGHT_FOUND_ERRORS = ProblemType("check-found-errors", 409, "The check of this version found errors")
 REQUEST_IN_FLIGHT = ProblemType("request-in-flight", 409, "The same request is being worked on")
 STALE_VERSION = ProblemType("stale-version", 412, "It has been changed since you read it")
 TOO_LARGE = ProblemType("too-large", 413, "The request is too large")
@@ -70,7 +70,7 @@ PROBLEM_TYPES = (
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     WRONG_STATE,
-    CHECK_FOUND_ERRORS,
+    PREFLIGHT_FOUND_ERRORS,
     REQUEST_IN_FLIGHT,
     STALE_VERSION,
     TOO_LARGE,
@@ -85,7 +85,7 @@ _TYPE_OF: dict[type[MarketingError], ProblemType] = {
     Unauthenticated: UNAUTHENTICATED,
     NotFound: NOT_FOUND,
     WrongState: WRONG_STATE,
-    CheckFoundErrors: CHECK_FOUND_ERRORS,
+    PreflightFoundErrors: PREFLIGHT_FOUND_ERRORS,
     RequestInFlight: REQUEST_IN_FLIGHT,
     StaleVersion: STALE_VERSION,
     InvalidInput: INVALID_INPUT,

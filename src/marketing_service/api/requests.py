@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from marketing_service.campaigns.drafts import MAX_NAME, Draft
-from marketing_service.campaigns.suppression_list import LONGEST_NOTE
+from marketing_service.campaigns.suppression_list import MAX_NOTE
 from marketing_service.campaigns.validation import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.errors import FieldError, InvalidInput
 from marketing_service.ports import Audience, AudienceType
@@ -19,7 +19,7 @@ MAX_HEADER_TEXT = 200
 MAX_SUBJECT = 500
 MAX_EMAIL = 254
 MAX_ID = 64
-LONGEST_PATH = 256
+MAX_PATH = 256
 MAX_STATUSES = 50
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -56,7 +56,7 @@ Prefix = Annotated[
     str, Field(max_length=MAX_EMAIL, json_schema_extra={"pattern": _NO_CONTROL}), AfterValidator(_without_control)
 ]
 
-Note = Annotated[str, _line(LONGEST_NOTE), AfterValidator(_without_control)]
+Note = Annotated[str, _line(MAX_NOTE), AfterValidator(_without_control)]
 
 
 class _Request(BaseModel):
@@ -165,7 +165,7 @@ class NewSuppression(_Request):
 
 class ReportQuery(_Request):
     recipient: Annotated[
-        str | None, Field(max_length=LONGEST_PATH, description="The envelope's recipient (RFC 5321 §4.1.1.3).")
+        str | None, Field(max_length=MAX_PATH, description="The envelope's recipient (RFC 5321 §4.1.1.3).")
     ] = None
 
 

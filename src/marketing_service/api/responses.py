@@ -10,10 +10,10 @@ from pydantic.alias_generators import to_camel
 
 from marketing_service.api.requests import NewCampaign
 from marketing_service.ports import AudienceType
-from marketing_service.preflight import AudienceNow
+from marketing_service.preflight import AudienceCount
 from marketing_service.rendering import Preview, Severity
 from marketing_service.store.model import Campaign, LogEntry, Overview, Progress
-from marketing_service.store.preflights import Check, CheckStatus
+from marketing_service.store.preflights import Preflight, PreflightStatus
 from marketing_service.store.states import CampaignStatus, SendStatus
 
 ANSWER = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True)
@@ -32,19 +32,19 @@ MachineOpens = Annotated[int, Field(ge=0, description="Of the opens: those whose
 Clicks = Annotated[int, Field(ge=0, description="Sends of which a link was followed, and not by a machine.")]
 
 
-class AudienceAnswer(_Answer):
+class AudienceResponse(_Answer):
     type: AudienceType
     statuses: list[str]
 
 
-class FailureAnswer(_Answer):
+class FailureResponse(_Answer):
     """Why the launch failed."""
 
     code: str
     message: str
 
 
-class CampaignFigures(_Answer):
+class CampaignStatsSummary(_Answer):
     recipients: Count
     delivered: Count
     failed: Count
@@ -53,7 +53,7 @@ class CampaignFigures(_Answer):
     open_rate: OpenRate
 
 
-class CampaignAnswer(_Answer):
+class CampaignResponse(_Answer):
     """A message plus an audience, sent once."""
 
     id: UUID
@@ -64,10 +64,10 @@ class CampaignAnswer(_Answer):
     subject: str
     html_body: str | None
     text_body: str | None
-    audience: AudienceAnswer
+    audience: AudienceResponse
     track_clicks: bool
     status: CampaignStatus
-    failure_reason: FailureAnswer | None
+    failure_reason: FailureResponse | None
     scheduled_at: datetime | None
     launched_at: datetime | None
     expanded_at: Annotated[datetime | None, Field(description="Since when the whole list of recipients stands.")]
@@ -79,11 +79,11 @@ class CampaignAnswer(_Answer):
     created_at: datetime
     updated_at: datetime
     version: Annotated[int, Field(ge=1, description="The number in the ETag.")]
-    stats: CampaignFigures
+    stats: CampaignStatsSummary
 
     @classmethod
     def of(cls, campaign: Campaign) -> Self:
-        content, figures, failure = campaign.content, campaign.figures, campaign.failure
+        content, stats, failure = campaign.content, campaign.stats, campaign.failure
         return cls(
             id=campaign.id,
             name=content.name,
@@ -93,10 +93,10 @@ class CampaignAnswer(_Answer):
             subject=content.subject,
             html_body=content.html_body,
             text_body=content.text_body,
-            audience=AudienceAnswer(type=content.audience.type, statuses=list(content.audience.statuses)),
+            audience=AudienceResponse(type=content.audience.type, statuses=list(content.audience.statuses)),
             track_clicks=content.track_clicks,
             status=campaign.status,
-            failure_reason=failure and FailureAnswer(code=failure.code, message=failure.message),
+            failure_reason=failure and FailureResponse(code=failure.code, message=failure.message),
             scheduled_at=campaign.scheduled_at,
             launched_at=campaign.launched_at,
             expanded_at=campaign.expanded_at,
@@ -108,23 +108,23 @@ class CampaignAnswer(_Answer):
             created_at=campaign.created_at,
             updated_at=campaign.updated_at,
             version=campaign.version,
-            stats=CampaignFigures(
-                recipients=figures.recipients,
-                delivered=figures.delivered,
-                failed=figures.failed,
-                unconfirmed=figures.unconfirmed,
-                opens=figures.opens,
-                open_rate=figures.open_rate,
+            stats=CampaignStatsSummary(
+                recipients=stats.recipients,
+                delivered=stats.delivered,
+                failed=stats.failed,
+                unconfirmed=stats.unconfirmed,
+                opens=stats.opens,
+                open_rate=stats.open_rate,
             ),
         )
 
 
-READ_ONLY = frozenset(to_camel(name) for name in CampaignAnswer.model_fields.keys() - NewCampaign.model_fields.keys())
+READ_ONLY = frozenset(to_camel(name) for name in CampaignResponse.model_fields.keys() - NewCampaign.model_fields.keys())
 """Fields of a campaign that a request cannot set, as requests would call them."""
 
 
 class CampaignPage(_Answer):
-    items: list[CampaignAnswer]
+    items: list[CampaignResponse]
     next_cursor: str | None
 
 
@@ -132,7 +132,7 @@ class Expanding(_Answer):
     fetched: Annotated[Count, Field(description="How many contacts have been read so far.")]
 
 
-class ProgressAnswer(_Answer):
+class ProgressResponse(_Answer):
     """recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed, always."""
 
     status: CampaignStatus
@@ -156,30 +156,30 @@ class ProgressAnswer(_Answer):
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
-        figures, fetched = progress.figures, progress.contacts_fetched
+        stats, fetched = progress.stats, progress.contacts_fetched
         return cls(
             status=progress.status,
-            recipients=figures.recipients,
-            queued=figures.queued,
-            sending=figures.sending,
-            deferred=figures.deferred,
-            delivered=figures.delivered,
-            failed=figures.failed,
-            skipped=figures.skipped,
-            unconfirmed=figures.unconfirmed,
-            opens=figures.opens,
-            open_rate=figures.open_rate,
-            machine_opens=figures.machine_opens,
-            human_open_rate=figures.human_open_rate,
-            clicks=figures.clicks,
-            unsubscribes=figures.unsubscribes,
-            hard_bounces=figures.hard_bounces,
-            soft_bounces=figures.soft_bounces,
+            recipients=stats.recipients,
+            queued=stats.queued,
+            sending=stats.sending,
+            deferred=stats.deferred,
+            delivered=stats.delivered,
+            failed=stats.failed,
+            skipped=stats.skipped,
+            unconfirmed=stats.unconfirmed,
+            opens=stats.opens,
+            open_rate=stats.open_rate,
+            machine_opens=stats.machine_opens,
+            human_open_rate=stats.human_open_rate,
+            clicks=stats.clicks,
+            unsubscribes=stats.unsubscribes,
+            hard_bounces=stats.hard_bounces,
+            soft_bounces=stats.soft_bounces,
             expanding=None if fetched is None else Expanding(fetched=fetched),
         )
 
 
-class OverviewAnswer(_Answer):
+class OverviewResponse(_Answer):
     total: Count
     draft: Count
     sending: Count
@@ -199,7 +199,7 @@ class OverviewAnswer(_Answer):
         )
 
 
-class PreviewAnswer(_Answer):
+class PreviewResponse(_Answer):
     subject: str
     html: str
     text: str
@@ -209,7 +209,7 @@ class PreviewAnswer(_Answer):
         return cls(subject=preview.subject, html=preview.html, text=preview.text)
 
 
-class SendErrorAnswer(_Answer):
+class SendErrorResponse(_Answer):
     """The last thing said against the send; `smtpCode` and `enhancedCode` are the relay's."""
 
     smtp_code: int | None
@@ -217,7 +217,7 @@ class SendErrorAnswer(_Answer):
     message: str | None
 
 
-class LogEntryAnswer(_Answer):
+class LogEntryResponse(_Answer):
     """One send: the row of one contact of one campaign."""
 
     id: UUID
@@ -226,7 +226,7 @@ class LogEntryAnswer(_Answer):
     status: SendStatus
     reason: str | None
     attempts: Count
-    error: SendErrorAnswer | None
+    error: SendErrorResponse | None
     queued_at: datetime
     sent_at: datetime | None
     opened_at: datetime | None
@@ -245,7 +245,7 @@ class LogEntryAnswer(_Answer):
             reason=entry.reason,
             attempts=entry.attempts,
             error=error
-            and SendErrorAnswer(smtp_code=error.smtp_code, enhanced_code=error.enhanced_code, message=error.message),
+            and SendErrorResponse(smtp_code=error.smtp_code, enhanced_code=error.enhanced_code, message=error.message),
             queued_at=entry.queued_at,
             sent_at=entry.sent_at,
             opened_at=entry.opened_at,
@@ -256,20 +256,20 @@ class LogEntryAnswer(_Answer):
 
 
 class LogPage(_Answer):
-    items: list[LogEntryAnswer]
+    items: list[LogEntryResponse]
     next_cursor: str | None
 
 
-class ContactStatusAnswer(_Answer):
+class ContactStatusResponse(_Answer):
     value: str
     label: str
 
 
 class ContactStatuses(_Answer):
-    items: list[ContactStatusAnswer]
+    items: list[ContactStatusResponse]
 
 
-class FindingAnswer(_Answer):
+class FindingResponse(_Answer):
     """An error keeps the campaign from being launched, unless the launch says `force`."""
 
     code: Annotated[str, Field(examples=["MISSING_VALUE"])]
@@ -280,7 +280,7 @@ class FindingAnswer(_Answer):
     count: Annotated[Count | None, Field(description="How many contacts, or places, it is about.")]
 
 
-class ReportAnswer(_Answer):
+class ReportResponse(_Answer):
     """What a launch would have come to. Each contact is counted once."""
 
     recipients: Annotated[Count, Field(description="Who would get it.")]
@@ -293,37 +293,37 @@ class ReportAnswer(_Answer):
         float | None,
         Field(ge=0, description="To send it at the speed of the last campaigns of some size; null without any."),
     ]
-    findings: Annotated[list[FindingAnswer], Field(description="Errors first, then warnings, then notes.")]
+    findings: Annotated[list[FindingResponse], Field(description="Errors first, then warnings, then notes.")]
 
 
-class CheckProgress(_Answer):
+class PreflightProgress(_Answer):
     fetched: Annotated[Count, Field(description="How many contacts have been read so far.")]
     expected: Annotated[Count | None, Field(description="Of about so many; null before that is known.")]
 
 
-class CheckAnswer(_Answer):
+class CheckResponse(_Answer):
     """A dry run of a launch, of one version of the campaign."""
 
     version: Annotated[int, Field(ge=1)]
     stale: Annotated[bool, Field(description="Whether the campaign has another version by now.")]
-    status: CheckStatus
+    status: PreflightStatus
     requested_at: datetime
     finished_at: datetime | None
-    progress: CheckProgress
+    progress: PreflightProgress
     failure: Annotated[str | None, Field(description="Why it could not be carried out, where it is FAILED.")]
-    report: Annotated[ReportAnswer | None, Field(description="There once it is DONE.")]
+    report: Annotated[ReportResponse | None, Field(description="There once it is DONE.")]
 
     @classmethod
-    def of(cls, check: Check) -> Self:
+    def of(cls, check: Preflight) -> Self:
         return cls(
             version=check.version,
             stale=check.stale,
             status=check.status,
             requested_at=check.requested_at,
             finished_at=check.finished_at,
-            progress=CheckProgress(fetched=check.fetched, expected=check.expected),
+            progress=PreflightProgress(fetched=check.fetched, expected=check.expected),
             failure=check.failure,
-            report=check.report and ReportAnswer.model_validate(asdict(check.report)),
+            report=check.report and ReportResponse.model_validate(asdict(check.report)),
         )
 
 
@@ -335,7 +335,7 @@ class SampleContact(_Answer):
     status: str | None
 
 
-class AudienceNowAnswer(_Answer):
+class AudienceNowResponse(_Answer):
     """Whom a launch would mail now. The count is the CRM's, less the opt-outs the CRM does not have yet: addresses that
     are suppressed or that no mail can go to, and contacts who share one address, are told apart by a check."""
 
@@ -343,7 +343,7 @@ class AudienceNowAnswer(_Answer):
     sample: Annotated[list[SampleContact], Field(max_length=10)]
 
     @classmethod
-    def of(cls, audience: AudienceNow) -> Self:
+    def of(cls, audience: AudienceCount) -> Self:
         sample = [
             SampleContact(
                 id=contact.id,

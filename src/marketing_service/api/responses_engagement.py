@@ -7,15 +7,15 @@ from pydantic import BaseModel, Field
 
 from marketing_service.api.responses import ANSWER, Count
 from marketing_service.campaigns.engagement import BUCKET_SECONDS, Timeline
-from marketing_service.ledger.clicks import LinkFigures
-from marketing_service.rendering import MOST_LINKS, shown_link
+from marketing_service.ledger.clicks import LinkStats
+from marketing_service.rendering import MAX_LINKS, shown_link
 
 
 class _Answer(BaseModel):
     model_config = ANSWER
 
 
-class LinkAnswer(_Answer):
+class LinkResponse(_Answer):
     """A link of the HTML. A machine's clicks (a scanner's, a mail gateway's) are counted apart."""
 
     number: Annotated[int, Field(ge=1)]
@@ -25,7 +25,7 @@ class LinkAnswer(_Answer):
     machine_clicks: Count
 
     @classmethod
-    def of(cls, link: LinkFigures) -> Self:
+    def of(cls, link: LinkStats) -> Self:
         return cls(
             number=link.number,
             url=shown_link(link.url),
@@ -35,31 +35,31 @@ class LinkAnswer(_Answer):
         )
 
 
-class LinksAnswer(_Answer):
-    items: Annotated[list[LinkAnswer], Field(max_length=MOST_LINKS)]
+class LinksResponse(_Answer):
+    items: Annotated[list[LinkResponse], Field(max_length=MAX_LINKS)]
 
 
-class BucketAnswer(_Answer):
+class BucketResponse(_Answer):
     """What happened in one stretch of time, of its length from `at` on."""
 
     at: datetime
-    delivered: Annotated[Count, Field(description="Also what a bounce has corrected since.")]
+    delivered: Annotated[Count, Field(description="OnResult what a bounce has corrected since.")]
     opens: Count
     clicks: Count
     unsubscribes: Count
 
 
-class TimelineAnswer(_Answer):
+class TimelineResponse(_Answer):
     """Each send is counted when it was first delivered, opened, clicked or opted out with."""
 
     from_: Annotated[datetime | None, Field(alias="from", description="The minute of the launch; null before it.")]
     bucket_seconds: Annotated[int, Field(json_schema_extra={"enum": list(BUCKET_SECONDS)})]
-    items: Annotated[list[BucketAnswer], Field(description="Without a gap, up to the last thing that happened.")]
+    items: Annotated[list[BucketResponse], Field(description="Without a gap, up to the last thing that happened.")]
 
     @classmethod
     def of(cls, timeline: Timeline) -> Self:
         items = [
-            BucketAnswer(
+            BucketResponse(
                 at=at,
                 delivered=happened.delivered,
                 opens=happened.opens,

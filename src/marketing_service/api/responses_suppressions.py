@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from marketing_service.api.responses import ANSWER, Count
-from marketing_service.campaigns.suppression_list import MOST_MALFORMED, Imported
+from marketing_service.campaigns.suppression_list import MAX_MALFORMED, Imported
 from marketing_service.ledger.suppressions import Suppression
 from marketing_service.reports import Kind
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
@@ -18,7 +18,7 @@ class _Answer(BaseModel):
     model_config = ANSWER
 
 
-class SuppressionAnswer(_Answer):
+class SuppressionResponse(_Answer):
     """An address that is not to be mailed."""
 
     id: UUID
@@ -45,29 +45,29 @@ class SuppressionAnswer(_Answer):
 
 
 class SuppressionPage(_Answer):
-    items: list[SuppressionAnswer]
+    items: list[SuppressionResponse]
     next_cursor: str | None
 
 
-class MalformedAnswer(_Answer):
+class MalformedResponse(_Answer):
     line: Annotated[int, Field(ge=1)]
     value: str
 
 
-class ImportAnswer(_Answer):
+class ImportResponse(_Answer):
     added: Annotated[Count, Field(description="Addresses that are new on the list.")]
     known: Annotated[Count, Field(description="Addresses that were there already.")]
     malformed: Annotated[
-        list[MalformedAnswer],
-        Field(max_length=MOST_MALFORMED, description="What is no address that mail could go to; the first thousand."),
+        list[MalformedResponse],
+        Field(max_length=MAX_MALFORMED, description="What is no address that mail could go to; the first thousand."),
     ]
 
     @classmethod
     def of(cls, imported: Imported) -> Self:
-        malformed = [MalformedAnswer(line=place.line, value=place.value) for place in imported.malformed]
+        malformed = [MalformedResponse(line=place.line, value=place.value) for place in imported.malformed]
         return cls(added=imported.added, known=imported.known, malformed=malformed)
 
 
-class HandledAnswer(_Answer):
+class HandledResponse(_Answer):
     kind: Annotated[Kind, Field(description="What the message says.")]
     outcome: Annotated[Outcome, Field(description="What came of it; UNKNOWN where it proves no send of yours.")]

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
-_MOST_HELD = 65_536
+_MAX_HELD = 65_536
 """Octets beyond which nothing is held back: a download's chunks are to meet the transport's own limits."""
 
 
@@ -34,7 +34,7 @@ class GatheringTransport:
             self._loop.call_soon(self._send)
         self._held.append(octets)
         self._octets += len(octets)
-        if self._octets > _MOST_HELD:
+        if self._octets > _MAX_HELD:
             self._send()
 
     def close(self) -> None:

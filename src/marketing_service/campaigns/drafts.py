@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from marketing_service.campaigns.validation import check_statuses, checked
+from marketing_service.campaigns.validation import validate_statuses, validated
 from marketing_service.errors import FieldError, InvalidInput, NotFound, StaleVersion, WrongState
 from marketing_service.ports import Audience
 from marketing_service.store import campaigns
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from marketing_service.db import Also, Transaction, Transactions
+    from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
     from marketing_service.settings import Settings
     from marketing_service.store.model import Campaign, CampaignKey, Overview, Page, Progress
@@ -49,7 +49,7 @@ async def create(
     org_id: str,
     created_by: str,
     draft: Draft,
-    also: Also[Campaign] | None = None,
+    on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
     """Save a new DRAFT, and do `also` in the same transaction. Raises InvalidInput, or Unavailable where statuses are
     named and the CRM is down."""
@@ -65,12 +65,12 @@ async def create(
         track_clicks=draft.track_clicks,
     )
     fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
-    content = await checked(content, {*fields, "from_email"}, org_id, settings)
-    await check_statuses(content.audience, source, org_id)
+    content = await validated(content, {*fields, "from_email"}, org_id, settings)
+    await validate_statuses(content.audience, source, org_id)
     async with transactions(org_id) as tx:
         campaign = await campaigns.add(tx.connection, org_id, content, created_by=created_by)
-        if also is not None:
-            await also(tx, campaign)
+        if on_result is not None:
+            await on_result(tx, campaign)
         return campaign
 
 
@@ -125,9 +125,9 @@ async def change(
         before = await editable(tx, org_id, campaign_id, versions)
     if not changes:
         return before
-    content = await checked(replace(before.content, **changes), changes.keys(), org_id, settings)
+    content = await validated(replace(before.content, **changes), changes.keys(), org_id, settings)
     if "audience" in changes:
-        await check_statuses(content.audience, source, org_id)
+        await validate_statuses(content.audience, source, org_id)
     written = {field: getattr(content, field) for field in changes}
     async with transactions(org_id) as tx:
         campaign = await editable(tx, org_id, campaign_id, versions)

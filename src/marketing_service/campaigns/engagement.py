@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transaction
-    from marketing_service.ledger.clicks import LinkFigures
+    from marketing_service.ledger.clicks import LinkStats
 
 BUCKET_SECONDS = (60, 300, 900, 3600, 21_600, 86_400, 604_800)
 """What a bucket of a timeline may hold: from a minute to a week."""
@@ -34,7 +34,7 @@ class Timeline:
     buckets: Sequence[tuple[datetime, Happened]]
 
 
-async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkFigures]:
+async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkStats]:
     """The campaign's tracked links, by number. Raises NotFound."""
     await drafts.progress(tx, org_id, campaign_id)
     return await clicks.links_of(tx.connection, campaign_id)

@@ -7,7 +7,13 @@ from uuid import UUID
 
 from marketing_service.campaigns import drafts
 from marketing_service.campaigns.preflight_requests import refuse_errors
-from marketing_service.campaigns.validation import check_ready, check_statuses, checked, crm_unavailable, previewed
+from marketing_service.campaigns.validation import (
+    crm_unavailable,
+    previewed,
+    validate_for_launch,
+    validate_statuses,
+    validated,
+)
 from marketing_service.errors import NotFound, WrongState
 from marketing_service.ledger import lifecycle as ledger
 from marketing_service.ports import Audience, AudienceError
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from marketing_service.db import Also, Transaction, Transactions
-    from marketing_service.ports import AudienceSource, Doorbell
+    from marketing_service.db import OnResult, Transaction, Transactions
+    from marketing_service.ports import AudienceSource, JobQueue
     from marketing_service.rendering import Preview
     from marketing_service.settings import Settings
     from marketing_service.store.model import Campaign
@@ -33,7 +39,7 @@ _NO_CAMPAIGN = UUID(int=0)
 async def launch(
     transactions: Transactions,
     source: AudienceSource,
-    doorbell: Doorbell,
+    job_queue: JobQueue,
     settings: Settings,
     *,
     org_id: str,
@@ -41,29 +47,29 @@ async def launch(
     audience: Audience | None = None,
     versions: Collection[int] | None = None,
     force: bool = False,
-    also: Also[Campaign] | None = None,
+    on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
     """DRAFT → SENDING, with another audience where one is given; the recipients are found afterwards. `also` is
     done in the same transaction.
 
-    Raises NotFound, WrongState, StaleVersion, InvalidInput, CheckFoundErrors (unless `force`), or Unavailable (the
+    Raises NotFound, WrongState, StaleVersion, InvalidInput, PreflightFoundErrors (unless `force`), or Unavailable (the
     CRM, where statuses are named).
     """
     async with transactions(org_id) as tx:
         before = await drafts.editable(tx, org_id, campaign_id, versions)
-    await check_ready(before, settings)
+    await validate_for_launch(before, settings)
     if audience is not None:
-        await check_statuses(audience, source, org_id)
+        await validate_statuses(audience, source, org_id)
     async with transactions(org_id) as tx:
         # Checked, and still what was checked: a change in between has raised the version.
         campaign = await drafts.editable(tx, org_id, campaign_id, {before.version})
         if not force:
             await refuse_errors(tx, campaign)
         await ledger.launch(tx.connection, campaign_id, audience=audience)
-        tx.after_commit(lambda: doorbell.ring_expansion(campaign_id, ring=0))
+        tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, ring=0))
         campaign = await drafts.get(tx, org_id, campaign_id)
-        if also is not None:
-            await also(tx, campaign)
+        if on_result is not None:
+            await on_result(tx, campaign)
         return campaign
 
 
@@ -126,7 +132,7 @@ async def preview_unsaved(
         audience=Audience(),
     )
     written = {"html_body", "text_body"} | ({"subject"} if subject is not None else set())
-    content = await checked(content, written, org_id, settings)
+    content = await validated(content, written, org_id, settings)
     fields = await _merge_fields(source, org_id, contact_id)
     return await previewed(content, fields, settings, org_id=org_id, campaign_id=_NO_CAMPAIGN)
 

@@ -29,7 +29,7 @@ async def resend(
     org_id: str,
     campaign_id: UUID,
     send_id: UUID,
-    also: Callable[[Transaction], Awaitable[None]] | None = None,
+    on_result: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> None:
     """Queue the send again, and do `also` in the same transaction; the next sweep takes it up.
 
@@ -57,8 +57,8 @@ async def resend(
         await _refuse_unless_mailable(tx, org_id, send.address, read_at)
         if not await ledger.requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
             raise WrongState("The send has changed meanwhile; look at it again.")
-        if also is not None:
-            await also(tx)
+        if on_result is not None:
+            await on_result(tx)
 
 
 async def _refuse_unless_mailable(tx: Transaction, org_id: str, address: str, read_at: datetime) -> None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from marketing_service.db import Transactions
     from marketing_service.ledger.suppressions import Suppression
 
-LONGEST_NOTE = 500
-MOST_MALFORMED = 1000
+MAX_NOTE = 500
+MAX_MALFORMED = 1000
 """So many places of a file are named; there may be more."""
 
 _AT_ONCE = 5000
 _PAGE = 1000
-_LONGEST_VALUE = 100
+_MAX_VALUE = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _DELIMITERS = ",;\t"
 
@@ -148,8 +148,8 @@ def _read(file: bytes) -> tuple[dict[str, Entry], list[Malformed]]:
             if is_deliverable(email):
                 address = normal_form(email)
                 entries.setdefault(address, Entry(address, note))
-            elif len(malformed) < MOST_MALFORMED:
-                malformed.append(Malformed(line, email[:_LONGEST_VALUE]))
+            elif len(malformed) < MAX_MALFORMED:
+                malformed.append(Malformed(line, email[:_MAX_VALUE]))
     except (UnicodeDecodeError, csv.Error) as error:
         raise _no_csv(f"it cannot be read as CSV in UTF-8 ({error})") from error
     return entries, malformed
@@ -168,7 +168,7 @@ def _rows(text: str) -> Iterator[tuple[int, str, str | None]]:
     note_at = columns.index("note") if "note" in columns else None
     for row in reader:
         if any(cell.strip() for cell in row):
-            yield reader.line_num, _cell(row, email_at), _cell(row, note_at)[:LONGEST_NOTE] or None
+            yield reader.line_num, _cell(row, email_at), _cell(row, note_at)[:MAX_NOTE] or None
 
 
 def _cell(row: Sequence[str], place: int | None) -> str:

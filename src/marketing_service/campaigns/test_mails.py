@@ -23,36 +23,36 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Transaction, Transactions
-    from marketing_service.ports import Doorbell, Mailer, RateLimiter
+    from marketing_service.ports import JobQueue, Mailer, RateLimiter
     from marketing_service.rendering import CompiledMessage
     from marketing_service.sending.messages import Messages
-    from marketing_service.tokens import TokenRing
+    from marketing_service.tokens import TokenKeyring
 
 log = structlog.get_logger(__name__)
 
-MOST_RECIPIENTS = 5
+MAX_RECIPIENTS = 5
 
 _REQUEST = text(
     """
-    INSERT INTO marketing_test_sends (org_id, campaign_id, recipients, created_by)
+    INSERT INTO marketing_test_mails (org_id, campaign_id, recipients, created_by)
     VALUES (:org_id, :campaign_id, :recipients, :requested_by) RETURNING id
     """
 )
 # A test that could not go out within the hour is not waited for any more.
-_DUE = text("SELECT id FROM marketing_test_sends WHERE started_at IS NULL AND created_at > now() - interval '1 hour'")
+_DUE = text("SELECT id FROM marketing_test_mails WHERE started_at IS NULL AND created_at > now() - interval '1 hour'")
 _START = text(
     """
-    UPDATE marketing_test_sends SET started_at = now() WHERE id = :id AND started_at IS NULL
+    UPDATE marketing_test_mails SET started_at = now() WHERE id = :id AND started_at IS NULL
     RETURNING org_id, campaign_id, recipients
     """
 )
-_PUT_BACK = text("UPDATE marketing_test_sends SET started_at = NULL WHERE id = :id AND finished_at IS NULL")
-_FINISH = text("UPDATE marketing_test_sends SET finished_at = now() WHERE id = :id")
+_PUT_BACK = text("UPDATE marketing_test_mails SET started_at = NULL WHERE id = :id AND finished_at IS NULL")
+_FINISH = text("UPDATE marketing_test_mails SET finished_at = now() WHERE id = :id")
 
 
-async def request_test_send(
+async def request_test_mail(
     tx: Transaction,
-    doorbell: Doorbell,
+    job_queue: JobQueue,
     *,
     org_id: str,
     campaign_id: UUID,
@@ -60,7 +60,7 @@ async def request_test_send(
     requested_by: str,
 ) -> None:
     """Have the campaign's present message sent to `recipients` as soon as this commits."""
-    test_send_id = (
+    test_mail_id = (
         await tx.connection.execute(
             _REQUEST,
             {
@@ -71,15 +71,15 @@ async def request_test_send(
             },
         )
     ).scalar_one()
-    tx.after_commit(partial(doorbell.ring_test_send, test_send_id))
+    tx.after_commit(partial(job_queue.enqueue_test_mail, test_mail_id))
 
 
-async def due_test_sends(connection: AsyncConnection) -> list[UUID]:
+async def due_test_mails(connection: AsyncConnection) -> list[UUID]:
     """The test sends nobody has started."""
     return list((await connection.execute(_DUE)).scalars())
 
 
-class TestSender:
+class TestMailer:
     """Sends tests, each at most once."""
 
     __test__ = False  # not a test case, whatever its name suggests to pytest
@@ -90,7 +90,7 @@ class TestSender:
         *,
         mailer: Mailer | None,
         messages: Messages,
-        tokens: TokenRing,
+        tokens: TokenKeyring,
         rates: RateLimiter | None,
     ) -> None:
         self._transactions = transactions
@@ -99,32 +99,32 @@ class TestSender:
         self._tokens = tokens
         self._rates = rates
 
-    async def send(self, test_send_id: UUID) -> None:
+    async def send(self, test_mail_id: UUID) -> None:
         """Send one test. With the relay down, or its rates used up, it waits for the next sweep; without a relay it
         comes to nothing."""
         if self._mailer is None:
-            log.warning("test_send_without_relay", test_send_id=str(test_send_id))
+            log.warning("test_mail_without_relay", test_mail_id=str(test_mail_id))
             return
         async with self._transactions() as tx:
-            row = (await tx.connection.execute(_START, {"id": test_send_id})).one_or_none()
+            row = (await tx.connection.execute(_START, {"id": test_mail_id})).one_or_none()
         if row is None:
             return
         message = await self._messages.of_current_version(row.campaign_id)
-        handed_over = 0
+        submitted = 0
         try:
             for recipient in row.recipients:
-                await self._wait_for_rate(row.org_id, begun=handed_over > 0)
+                await self._wait_for_rate(row.org_id, begun=submitted > 0)
                 async with self._mailer.connection() as connection:
-                    envelope = self._envelope(message, test_send_id, recipient, eight_bit=connection.eight_bit)
-                    outcome = await connection.hand_over(envelope)
-                handed_over += 1
-                log.info("test_sent", test_send_id=str(test_send_id), fate=outcome.fate, phase=outcome.phase)
+                    envelope = self._envelope(message, test_mail_id, recipient, eight_bit=connection.eight_bit)
+                    outcome = await connection.submit(envelope)
+                submitted += 1
+                log.info("test_mail_sent", test_mail_id=str(test_mail_id), outcome=outcome.outcome, phase=outcome.phase)
         except (RelayDown, Unavailable) as obstacle:
-            log.warning("test_send_held", test_send_id=str(test_send_id), error=obstacle.detail)
-            if not handed_over:
-                await self._execute(_PUT_BACK, test_send_id)
+            log.warning("test_mail_postponed", test_mail_id=str(test_mail_id), error=obstacle.detail)
+            if not submitted:
+                await self._execute(_PUT_BACK, test_mail_id)
                 return
-        await self._execute(_FINISH, test_send_id)
+        await self._execute(_FINISH, test_mail_id)
 
     async def _wait_for_rate(self, org_id: str, *, begun: bool) -> None:
         """Return when one more message may go. Raises Unavailable where that is not now, unless some have gone: a
@@ -137,12 +137,12 @@ class TestSender:
                 raise Unavailable("the relay", "The rates do not allow another message now.")
             await asyncio.sleep(allowance.wait)
 
-    def _envelope(self, message: CompiledMessage, test_send_id: UUID, recipient: str, *, eight_bit: bool) -> Envelope:
+    def _envelope(self, message: CompiledMessage, test_mail_id: UUID, recipient: str, *, eight_bit: bool) -> Envelope:
         personal = Personal(
-            send_id=test_send_id,
+            send_id=test_mail_id,
             fields=MergeFields(recipient, SAMPLE.first_name, SAMPLE.last_name, SAMPLE.company_name),
             date=datetime.now(UTC),
-            unsubscribe_token=self._tokens.issue(Purpose.UNSUBSCRIBE, test_send_id),
+            unsubscribe_token=self._tokens.issue(Purpose.UNSUBSCRIBE, test_mail_id),
             open_token=None,
             test=True,
         )
@@ -152,6 +152,6 @@ class TestSender:
             message.render(personal, eight_bit=eight_bit),
         )
 
-    async def _execute(self, statement: TextClause, test_send_id: UUID) -> None:
+    async def _execute(self, statement: TextClause, test_mail_id: UUID) -> None:
         async with self._transactions() as tx:
-            await tx.connection.execute(statement, {"id": test_send_id})
+            await tx.connection.execute(statement, {"id": test_mail_id})

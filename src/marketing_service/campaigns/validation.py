@@ -17,9 +17,9 @@ from marketing_service.rendering import (
     NotRenderable,
     TemplateError,
     ascii_address,
-    check_template,
     compile_message,
     header_text_problem,
+    validate_template,
 )
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ WRITABLE = {
 _ORDER = tuple(WRITABLE.values())
 
 
-async def checked(content: Content, fields: Collection[str], org_id: str, settings: Settings) -> Content:
+async def validated(content: Content, fields: Collection[str], org_id: str, settings: Settings) -> Content:
     """The content with the named fields (keys of WRITABLE) checked and its addresses in their normal form.
-    Raises InvalidInput. Asks nobody: see `check_statuses` for the audience."""
+    Raises InvalidInput. Asks nobody: see `validate_statuses` for the audience."""
     errors: list[FieldError] = []
     for field in ("name", "from_name", "subject"):
         if field in fields:
@@ -73,10 +73,10 @@ async def checked(content: Content, fields: Collection[str], org_id: str, settin
     return content
 
 
-async def check_ready(campaign: Campaign, settings: Settings) -> None:
+async def validate_for_launch(campaign: Campaign, settings: Settings) -> None:
     """Whether the message may leave now; what was checked when it was saved is checked again, because the rules
     may have changed since. Raises InvalidInput."""
-    await checked(campaign.content, WRITABLE.keys(), campaign.org_id, settings)
+    await validated(campaign.content, WRITABLE.keys(), campaign.org_id, settings)
     await previewed(campaign.content, SAMPLE, settings, org_id=campaign.org_id, campaign_id=campaign.id)
 
 
@@ -109,7 +109,7 @@ async def previewed(
         raise InvalidInput(FieldError("htmlBody", f"cannot be made into a message: {error}", "template")) from error
 
 
-async def check_statuses(
+async def validate_statuses(
     audience: Audience, source: AudienceSource, org_id: str, *, field: str = "audience.statuses"
 ) -> None:
     """Whether the CRM knows every status the audience names; `field` is where the caller did. Raises InvalidInput
@@ -142,7 +142,7 @@ def crm_unavailable(error: AudienceError) -> Unavailable:
             return Unavailable(CRM)
 
 
-def checked_recipients(addresses: Sequence[str]) -> list[str]:
+def validate_recipients(addresses: Sequence[str]) -> list[str]:
     """Addresses for a test, each once, in their normal form. Raises InvalidInput."""
     errors: list[FieldError] = []
     found = [_address(f"to[{at}]", address, errors) for at, address in enumerate(addresses)]
@@ -197,6 +197,6 @@ def _templates(content: Content, fields: Collection[str]) -> Iterator[FieldError
                 yield FieldError(name, f"contains a control character ({where}).", "control-character")
                 continue
         try:
-            check_template(source, html=field == "html_body")
+            validate_template(source, html=field == "html_body")
         except TemplateError as error:
             yield FieldError(name, str(error), "template")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from marketing_service.replies import Reply
 
 _FIRST_SECONDS = 0.5
-_LONGEST_SECONDS = 30.0
+_MAX_SECONDS = 30.0
 
 
 class Backoff:
@@ -59,5 +59,5 @@ class Backoff:
     def _fail(self, down: RelayDown, now: float) -> None:
         self._down = down
         self._began = now
-        self._until = now + min(_FIRST_SECONDS * 2**self._failures, _LONGEST_SECONDS)
+        self._until = now + min(_FIRST_SECONDS * 2**self._failures, _MAX_SECONDS)
         self._failures += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.delivery.octets import mail_from, rcpt_to, sendable, stuffed
 from marketing_service.delivery.wire import WireBroken
-from marketing_service.ports import Fate, HandOver
+from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply, closes
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class SmtpConnection:
         if self._may_open_ahead and self._wire.broken is None and (ahead := self._can_travel_ahead()):
             self._open(ahead)
 
-    async def hand_over(self, envelope: Envelope) -> HandOver:
+    async def submit(self, envelope: Envelope) -> Submission:
         """See MailConnection. Where the connection is not usable, the envelope is NOT_BEGUN; but if it was opened
         ahead, and the relay said what it thinks of it before the connection ended, that counts.
 
@@ -145,13 +145,15 @@ class SmtpConnection:
             transaction = self._line.popleft()
         elif self._is_open_ahead:
             self._wire.abort()
-            return HandOver(Fate.NOT_BEGUN, Phase.MAIL, detail="another envelope was announced on this connection")
+            return Submission(
+                SubmissionOutcome.NOT_BEGUN, Phase.MAIL, detail="another envelope was announced on this connection"
+            )
         else:
             transaction = _Transaction(envelope)
         if not transaction.opened and (unsendable := _unsendable(envelope)):
-            return HandOver(Fate.REFUSED, unsendable, _UNSENDABLE)
+            return Submission(SubmissionOutcome.REFUSED, unsendable, _UNSENDABLE)
         if why := self._cannot_begin(transaction):
-            return HandOver(Fate.NOT_BEGUN, Phase.MAIL, detail=why)
+            return Submission(SubmissionOutcome.NOT_BEGUN, Phase.MAIL, detail=why)
         return await self._hand_over(transaction)
 
     def _cannot_begin(self, transaction: _Transaction) -> str | None:
@@ -161,13 +163,13 @@ class SmtpConnection:
             return self._wire.broken or "the connection has carried its share of messages"
         return self._wire.broken
 
-    async def _hand_over(self, transaction: _Transaction) -> HandOver:
+    async def _hand_over(self, transaction: _Transaction) -> Submission:
         try:
             answer = await self._transact(transaction)
         except WireBroken as broken:
             self._wire.abort()
-            fate = Fate.UNKNOWN if transaction.dot_written else Fate.LOST
-            return HandOver(fate, transaction.phase, detail=str(broken))
+            outcome = SubmissionOutcome.UNKNOWN if transaction.dot_written else SubmissionOutcome.LOST
+            return Submission(outcome, transaction.phase, detail=str(broken))
         except BaseException:
             self._wire.abort()
             raise
@@ -175,8 +177,8 @@ class SmtpConnection:
             self._may_open_ahead = False
         if answer.positive:
             self.accepted += 1
-            return HandOver(Fate.ACCEPTED, transaction.phase)
-        return HandOver(Fate.REFUSED, transaction.phase, self._noted(answer))
+            return Submission(SubmissionOutcome.ACCEPTED, transaction.phase)
+        return Submission(SubmissionOutcome.REFUSED, transaction.phase, self._noted(answer))
 
     async def _transact(self, transaction: _Transaction) -> Answer:
         """The reply that decides: a positive one to the final dot, or a negative one in the transaction's phase."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # RFC 5321 §4.5.3.1.5 allows 512 octets a line; some relays take more, none needs this.
-_LONGEST_LINE = 8_192
-_MOST_LINES = 100
+_MAX_LINE = 8_192
+_MAX_LINES = 100
 _GOODBYE_SECONDS = 5.0
 # RFC 5321 §4.2: a code, then a hyphen where more lines follow; some leave out the space where there is no text.
 _LINE = re.compile(rb"([2-5]\d\d)(?:(-)|[ \r]|$)")
@@ -148,7 +148,7 @@ class Wire(asyncio.Protocol):
         *lines, self._buffer = data.split(b"\n")
         for line in lines:
             self._line(line)
-        if len(self._buffer) > _LONGEST_LINE:
+        if len(self._buffer) > _MAX_LINE:
             self._garbage()
         if self._answers:
             self._alert()
@@ -177,11 +177,11 @@ class Wire(asyncio.Protocol):
         if self._broken is not None:
             return
         code = _ONLY_LINE.get(line[:4])
-        if code is not None and not self._lines and len(line) <= _LONGEST_LINE:
+        if code is not None and not self._lines and len(line) <= _MAX_LINE:
             self._reply(Answer(code, [line[4:].rstrip()]))
             return
         found = _LINE.match(line)
-        if found is None or len(self._lines) > _MOST_LINES or len(line) > _LONGEST_LINE:
+        if found is None or len(self._lines) > _MAX_LINES or len(line) > _MAX_LINE:
             self._garbage()
             return
         self._lines.append(line[4:].rstrip())

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from marketing_service.tracking import Handled
 
 
-class Counts:
+class ListenerStats:
     """Plain numbers; they only grow."""
 
     def __init__(self) -> None:
         self.handled: Counter[Handled] = Counter()
-        self.put_off = 0
+        self.postponed = 0
         """Messages that are to be brought again."""
         self.refused = 0
         """Recipients that are none of ours."""
@@ -36,7 +36,7 @@ class Counts:
             reports.add_metric((handled.kind, handled.outcome), count)
         yield reports
         yield CounterMetricFamily(
-            "marketing_reports_put_off", "Messages that the mail server is to bring again.", value=self.put_off
+            "marketing_reports_postponed", "Messages that the mail server is to bring again.", value=self.postponed
         )
         yield CounterMetricFamily(
             "marketing_reports_refused", "Recipients that are none of ours, or forged.", value=self.refused

@@ -9,7 +9,7 @@ import structlog
 
 from marketing_service.bootstrap import Resources
 from marketing_service.inbound.process import reports_of
-from marketing_service.inbound.session import MOST_OCTETS
+from marketing_service.inbound.session import MAX_OCTETS
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -24,7 +24,7 @@ async def take_one(settings: Settings, recipient: str, message: BinaryIO) -> int
 
     Raises SettingsError without MARKETING_BOUNCE_DOMAIN, Unavailable where the message is to be brought again.
     """
-    raw = message.read(MOST_OCTETS)
+    raw = message.read(MAX_OCTETS)
     while message.read(1 << 16):
         pass  # to the end, or whoever writes it would call the pipe broken
     async with Resources.open(settings, process="worker") as resources:

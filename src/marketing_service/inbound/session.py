@@ -14,16 +14,16 @@ from marketing_service.errors import Unavailable
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
-    from marketing_service.inbound.metrics import Counts
+    from marketing_service.inbound.metrics import ListenerStats
     from marketing_service.tracking import Reports
 
 log = structlog.get_logger(__name__)
 
-MOST_OCTETS = 10_000_000
+MAX_OCTETS = 10_000_000
 """A report may bring back the whole message."""
-_LONGEST_LINE = 1_000_000
+_MAX_LINE = 1_000_000
 """Octets. Other systems write longer lines than RFC 5321 §4.5.3.1.6 has them, and what they report is true still."""
-_MOST_RECIPIENTS = 100
+_MAX_RECIPIENTS = 100
 """RFC 5321 §4.5.3.1.8."""
 _SILENCE = 300.0
 """Seconds (RFC 5321 §4.5.3.2.7)."""
@@ -33,12 +33,12 @@ _LATER = "451 4.3.0 Not possible now, try again"
 _NOBODY = "550 5.1.1 There is no such address here"
 
 
-class Conversations:
+class Sessions:
     """Those that are open, and what they are answered with. aiosmtpd finds the `handle_…` by their names."""
 
-    def __init__(self, reports: Reports, counts: Counts) -> None:
+    def __init__(self, reports: Reports, stats: ListenerStats) -> None:
         self._reports = reports
-        self._counts = counts
+        self._stats = stats
         self._open: set[_Spoken] = set()
         self._at_work: set[_Spoken] = set()
         self._idle = asyncio.Event()
@@ -56,7 +56,7 @@ class Conversations:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("door_cut_short", messages=len(self._at_work))
+            log.warning("listener_drain_cut_short", messages=len(self._at_work))
         await asyncio.gather(*(conversation.take_leave() for conversation in list(self._open)), return_exceptions=True)
 
     def opened(self, conversation: _Spoken) -> None:
@@ -76,9 +76,9 @@ class Conversations:
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         if not self._reports.knows(address):
-            self._counts.refused += 1
+            self._stats.refused += 1
             return _NOBODY
-        if len(envelope.rcpt_tos) >= _MOST_RECIPIENTS:
+        if len(envelope.rcpt_tos) >= _MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Yes"
@@ -96,7 +96,7 @@ class Conversations:
         return server.answer(answers)
 
     async def handle_exception(self, error: Exception) -> str:
-        log.warning("conversation_failed", error=type(error).__name__)
+        log.warning("session_failed", error=type(error).__name__)
         return _LATER
 
     async def _take(self, recipient: str, raw: bytes) -> str:
@@ -104,27 +104,27 @@ class Conversations:
         try:
             handled = await self._reports.take(recipient, raw)
         except Unavailable as error:
-            log.warning("report_put_off", reason=error.detail)
-            self._counts.put_off += 1
+            log.warning("report_postponed", reason=error.detail)
+            self._stats.postponed += 1
             return _LATER
         except Exception:
             log.exception("report_failed")
-            self._counts.put_off += 1
+            self._stats.postponed += 1
             return _LATER
-        self._counts.handled[handled] += 1
+        self._stats.handled[handled] += 1
         return _TAKEN
 
 
 class _Spoken(SMTP):
     """What LMTP and SMTP have in common here."""
 
-    line_length_limit = _LONGEST_LINE
+    line_length_limit = _MAX_LINE
 
-    def __init__(self, conversations: Conversations, hostname: str) -> None:
-        self._conversations = conversations
+    def __init__(self, sessions: Sessions, hostname: str) -> None:
+        self._conversations = sessions
         super().__init__(
-            conversations,
-            data_size_limit=MOST_OCTETS,
+            sessions,
+            data_size_limit=MAX_OCTETS,
             enable_SMTPUTF8=True,
             hostname=hostname,
             ident="reports",

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from marketing_service.db import Transactions
     from marketing_service.ledger.expansion import Expansion
     from marketing_service.ports import AudienceSource, Contact, ContactPage
-    from marketing_service.sending.enqueueing import Ringer
+    from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_PAUSE = 60.0
+_MAX_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Expander:
         *,
         audience: AudienceSource,
         messages: Messages,
-        ringer: Ringer,
+        enqueuer: BatchEnqueuer,
         relay_configured: bool,
         patience: float,
         lease: float,
@@ -56,7 +56,7 @@ class Expander:
         self._transactions = transactions
         self._audience = audience
         self._messages = messages
-        self._ringer = ringer
+        self._enqueuer = enqueuer
         self._relay_configured = relay_configured
         self._patience = patience
         self._lease = lease
@@ -88,7 +88,7 @@ class Expander:
                 await self._try_again(attempt, error)
             except expansion.StagingIncomplete:
                 await self._postpone(attempt, delay=1.0)
-        await self._ringer.ring(campaign_id)
+        await self._enqueuer.ring(campaign_id)
 
     async def _attempt(self, attempt: Expansion) -> None:
         if not self._relay_configured:
@@ -101,7 +101,7 @@ class Expander:
         except (TemplateError, NotRenderable) as error:
             raise _Failure(lifecycle.FailureCode.TEMPLATE_BROKEN, str(error)) from error
         audience = Audience(AudienceType(attempt.audience_type), attempt.audience_statuses)
-        await self._check_statuses(attempt.org_id, audience)
+        await self._validate_statuses(attempt.org_id, audience)
         async with aclosing(self._audience.pages(attempt.org_id, audience)) as pages:
             fetched = await self._read(attempt, pages)
         if fetched is None:
@@ -136,7 +136,7 @@ class Expander:
         async with self._transactions() as tx:
             return await expansion.stage(tx.connection, attempt, page=number, contacts=contacts, lease=self._lease)
 
-    async def _check_statuses(self, org_id: str, audience: Audience) -> None:
+    async def _validate_statuses(self, org_id: str, audience: Audience) -> None:
         if audience.type is not AudienceType.BY_STATUS:
             return
         known = {status.value for status in await self._audience.statuses(org_id)}
@@ -165,7 +165,7 @@ class Expander:
                 ),
             )
             return
-        delay = max(min(2.0 ** (attempt.epoch - 1), _LONGEST_PAUSE), error.retry_after or 0.0)
+        delay = max(min(2.0 ** (attempt.epoch - 1), _MAX_PAUSE), error.retry_after or 0.0)
         log.warning("expansion_postponed", reason=str(error), delay=delay)
         await self._postpone(attempt, delay=delay)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.campaigns.test_mails import due_test_sends
+from marketing_service.campaigns.test_mails import due_test_mails
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import batches, commit_results, expansion, lifecycle
 from marketing_service.ledger.counters import lock_campaign
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.ports import Doorbell, Mailer
-    from marketing_service.sending.enqueueing import Ringer
+    from marketing_service.ports import JobQueue, Mailer
+    from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.retries import RetryPolicy
 
 log = structlog.get_logger(__name__)
@@ -34,15 +34,15 @@ class Sweep:
         self,
         transactions: Transactions,
         *,
-        doorbell: Doorbell,
-        ringer: Ringer,
+        job_queue: JobQueue,
+        enqueuer: BatchEnqueuer,
         mailer: Mailer | None,
         retries: RetryPolicy,
         resend_ambiguous: bool,
     ) -> None:
         self._transactions = transactions
-        self._doorbell = doorbell
-        self._ringer = ringer
+        self._job_queue = job_queue
+        self._enqueuer = enqueuer
         self._mailer = mailer
         self._retries = retries
         self._resend_ambiguous = resend_ambiguous
@@ -50,14 +50,14 @@ class Sweep:
     async def sweep(self) -> None:
         """Settle what dead processes held, gather what is due again, ring, and clean up. Raises Unavailable."""
         await self._settle_expired()
-        await self._lift_relay_holds()
+        await self._resume_after_relay()
         await self._gather_due()
         active, cancelled = await self._campaigns()
         for campaign_id in cancelled:
             await self._finish_cancel(campaign_id)
         for campaign_id in active:
-            await self._ringer.ring(campaign_id)
-        await self._ring_the_rest()
+            await self._enqueuer.ring(campaign_id)
+        await self._enqueue_due_jobs()
         await self._clean()
 
     async def _settle_expired(self) -> None:
@@ -77,9 +77,9 @@ class Sweep:
                     await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
             log.warning("lease_expired", campaign_id=str(campaign_id), unconfirmed=len(unconfirmed))
 
-    async def _lift_relay_holds(self) -> None:
+    async def _resume_after_relay(self) -> None:
         async with self._transactions() as tx:
-            held = await lifecycle.any_held_by_relay(tx.connection)
+            held = await lifecycle.any_paused_by_relay(tx.connection)
         if not held or self._mailer is None:
             return
         try:
@@ -109,22 +109,22 @@ class Sweep:
                 await lock_campaign(tx.connection, campaign_id)
                 moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
 
-    async def _ring_the_rest(self) -> None:
+    async def _enqueue_due_jobs(self) -> None:
         async with self._transactions() as tx:
             expansions = await expansion.due_expansions(tx.connection)
-            tests = await due_test_sends(tx.connection)
-            dry_runs = await preflights.due_checks(tx.connection)
+            tests = await due_test_mails(tx.connection)
+            dry_runs = await preflights.due_preflights(tx.connection)
         try:
             for campaign_id, epoch in expansions:
-                await self._doorbell.ring_expansion(campaign_id, epoch)
+                await self._job_queue.enqueue_expansion(campaign_id, epoch)
             for campaign_id, epoch in dry_runs:
-                await self._doorbell.ring_check(campaign_id, epoch)
-            for test_send_id in tests:
-                await self._doorbell.ring_test_send(test_send_id)
+                await self._job_queue.enqueue_preflight(campaign_id, epoch)
+            for test_mail_id in tests:
+                await self._job_queue.enqueue_test_mail(test_mail_id)
         except Unavailable as error:
             log.warning("queue_unavailable", error=error.detail)
 
     async def _clean(self) -> None:
         async with self._transactions() as tx:
             await expansion.clean_staging(tx.connection)
-            await idempotency.forget_old_answers(tx.connection)
+            await idempotency.forget_old_responses(tx.connection)

@@ -41,22 +41,22 @@ class WaitingSend(NamedTuple):
 
 _RING = text(
     """
-    UPDATE marketing_batches SET rung_at = now(), rings = rings + 1
+    UPDATE marketing_batches SET enqueued_at = now(), enqueue_count = enqueue_count + 1
     WHERE campaign_id = :campaign_id AND number IN (
         SELECT number FROM marketing_batches
-        WHERE campaign_id = :campaign_id AND lease_until IS NULL AND rung_at IS NOT NULL
-          AND rung_at < now() - :patience * interval '1 second'
+        WHERE campaign_id = :campaign_id AND lease_until IS NULL AND enqueued_at IS NOT NULL
+          AND enqueued_at < now() - :patience * interval '1 second'
         UNION ALL
         (SELECT number FROM marketing_batches
-         WHERE campaign_id = :campaign_id AND rung_at IS NULL
+         WHERE campaign_id = :campaign_id AND enqueued_at IS NULL
          ORDER BY number
          LIMIT greatest(0, :window - (
             SELECT count(*) FROM marketing_batches
-            WHERE campaign_id = :campaign_id AND rung_at IS NOT NULL AND lease_until IS NULL)))
+            WHERE campaign_id = :campaign_id AND enqueued_at IS NOT NULL AND lease_until IS NULL)))
     )
-    RETURNING number, rings, old.rung_at IS NOT NULL AS again, (
+    RETURNING number, enqueue_count, old.enqueued_at IS NOT NULL AS again, (
         SELECT count(*) FROM marketing_batches
-        WHERE campaign_id = :campaign_id AND rung_at IS NOT NULL AND lease_until IS NULL) AS waiting
+        WHERE campaign_id = :campaign_id AND enqueued_at IS NOT NULL AND lease_until IS NULL) AS waiting
     """
 )
 
@@ -69,7 +69,9 @@ class Ring(NamedTuple):
     ahead: int
 
 
-async def take_rings(connection: AsyncConnection, campaign_id: UUID, *, window: int, patience: float) -> list[Ring]:
+async def take_batches_to_enqueue(
+    connection: AsyncConnection, campaign_id: UUID, *, window: int, patience: float
+) -> list[Ring]:
     """Choose what to put in the queue: at most `window` batches of a campaign wait there at a time, and one that
     nobody claimed within `patience` seconds is rung again. Returns the lowest batch first."""
     campaign = await lock_campaign(connection, campaign_id)
@@ -78,7 +80,7 @@ async def take_rings(connection: AsyncConnection, campaign_id: UUID, *, window: 
     key = {"campaign_id": campaign_id, "window": window, "patience": patience}
     rows = sorted((await connection.execute(_RING, key)).all())
     return [
-        Ring(row.number, row.rings, row.waiting - sum(other.again for other in rows) + place)
+        Ring(row.number, row.enqueue_count, row.waiting - sum(other.again for other in rows) + place)
         for place, row in enumerate(rows)
     ]
 
@@ -87,7 +89,7 @@ _CLAIM = text(
     """
     UPDATE marketing_batches
     SET epoch = epoch + 1, lease_until = clock_timestamp() + :lease * interval '1 second',
-        rung_at = coalesce(rung_at, now())
+        enqueued_at = coalesce(enqueued_at, now())
     WHERE campaign_id = :campaign_id AND number = :number AND lease_until IS NULL
     RETURNING org_id, epoch
     """
@@ -169,13 +171,13 @@ async def next_batch(call: Call, claim: Claim, *, lease: float) -> tuple[Claim, 
 # A ring in the past, so that it has been waiting for as long as a lost one when it is to be rung again.
 _REST = text(
     """
-    UPDATE marketing_batches SET rung_at = now() + :ahead * interval '1 second'
+    UPDATE marketing_batches SET enqueued_at = now() + :ahead * interval '1 second'
     WHERE campaign_id = :campaign_id AND number = :number AND lease_until IS NULL
     """
 )
 
 
-async def rest_batch(connection: AsyncConnection, claim: Claim, *, seconds: float, patience: float) -> None:
+async def requeue_batch_later(connection: AsyncConnection, claim: Claim, *, seconds: float, patience: float) -> None:
     """Have a batch that was given back in this transaction rung again in `seconds` and not before, by those who
     ring with this `patience`. Until then it keeps its place in the campaign's window."""
     await connection.execute(
@@ -195,7 +197,7 @@ _HOLD_BACK = text(
 )
 
 
-async def hold_back(connection: AsyncConnection, claim: Claim, delays: Mapping[UUID, float]) -> None:
+async def postpone_sends(connection: AsyncConnection, claim: Claim, delays: Mapping[UUID, float]) -> None:
     """Take sends out of a batch that is still ours, each to be due after its delay in seconds.
 
     They stay what they are, and it is no try: no counter moves.
@@ -222,7 +224,7 @@ async def campaigns_with_expired_leases(connection: AsyncConnection) -> list[UUI
 
 _SETTLE_BATCHES = text(
     """
-    UPDATE marketing_batches SET epoch = epoch + 1, lease_until = NULL, rung_at = NULL
+    UPDATE marketing_batches SET epoch = epoch + 1, lease_until = NULL, enqueued_at = NULL
     WHERE campaign_id = :campaign_id AND lease_until < clock_timestamp()
     RETURNING number
     """

@@ -75,7 +75,9 @@ async def record_bounce(
     """Make the send FAILED, of whose present attempt the report is; and suppress its address where it takes no mail,
     or has bounced softly `most_soft` times in a row. What the send failed for, None where that was done before."""
     reason = FailReason.BOUNCED_HARD if bounce.is_hard else FailReason.BOUNCED_SOFT
-    locked = await lock_waiting(connection, org_id=send.org_id, addresses=(send.address,), also=(send.campaign_id,))
+    locked = await lock_waiting(
+        connection, org_id=send.org_id, addresses=(send.address,), and_campaigns=(send.campaign_id,)
+    )
     moved = await connection.execute(
         _FAIL,
         {

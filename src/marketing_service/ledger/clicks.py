@@ -34,7 +34,7 @@ class SentLink:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkFigures:
+class LinkStats:
     """A link of a campaign. `clicks` counts sends, `total_clicks` clicks; neither counts a machine's."""
 
     number: int
@@ -66,10 +66,10 @@ _LINKS = text(
 )
 
 
-async def links_of(connection: AsyncConnection, campaign_id: UUID) -> list[LinkFigures]:
+async def links_of(connection: AsyncConnection, campaign_id: UUID) -> list[LinkStats]:
     """The campaign's tracked links, by number; none before its list stands."""
     rows = await connection.execute(_LINKS, {"campaign_id": campaign_id})
-    return [LinkFigures(**row) for row in rows.mappings()]
+    return [LinkStats(**row) for row in rows.mappings()]
 
 
 _SENT = text(

@@ -113,7 +113,7 @@ async def resume_after_relay(connection: AsyncConnection) -> list[UUID]:
 _HELD = text("SELECT EXISTS (SELECT FROM marketing_campaigns WHERE status = 'SENDING' AND pause_reason LIKE 'RELAY%')")
 
 
-async def any_held_by_relay(connection: AsyncConnection) -> bool:
+async def any_paused_by_relay(connection: AsyncConnection) -> bool:
     return bool((await connection.execute(_HELD)).scalar_one())
 
 

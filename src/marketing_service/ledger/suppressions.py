@@ -73,11 +73,11 @@ _ADD = text(
 
 
 async def lock_waiting(
-    connection: AsyncConnection, *, org_id: str, addresses: Collection[str], also: Collection[UUID] = ()
+    connection: AsyncConnection, *, org_id: str, addresses: Collection[str], and_campaigns: Collection[UUID] = ()
 ) -> list[UUID]:
     """Lock the campaigns being sent in which something waits for these addresses, and those named; their ids."""
     found = (await connection.execute(_WAITING, {"org_id": org_id, "addresses": list(addresses)})).scalars()
-    locked = sorted({*found, *also})
+    locked = sorted({*found, *and_campaigns})
     for campaign_id in locked:
         await lock_campaign(connection, campaign_id)
     return locked

@@ -1,6 +1,6 @@
 """The check before a launch: a dry run, its findings, and how many contacts an audience has."""
 
-from marketing_service.preflight.audience_count import AudienceNow, audience_now
-from marketing_service.preflight.dry_run import CheckRules, DryRun
+from marketing_service.preflight.audience_count import AudienceCount, count_audience
+from marketing_service.preflight.dry_run import DryRun, PreflightRules
 
-__all__ = ["AudienceNow", "CheckRules", "DryRun", "audience_now"]
+__all__ = ["AudienceCount", "DryRun", "PreflightRules", "count_audience"]

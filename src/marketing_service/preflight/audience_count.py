@@ -25,16 +25,16 @@ _LOOKED_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
-class AudienceNow:
+class AudienceCount:
     """How many contacts a launch would mail now, and up to ten of them."""
 
     count: int
     sample: Sequence[Contact]
 
 
-async def audience_now(
+async def count_audience(
     transactions: Transactions, source: AudienceSource, *, org_id: str, audience: Audience
-) -> AudienceNow:
+) -> AudienceCount:
     """The CRM's count, less the contacts who have opted out here without the CRM knowing yet.
 
     It is an approximation. Only the CRM knows whether such a contact belongs to the audience: up to twenty are looked
@@ -60,7 +60,7 @@ async def audience_now(
         for contact, address in zip(contacts, addresses, strict=True)
         if address not in blocked and is_deliverable((contact.email or "").strip())
     ]
-    return AudienceNow(max(count - less, 0), sample[:SAMPLE_SIZE])
+    return AudienceCount(max(count - less, 0), sample[:SAMPLE_SIZE])
 
 
 def _is_counted(contact: Contact, audience: Audience) -> bool:

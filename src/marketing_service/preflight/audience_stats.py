@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
-from marketing_service.preflight.fingerprints import Seen
+from marketing_service.preflight.fingerprints import FingerprintSet
 from marketing_service.rendering import Finding, MergeFields, Severity, TrialProblem
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from marketing_service.rendering import Trial
 
 
-class Tally:
-    """Counts each contact once, as the merge of a launch would judge it, in memory that hardly grows (see Seen: 34 MB
-    for a million). Of contacts with one address the first that comes counts as the recipient."""
+class AudienceStats:
+    """Counts each contact once, as the merge of a launch would judge it, in memory that hardly grows (see
+    FingerprintSet: 34 MB for a million). Of contacts with one address the first that comes counts as the recipient."""
 
     def __init__(self, trial: Trial) -> None:
         self.malformed = self.opted_out = self.suppressed = self.duplicates = self.recipients = 0
         self._trial = trial
-        self._ids = Seen()
-        self._addresses = Seen()
+        self._ids = FingerprintSet()
+        self._addresses = FingerprintSet()
         self._missing: Counter[str] = Counter()
         self._problems: Counter[tuple[str, TrialProblem]] = Counter()
 

@@ -14,7 +14,7 @@ from marketing_service.addresses import normal_form
 from marketing_service.ledger import opt_outs
 from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
-from marketing_service.preflight.audience_stats import Tally
+from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
 from marketing_service.rendering import (
     SAMPLE,
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from marketing_service.db import Transactions
     from marketing_service.ports import AudienceSource, TextRecords
     from marketing_service.rendering import MessageSource
-    from marketing_service.store.preflights import CheckAttempt
+    from marketing_service.store.preflights import PreflightAttempt
 
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 60.0
+_MAX_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class CheckRules:
+class PreflightRules:
     """What a check has to know beside the campaign."""
 
     relay_configured: bool
@@ -62,10 +62,10 @@ class _Overtaken(Exception):
 
 
 class DryRun:
-    """Checks campaigns, in memory that hardly grows with the audience (see Tally)."""
+    """Checks campaigns, in memory that hardly grows with the audience (see AudienceStats)."""
 
     def __init__(
-        self, transactions: Transactions, *, audience: AudienceSource, records: TextRecords, rules: CheckRules
+        self, transactions: Transactions, *, audience: AudienceSource, records: TextRecords, rules: PreflightRules
     ) -> None:
         self._transactions = transactions
         self._audience = audience
@@ -85,7 +85,7 @@ class DryRun:
         if self._draining:
             return
         async with self._transactions() as tx:
-            attempt = await preflights.claim_check(tx.connection, campaign_id, lease=self._rules.lease)
+            attempt = await preflights.claim_preflight(tx.connection, campaign_id, lease=self._rules.lease)
         if attempt is None:
             return
         with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
@@ -96,9 +96,9 @@ class DryRun:
             except AudienceUnavailable as error:
                 await self._try_again(attempt, error)
             except _Overtaken:
-                log.info("check_overtaken")
+                log.info("preflight_overtaken")
 
-    async def _attempt(self, attempt: CheckAttempt) -> None:
+    async def _attempt(self, attempt: PreflightAttempt) -> None:
         if attempt.changed:
             await self._fail(attempt, "The campaign was changed before it could be checked.")
             return
@@ -117,14 +117,14 @@ class DryRun:
             dkim_selector=self._rules.dkim_selector,
         )
         findings += await self._unknown_statuses(attempt)
-        tally = Tally(trial)
-        if not await self._count(attempt, tally):
+        stats = AudienceStats(trial)
+        if not await self._count(attempt, stats):
             async with self._transactions() as tx:
-                await preflights.postpone_check(tx.connection, attempt, delay=0.0)
+                await preflights.postpone_preflight(tx.connection, attempt, delay=0.0)
             return
-        await self._finish(attempt, findings, tally)
+        await self._finish(attempt, findings, stats)
 
-    async def _unknown_statuses(self, attempt: CheckAttempt) -> list[Finding]:
+    async def _unknown_statuses(self, attempt: PreflightAttempt) -> list[Finding]:
         if attempt.audience.type is not AudienceType.BY_STATUS:
             return []
         known = {status.value for status in await self._audience.statuses(attempt.org_id)}
@@ -134,7 +134,7 @@ class DryRun:
         message = f"The CRM does not know the contact status {', '.join(vanished)} any more."
         return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(vanished))]
 
-    async def _count(self, attempt: CheckAttempt, tally: Tally) -> bool:
+    async def _count(self, attempt: PreflightAttempt, stats: AudienceStats) -> bool:
         """Count the whole audience. False where this process is to end first."""
         began = datetime.now(UTC)
         expected = await self._audience.count(attempt.org_id, attempt.audience)
@@ -158,42 +158,42 @@ class DryRun:
                 ):
                     raise _Overtaken
             # A thousand templates take a while to fill in, and messages are being sent on this event loop.
-            await asyncio.to_thread(tally.add, page.contacts, blocked, suppressed)
+            await asyncio.to_thread(stats.add, page.contacts, blocked, suppressed)
         return True
 
-    async def _finish(self, attempt: CheckAttempt, findings: list[Finding], tally: Tally) -> None:
+    async def _finish(self, attempt: PreflightAttempt, findings: list[Finding], stats: AudienceStats) -> None:
         left_out = await self._audience.left_out(attempt.org_id, attempt.audience)
-        findings += tally.findings(left_out)
+        findings += stats.findings(left_out)
         async with self._transactions() as tx:
             pace = await preflights.recent_pace(tx.connection)
-            report = preflights.Report(
-                opted_out=left_out.opted_out + tally.opted_out,
+            report = preflights.PreflightReport(
+                opted_out=left_out.opted_out + stats.opted_out,
                 without_address=left_out.without_address,
-                malformed=tally.malformed,
-                suppressed=tally.suppressed,
-                duplicates=tally.duplicates,
-                recipients=tally.recipients,
-                estimated_seconds=None if pace is None else round(tally.recipients / pace, 1),
+                malformed=stats.malformed,
+                suppressed=stats.suppressed,
+                duplicates=stats.duplicates,
+                recipients=stats.recipients,
+                estimated_seconds=None if pace is None else round(stats.recipients / pace, 1),
                 findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
             )
-            if not await preflights.finish_check(tx.connection, attempt, report):
+            if not await preflights.finish_preflight(tx.connection, attempt, report):
                 raise _Overtaken
-        log.info("checked", recipients=report.recipients, findings=len(report.findings))
+        log.info("preflight_done", recipients=report.recipients, findings=len(report.findings))
 
-    async def _try_again(self, attempt: CheckAttempt, error: AudienceUnavailable) -> None:
+    async def _try_again(self, attempt: PreflightAttempt, error: AudienceUnavailable) -> None:
         waited = (datetime.now(UTC) - attempt.requested_at).total_seconds()
         if waited > self._rules.patience:
             await self._fail(attempt, f"The CRM could not be read: {error}")
             return
-        delay = max(min(max(waited, _FIRST_PAUSE), _LONGEST_PAUSE), error.retry_after or 0.0)
-        log.warning("check_postponed", reason=str(error), delay=delay)
+        delay = max(min(max(waited, _FIRST_PAUSE), _MAX_PAUSE), error.retry_after or 0.0)
+        log.warning("preflight_postponed", reason=str(error), delay=delay)
         async with self._transactions() as tx:
-            await preflights.postpone_check(tx.connection, attempt, delay=delay)
+            await preflights.postpone_preflight(tx.connection, attempt, delay=delay)
 
-    async def _fail(self, attempt: CheckAttempt, failure: str) -> None:
-        log.warning("check_failed", reason=failure)
+    async def _fail(self, attempt: PreflightAttempt, failure: str) -> None:
+        log.warning("preflight_failed", reason=failure)
         async with self._transactions() as tx:
-            await preflights.fail_check(tx.connection, attempt, failure)
+            await preflights.fail_preflight(tx.connection, attempt, failure)
 
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}

@@ -9,7 +9,7 @@ _FEWEST_PLACES = 1 << 10
 _64_BITS = (1 << 64) - 1
 
 
-class Seen:
+class FingerprintSet:
     """A set of texts that keeps 64 bits of each: 16 to 32 octets a text, so a million take 17 MB.
 
     Two texts pass for one with a likelihood of one in 37 million, in a million texts. That does for counting, and for

@@ -1,6 +1,6 @@
 """The queue: arq as a doorbell, and nothing more."""
 
-from marketing_service.queue.job_queue import ArqDoorbell, connect
+from marketing_service.queue.job_queue import ArqJobQueue, connect
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize
 
-__all__ = ["ArqDoorbell", "Job", "Queue", "connect", "deserialize", "serialize"]
+__all__ = ["ArqJobQueue", "Job", "Queue", "connect", "deserialize", "serialize"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
     from uuid import UUID
 
-    from marketing_service.ports import BatchRing
+    from marketing_service.ports import QueuedBatch
 
 _TIMEOUT = 1.5
 """Seconds for one ring: whoever rings has somebody waiting, and the sweep behind it."""
@@ -41,19 +41,19 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> ArqRedis:
     return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=Queue.SENDING)
 
 
-class ArqDoorbell:
+class ArqJobQueue:
     """Rings through arq. The same ring, while it waits in the queue, is one job."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
 
-    async def ring_expansion(self, campaign_id: UUID, ring: int) -> None:
+    async def enqueue_expansion(self, campaign_id: UUID, ring: int) -> None:
         """Have a worker expand the campaign. Raises Unavailable."""
         await self._enqueue(Job.EXPAND, f"{campaign_id}:{ring}", str(campaign_id))
 
-    async def ring_batches(self, rings: Sequence[BatchRing]) -> None:
+    async def enqueue_batches(self, enqueue_count: Sequence[QueuedBatch]) -> None:
         """Have workers send the batches. Raises Unavailable."""
-        for ring in rings:
+        for ring in enqueue_count:
             await self._enqueue(
                 Job.SEND_BATCH,
                 f"{ring.campaign_id}:{ring.number}:{ring.ring}",
@@ -62,15 +62,15 @@ class ArqDoorbell:
                 ahead=ring.ahead,
             )
 
-    async def ring_check(self, campaign_id: UUID, ring: int) -> None:
+    async def enqueue_preflight(self, campaign_id: UUID, ring: int) -> None:
         """Have a worker check the campaign. Raises Unavailable."""
         await self._enqueue(Job.CHECK, f"{campaign_id}:{ring}", str(campaign_id))
 
-    async def ring_test_send(self, test_send_id: UUID) -> None:
+    async def enqueue_test_mail(self, test_mail_id: UUID) -> None:
         """Have a worker send the test. Raises Unavailable."""
-        await self._enqueue(Job.SEND_TEST, str(test_send_id), str(test_send_id))
+        await self._enqueue(Job.SEND_TEST, str(test_mail_id), str(test_mail_id))
 
-    async def ring_opt_outs(self) -> None:
+    async def enqueue_opt_outs(self) -> None:
         """Have a worker bring the pending opt-outs to the CRM. Raises Unavailable."""
         await self._enqueue(Job.OPT_OUTS, "due")
 

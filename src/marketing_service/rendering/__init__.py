@@ -2,7 +2,7 @@
 
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
-from marketing_service.rendering.links import MOST_LINKS, link_target, shown_link
+from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
 from marketing_service.rendering.lint import Finding, Severity, Trial, TrialProblem, lint
 from marketing_service.rendering.message import (
     CompiledMessage,
@@ -12,10 +12,10 @@ from marketing_service.rendering.message import (
     compile_message,
     one_click_possible,
 )
-from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, check_template
+from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, validate_template
 
 __all__ = [
-    "MOST_LINKS",
+    "MAX_LINKS",
     "SAMPLE",
     "CompiledMessage",
     "Finding",
@@ -29,11 +29,11 @@ __all__ = [
     "Trial",
     "TrialProblem",
     "ascii_address",
-    "check_template",
     "compile_message",
     "header_text_problem",
     "link_target",
     "lint",
     "one_click_possible",
     "shown_link",
+    "validate_template",
 ]

@@ -15,7 +15,7 @@ _LINE = 76
 """RFC 2047 §2: a line that holds an encoded word is at most 76 characters long."""
 _WORD_BYTES = 39
 """So many bytes of UTF-8 make an encoded word that fits behind the longest field name used here."""
-_LONGEST_QUOTED = 200
+_MAX_QUOTED = 200
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -109,8 +109,8 @@ def _why(local: str, at: str) -> str:
 def _phrase(text: str) -> str:
     """RFC 5322 §3.2.5: a display name as atoms, a quoted string, or encoded words."""
     if not text or _ATOMS.fullmatch(text):
-        return text if len(text) <= _LONGEST_QUOTED else _encoded(text)
-    if text.isascii() and "=?" not in text and len(text) <= _LONGEST_QUOTED:
+        return text if len(text) <= _MAX_QUOTED else _encoded(text)
+    if text.isascii() and "=?" not in text and len(text) <= _MAX_QUOTED:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return _encoded(text)
 

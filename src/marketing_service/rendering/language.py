@@ -53,12 +53,12 @@ PLACEHOLDERS = ("firstName", "lastName", "companyName", "email")
 CLICK = "click address"
 """The value that the places of tracked links are filled in with; no template can name it."""
 
-LONGEST_TAG = 500
+MAX_TAG = 500
 """Characters in one placeholder or tag; so none can be nested deeply enough to exhaust the stack."""
-MOST_TAGS = 1000
+MAX_TAGS = 1000
 """Placeholders and tags in one template."""
-MOST_ITERATIONS = 100
-_LONGEST_OUTPUT = 4 * 1024 * 1024
+MAX_ITERATIONS = 100
+_MAX_OUTPUT = 4 * 1024 * 1024
 _LARGEST_VARIABLES = 256 * 1024
 
 
@@ -169,9 +169,9 @@ def _literals_shown(expression: FilteredExpression) -> Iterator[StringLiteral]:
 
 
 class _Language(Environment):
-    loop_iteration_limit = MOST_ITERATIONS
+    loop_iteration_limit = MAX_ITERATIONS
     local_namespace_limit = _LARGEST_VARIABLES
-    output_stream_limit = _LONGEST_OUTPUT
+    output_stream_limit = _MAX_OUTPUT
     escaping = Escaping.NONE
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002 - the base class's signature
@@ -252,7 +252,7 @@ def _check_lengths(source: str) -> None:
     position = count = 0
     while found := _START.search(source, position):
         start = found.start()
-        end = source.find("}}" if source.startswith("{{", start) else "%}", start + 2, start + 2 + LONGEST_TAG)
+        end = source.find("}}" if source.startswith("{{", start) else "%}", start + 2, start + 2 + MAX_TAG)
         count += 1
         if found["name"] in _VERBATIM:
             raise TemplateError(
@@ -260,10 +260,10 @@ def _check_lengths(source: str) -> None:
             )
         if end < 0:
             raise TemplateError(
-                f'"{source[start : start + 2]}" is not closed within {LONGEST_TAG} characters', source, start
+                f'"{source[start : start + 2]}" is not closed within {MAX_TAG} characters', source, start
             )
-        if count > MOST_TAGS:
-            raise TemplateError(f"There are more than {MOST_TAGS} placeholders and tags", source, start)
+        if count > MAX_TAGS:
+            raise TemplateError(f"There are more than {MAX_TAGS} placeholders and tags", source, start)
         position = end + 2
 
 
@@ -336,10 +336,10 @@ def _check_range(literal: RangeLiteral, source: str) -> None:
     if (
         not isinstance(start, IntegerLiteral)
         or not isinstance(stop, IntegerLiteral)
-        or stop.value - start.value >= MOST_ITERATIONS
+        or stop.value - start.value >= MAX_ITERATIONS
     ):
         raise TemplateError(
-            f"A range needs two whole numbers, at most {MOST_ITERATIONS} apart", source, literal.token.start_index
+            f"A range needs two whole numbers, at most {MAX_ITERATIONS} apart", source, literal.token.start_index
         )
 
 

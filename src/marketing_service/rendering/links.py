@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from marketing_service.rendering.markup import Value
     from marketing_service.rendering.template import MergeFields
 
-MOST_LINKS = 500
+MAX_LINKS = 500
 """Different links of one message; those behind them stay as they are written."""
-LONGEST_LINK = 2000
+MAX_LINK = 2000
 """Characters. A longer address might be more than a proxy takes in a header, and stays as it is written."""
 
 _LINKING = {"a", "area"}
@@ -56,7 +56,7 @@ class TrackedLinks:
         self._own = own
         self._bound = bound
         self._is_text = is_text
-        self._most = MOST_LINKS if known is None else 0
+        self._most = MAX_LINKS if known is None else 0
         self.sources: list[str] = list(known or ())
         """The addresses by number, as they are written in the HTML."""
         self._numbers = {_key(source): number for number, source in enumerate(self.sources, 1)}
@@ -77,7 +77,7 @@ class TrackedLinks:
         return edits
 
     def _number(self, masked: Masked, written: str) -> int | None:
-        if len(written) > LONGEST_LINK or _ORIGIN.match(written.lstrip(_AROUND)) is None:
+        if len(written) > MAX_LINK or _ORIGIN.match(written.lstrip(_AROUND)) is None:
             return None
         source = masked.restored(written)
         key = _key(source)
@@ -89,7 +89,7 @@ class TrackedLinks:
 
     def _can_be_tracked(self, masked: Masked, written: str, source: str) -> bool:
         """Whether a click can find out by itself where the link leads, for every contact."""
-        if len(source) > LONGEST_LINK or _taken_apart(source) is None or _read(source).startswith(self._own):
+        if len(source) > MAX_LINK or _taken_apart(source) is None or _read(source).startswith(self._own):
             return False
         if source == written:  # no Liquid in it
             return True

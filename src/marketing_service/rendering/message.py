@@ -20,7 +20,7 @@ from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import FOOTER_PLACE, LINK, Masked, footer_place
 from marketing_service.rendering.parts import Part
 from marketing_service.rendering.template import SAMPLE, Field, MergeFields, NotRenderable, Squeezed, Template, clean
-from marketing_service.rendering.transfer import LONGEST_LINE, longest_line
+from marketing_service.rendering.transfer import MAX_LINE, longest_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -322,6 +322,6 @@ def _verify(message: CompiledMessage, *, one_click: bool, reply_to: bool) -> Non
         if (
             parsed.keys() != [n for n in names if n not in absent]
             or bodies != message.bodies(personal)
-            or longest_line(rendered) > LONGEST_LINE
+            or longest_line(rendered) > MAX_LINE
         ):
             raise NotRenderable("The message does not read back as it was written.")

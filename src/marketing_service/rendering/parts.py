@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from marketing_service.rendering.template import fill
-from marketing_service.rendering.transfer import LONGEST_LINE, longest_line, plain, quoted
+from marketing_service.rendering.transfer import MAX_LINE, longest_line, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class Part:
             length += len(encoded[slot])
         content = b"".join(chunks)
         # Most messages need no look at all, nearly all others only one at their lines with slots.
-        if length > LONGEST_LINE and not self._has_short_lines(encoded) and longest_line(content) > LONGEST_LINE:
+        if length > MAX_LINE and not self._has_short_lines(encoded) and longest_line(content) > MAX_LINE:
             return None
         return None if self._boundary in content else content
 
@@ -66,7 +66,7 @@ class Part:
         """Whether no line can be too long, for the lengths of its values alone."""
         lengths = [len(value) for value in encoded]
         filled = (length + sum(lengths[slot] for slot in slots) for slots, length in self._lines)
-        return max(self._longest_line, *filled) <= LONGEST_LINE
+        return max(self._longest_line, *filled) <= MAX_LINE
 
 
 def _filled_lines(literals: Sequence[bytes], slots: Mapping[int, int]) -> list[tuple[tuple[int, ...], int]]:

@@ -47,7 +47,7 @@ class MergeFields(NamedTuple):
 SAMPLE = MergeFields("alex.sample@example.com", "Alex", "Sample", "Sample & Sons")
 """The recipient of previews and tests."""
 
-_LONGEST_VALUE = 1000
+_MAX_VALUE = 1000
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -57,7 +57,7 @@ def clean(value: str | None) -> str:
         return ""
     if not value.isprintable():
         value = _UNPRINTABLE.sub(" ", value)
-    return " ".join(value[:_LONGEST_VALUE].split())
+    return " ".join(value[:_MAX_VALUE].split())
 
 
 class Filling:
@@ -193,7 +193,7 @@ def fill(pieces: Iterable[Piece], filling: Filling) -> list[str]:
         raise NotRenderable(f"The template cannot be filled in for this contact: {error.message}") from error
 
 
-def check_template(source: str, *, html: bool) -> None:
+def validate_template(source: str, *, html: bool) -> None:
     """Raises TemplateError, with a sentence and the place, where the template cannot be used."""
     template = Template(source, Escaping.VALUES if html else Escaping.NONE)
     for fields in (SAMPLE, MergeFields(None)):

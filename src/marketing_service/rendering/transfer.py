@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 
-LONGEST_LINE = 998
+MAX_LINE = 998
 """RFC 5322 §2.1.1: octets in a line, without its CRLF."""
 
 _PLAIN = re.compile("[ -<>-~]*")  # printable ASCII but "="

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 # RFC 3463 §2: class.subject.detail, at the very start of the reply's text; qmail and IronPort write `#5.1.1`, anywhere.
 _ENHANCED = re.compile(r"(?:^|#)([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
-_LONGEST_TEXT = 500
+_MAX_TEXT = 500
 
 
 class Phase(StrEnum):
@@ -39,6 +39,6 @@ class Reply:
 
         Several lines become one, cut at 500 characters; nothing in it can break a log line or a database row.
         """
-        line = " ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", text).split())[:_LONGEST_TEXT]
+        line = " ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", text).split())[:_MAX_TEXT]
         found = _ENHANCED.search(line)
         return cls(code, found.group(1) if found else None, line)

@@ -20,7 +20,7 @@ _ACTIONS = {
     "expanded": Kind.DELIVERED,
 }
 _CLASSES = {"5": Kind.FAILED, "4": Kind.DELAYED, "2": Kind.DELIVERED}
-_MOST_GROUPS = 1000
+_MAX_GROUPS = 1000
 
 
 def delivery_report(text: str) -> Report | None:
@@ -29,7 +29,7 @@ def delivery_report(text: str) -> Report | None:
     A message of ours has one recipient, so several groups are what an alias stands for, and the mildest word counts:
     one of them that got it proves the address good.
     """
-    said = [report for block in _BLANK_LINES.split(text)[:_MOST_GROUPS] if (report := _group(fields(block)))]
+    said = [report for block in _BLANK_LINES.split(text)[:_MAX_GROUPS] if (report := _group(fields(block)))]
     for kind in (Kind.DELIVERED, Kind.DELAYED):
         if any(report.kind is kind for report in said):
             return Report(kind)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _MESSAGE_TYPE = re.compile(rb"^(content-type:\s{0,80})message/", re.IGNORECASE | re.MULTILINE)
 _TEXT_TYPE = "text/x-message-"
 _BOUNDARY = re.compile(rb"\bboundary(?:\*\d{0,3}\*?)?\s{0,9}=", re.IGNORECASE)
-_MOST_BOUNDARIES = 20
+_MAX_BOUNDARIES = 20
 # Python takes quadratic time over a header's parameters.
 _PARAMETERS = re.compile(rb"^content-[a-z-]{1,30}:(.*(?:\r?\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
-_LONGEST_PARAMETERS = 4000
+_MAX_PARAMETERS = 4000
 _HEADER_END = re.compile(r"\r?\n[ \t]*\r?\n")
-_LONGEST_HEADER = 64_000
+_MAX_HEADER = 64_000
 
 
 class Unreadable(Exception):
@@ -52,9 +52,9 @@ _ORIGINALS = frozenset(
 
 def parse(raw: bytes) -> Message:
     """The message. Raises Unreadable for one that would take too long."""
-    if sum(1 for _ in _BOUNDARY.finditer(raw)) > _MOST_BOUNDARIES:
+    if sum(1 for _ in _BOUNDARY.finditer(raw)) > _MAX_BOUNDARIES:
         raise Unreadable("too many multiparts")
-    if any(len(found[1]) > _LONGEST_PARAMETERS for found in _PARAMETERS.finditer(raw)):
+    if any(len(found[1]) > _MAX_PARAMETERS for found in _PARAMETERS.finditer(raw)):
         raise Unreadable("a header with too many parameters")
     return message_from_bytes(_MESSAGE_TYPE.sub(rb"\1" + _TEXT_TYPE.encode(), raw), policy=compat32)
 
@@ -70,8 +70,8 @@ def parts(message: Message) -> Iterator[Part]:
 
 def header_of(text: str) -> str:
     """The header of a message given as text, unfolded, with LF at its line ends."""
-    end = _HEADER_END.search(text, 0, _LONGEST_HEADER)
-    return _unfolded(text[: end.start() if end else _LONGEST_HEADER])
+    end = _HEADER_END.search(text, 0, _MAX_HEADER)
+    return _unfolded(text[: end.start() if end else _MAX_HEADER])
 
 
 def fields(block: str) -> dict[str, str]:

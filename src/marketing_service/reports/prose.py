@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 _OCTETS_READ = 32_000
-_LONGEST_LINE = 500
+_MAX_LINE = 500
 # Where the message that comes back begins; its text is not what anybody said about it.
 _ORIGINAL = re.compile(
     r"^[-=_* ]{0,20}(?:this is a copy of|(?:below this line is )?a copy of|copy of your message|"
@@ -34,7 +34,7 @@ def prose_report(raw: bytes, message: Message) -> Report | None:
     short = raw[:_OCTETS_READ]
     # flufl.bounce stumbles where a header is not ASCII, or From is missing, and takes quadratic time over a long line.
     lines = short.translate(_ASCII).split(b"\n")
-    suspect = parse(b"\n".join(line[:_LONGEST_LINE] for line in lines))
+    suspect = parse(b"\n".join(line[:_MAX_LINE] for line in lines))
     if suspect.get("From") is None:
         suspect["From"] = "<>"
     waiting, failed = all_failures(suspect)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MOST_OCTETS_READ = 256_000
+MAX_OCTETS_READ = 256_000
 """What a report says stands before the message that it brings back, and that one's header is not long."""
 
 _STATUS = frozenset({"message/delivery-status", "message/global-delivery-status"})
@@ -27,7 +27,7 @@ _STATUS = frozenset({"message/delivery-status", "message/global-delivery-status"
 
 def read_report(raw: bytes) -> Report:
     """What the message says; OTHER for everything that is no report. Never raises."""
-    raw = raw[:MOST_OCTETS_READ]
+    raw = raw[:MAX_OCTETS_READ]
     try:
         return _read(raw)
     except Unreadable as error:

@@ -11,7 +11,7 @@ import structlog
 from marketing_service.addresses import is_deliverable
 from marketing_service.ledger.commit_results import Result
 from marketing_service.ledger.lifecycle import PauseReason
-from marketing_service.ports import Envelope, Fate
+from marketing_service.ports import Envelope, SubmissionOutcome
 from marketing_service.rendering import MergeFields, NotRenderable, Personal, ascii_address
 from marketing_service.replies import Phase
 from marketing_service.sending.retries import Decision
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import Marked
-    from marketing_service.ports import HandOver
+    from marketing_service.ports import Submission
     from marketing_service.rendering import CompiledMessage
     from marketing_service.sending.retries import RetryPolicy
-    from marketing_service.sending.throttle import Domains
-    from marketing_service.tokens import BounceAddresses, TokenRing
+    from marketing_service.sending.throttle import DomainThrottle
+    from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +56,10 @@ class BatchRun:
         waiting: Sequence[WaitingSend],
         *,
         message: CompiledMessage,
-        tokens: TokenRing,
+        tokens: TokenKeyring,
         bounces: BounceAddresses | None,
         retries: RetryPolicy,
-        domains: Domains,
+        domains: DomainThrottle,
     ) -> None:
         self.claim = claim
         self.hold: PauseReason | None = None
@@ -90,7 +90,7 @@ class BatchRun:
         return 0 if self._stopped else len(self._waiting)
 
     @property
-    def held_back(self) -> dict[UUID, float]:
+    def postponed(self) -> dict[UUID, float]:
         """The sends that are to wait for their domain, outside of the batch, and for how many seconds from now."""
         now = self._domains.now()
         return {send_id: max(0.0, due - now) for send_id, due in self._due.items()}
@@ -118,7 +118,7 @@ class BatchRun:
         """The next send that is to be marked, if there is one."""
         while self.waiting:
             send = self._waiting.popleft()
-            delay = self._domains.hold_back(send.email)
+            delay = self._domains.postpone_sends(send.email)
             if delay is None:
                 self._taken += 1
                 return send
@@ -183,19 +183,19 @@ class BatchRun:
             self._message.render(personal, eight_bit=eight_bit),
         )
 
-    def result(self, ready: Ready, hand_over: HandOver) -> Result:
-        if hand_over.fate is Fate.LOST:
+    def result(self, ready: Ready, submission: Submission) -> Result:
+        if submission.outcome is SubmissionOutcome.LOST:
             self._losses[ready.send.id] += 1
-        decision = self._retries.decide(hand_over, tries=ready.marked.tries, losses=self._losses[ready.send.id])
-        accepted = hand_over.fate is Fate.ACCEPTED
+        decision = self._retries.decide(submission, tries=ready.marked.tries, losses=self._losses[ready.send.id])
+        accepted = submission.outcome is SubmissionOutcome.ACCEPTED
         self._relay_takes_us |= accepted
         if decision.refuses_us:
-            decision = self._refused_us(ready.send, hand_over.phase)
+            decision = self._refused_us(ready.send, submission.phase)
         elif accepted:
             self._domains.taken(ready.send.email, begun=ready.begun)
-        elif asks_for_less(hand_over):
+        elif asks_for_less(submission):
             self._rest_domain(ready)
-        reply = None if accepted else hand_over.reply
+        reply = None if accepted else submission.reply
         return Result(
             self.claim,
             ready.send.id,
@@ -204,14 +204,14 @@ class BatchRun:
             reason=decision.reason,
             smtp_code=reply.code if reply else None,
             enhanced_code=reply.enhanced_code if reply else None,
-            message=reply.text if reply else hand_over.detail,
+            message=reply.text if reply else submission.detail,
             delay=decision.delay,
         )
 
     def _rest_domain(self, ready: Ready) -> None:
-        seconds = self._domains.put_off(ready.send.email, begun=ready.begun)
+        seconds = self._domains.postponed(ready.send.email, begun=ready.begun)
         if seconds is not None:
-            log.info("domain_rests", seconds=seconds)
+            log.info("domain_backs_off", seconds=seconds)
 
     def _refused_us(self, send: WaitingSend, phase: Phase) -> Decision:
         """The relay says it is us, not the recipient. At MAIL that is so. Later it may only be passing on what one

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from marketing_service.ledger.batches import Claim
     from marketing_service.ledger.commit_results import Marked, Result, Step
     from marketing_service.ports import RateLimiter
-    from marketing_service.sending.stats import Counts
+    from marketing_service.sending.stats import SendingStats
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
 _FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 _WITHOUT_RATES = 5.0
 """Seconds after which the rates are asked for again when nobody could be asked: until then nothing goes."""
 
@@ -60,14 +60,14 @@ class Recorder:
         *,
         rates: RateLimiter | None,
         resend_ambiguous: bool,
-        counts: Counts,
+        stats: SendingStats,
     ) -> None:
         self._transactions = transactions
         self._call = call
         self._campaign_id = campaign_id
         self._rates = rates
         self._resend_ambiguous = resend_ambiguous
-        self._counts = counts
+        self._stats = stats
 
     async def step(self, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> Turn:
         """Record `results` and mark `wanted`; returns once committed."""
@@ -107,7 +107,7 @@ class Recorder:
             except Unavailable:
                 log.warning("ledger_unavailable", campaign_id=str(self._campaign_id))
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, _MAX_PAUSE)
 
     async def _requeue(self, unknown: Sequence[Result]) -> Step:
         async with self._transactions() as tx:
@@ -121,5 +121,5 @@ class Recorder:
     def _note_refused(self, results: Sequence[Result], step: Step) -> None:
         refused = len(results) - len(step.recorded)
         if refused:
-            self._counts.refused_by_fence += refused
+            self._stats.refused_by_fence += refused
             log.warning("results_refused_by_fence", campaign_id=str(self._campaign_id), results=refused)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from marketing_service.ports import MailConnection, Mailer
     from marketing_service.sending.batch import BatchRun, Ready
     from marketing_service.sending.committer import Recorder, Turn
-    from marketing_service.sending.stats import Counts
-    from marketing_service.sending.throttle import Domains
+    from marketing_service.sending.stats import SendingStats
+    from marketing_service.sending.throttle import DomainThrottle
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,9 @@ _PLACES = 2
 """How many marked sends a connection accounts for: one on its way, and one whose envelope travels behind it."""
 _SHARE = 10
 """How many sends a lane takes to a connection before whoever waits for one, as other campaigns do, has its turn."""
-_LONGEST_WAIT = 1.05
+_MAX_WAIT = 1.05
 """Seconds: a batch waits for the rates no longer than a second, and what is rounded up; else it is given back."""
-_LONGEST_DROUGHT = 5.0
+_MAX_DROUGHT = 5.0
 """Seconds a batch may go without being allowed anything, however short each wait: it keeps others from a place."""
 
 
@@ -102,12 +102,14 @@ class Lanes:
     the other, each for all lanes. A lane whose connection dies takes another; when none can be had it ends.
     """
 
-    def __init__(self, most: int, *, mailer: Mailer, recorder: Recorder, domains: Domains, counts: Counts) -> None:
+    def __init__(
+        self, most: int, *, mailer: Mailer, recorder: Recorder, domains: DomainThrottle, stats: SendingStats
+    ) -> None:
         self._most = most
         self._mailer = mailer
         self._recorder = recorder
         self._domains = domains
-        self._counts = counts
+        self._stats = stats
         self._runs: list[BatchRun] = []
         self._lanes: set[asyncio.Task[None]] = set()
         self._without_connection: set[asyncio.Task[None]] = set()
@@ -210,12 +212,12 @@ class Lanes:
 
     async def _wait_for_rate(self, seconds: float) -> None:
         """Wait without a connection, which others may have a use for meanwhile."""
-        if seconds > _LONGEST_WAIT or self._domains.now() + seconds - self._allowed_at > _LONGEST_DROUGHT:
+        if seconds > _MAX_WAIT or self._domains.now() + seconds - self._allowed_at > _MAX_DROUGHT:
             for run in self._runs:
                 run.rest = seconds
                 run.stop()
             return
-        self._counts.rate_waits += 1
+        self._stats.rate_waits += 1
         await asyncio.sleep(seconds)
         self._rate_wait = None
 
@@ -228,10 +230,10 @@ class Lanes:
             while await self._has_next(ride):
                 ready = ride.ready[0]
                 began = self._domains.now()
-                hand_over = await ride.connection.hand_over(ready.envelope)
-                self._counts.handed_over(hand_over, self._domains.now() - began)
+                submission = await ride.connection.submit(ready.envelope)
+                self._stats.submitted(submission, self._domains.now() - began)
                 ride.ready.popleft()
-                self._note(ready.run, ready.run.result(ready, hand_over))
+                self._note(ready.run, ready.run.result(ready, submission))
         finally:
             self._rides.remove(ride)
 

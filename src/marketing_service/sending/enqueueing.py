@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from marketing_service.ledger import batches
-from marketing_service.ports import BatchRing
+from marketing_service.ports import QueuedBatch
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,34 +15,36 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Transaction, Transactions
     from marketing_service.ledger.batches import Claim
-    from marketing_service.ports import Doorbell
+    from marketing_service.ports import JobQueue
 
 
-class Ringer:
+class BatchEnqueuer:
     """Rings for campaigns' batches.
 
     `window`: how many batches of one campaign may wait in the queue; `patience`: seconds after which one that
-    nobody claimed counts as lost, and is rung again.
+    nobody claimed stats as lost, and is rung again.
     """
 
-    def __init__(self, transactions: Transactions, doorbell: Doorbell, *, window: int, patience: float) -> None:
+    def __init__(self, transactions: Transactions, job_queue: JobQueue, *, window: int, patience: float) -> None:
         self._transactions = transactions
-        self._doorbell = doorbell
+        self._job_queue = job_queue
         self._window = window
         self._patience = patience
 
     async def ring(self, campaign_id: UUID) -> None:
         """Fill the campaign's window."""
         async with self._transactions() as tx:
-            await self.ring_after(tx, campaign_id)
+            await self.enqueue_after_commit(tx, campaign_id)
 
-    async def ring_after(self, tx: Transaction, campaign_id: UUID) -> None:
+    async def enqueue_after_commit(self, tx: Transaction, campaign_id: UUID) -> None:
         """Fill the campaign's window once this transaction has committed."""
-        taken = await batches.take_rings(tx.connection, campaign_id, window=self._window, patience=self._patience)
+        taken = await batches.take_batches_to_enqueue(
+            tx.connection, campaign_id, window=self._window, patience=self._patience
+        )
         if taken:
-            rings = [BatchRing(campaign_id, number, ring, ahead) for number, ring, ahead in taken]
-            tx.after_commit(partial(self._doorbell.ring_batches, rings))
+            enqueue_count = [QueuedBatch(campaign_id, number, ring, ahead) for number, ring, ahead in taken]
+            tx.after_commit(partial(self._job_queue.enqueue_batches, enqueue_count))
 
     async def rest(self, connection: AsyncConnection, claim: Claim, seconds: float) -> None:
         """Have a batch that was just given back rung in `seconds`, and leave it alone until then."""
-        await batches.rest_batch(connection, claim, seconds=seconds, patience=self._patience)
+        await batches.requeue_batch_later(connection, claim, seconds=seconds, patience=self._patience)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from marketing_service.ports import Fate
+from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Outcome, judge
 from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from marketing_service.ports import HandOver
+    from marketing_service.ports import Submission
 
-MOST_LOSSES = 3
-"""How often one send may lose its connection within a batch before that counts as a try: the relay may be
+MAX_LOSSES = 3
+"""How often one send may lose its connection within a batch before that stats as a try: the relay may be
 restarting, or it may be this very message that it hangs up on."""
 
 
@@ -34,28 +34,28 @@ class RetryPolicy:
 
     delays: Sequence[float]
 
-    def decide(self, hand_over: HandOver, *, tries: int, losses: int) -> Decision:
+    def decide(self, submission: Submission, *, tries: int, losses: int) -> Decision:
         """What becomes of a send at its `tries`-th try, having lost its connection `losses` times in this batch."""
-        match hand_over.fate:
-            case Fate.ACCEPTED:
+        match submission.outcome:
+            case SubmissionOutcome.ACCEPTED:
                 return Decision(SendStatus.DELIVERED)
-            case Fate.UNKNOWN:
+            case SubmissionOutcome.UNKNOWN:
                 return Decision(SendStatus.UNCONFIRMED, delay=self.delay_after(tries))
-            case Fate.NOT_BEGUN:
+            case SubmissionOutcome.NOT_BEGUN:
                 return Decision(SendStatus.QUEUED)
-            case Fate.LOST:
-                return self._deferred(tries) if losses >= MOST_LOSSES else Decision(SendStatus.QUEUED)
-            case Fate.REFUSED:
-                return self._refused(hand_over, tries)
+            case SubmissionOutcome.LOST:
+                return self._deferred(tries) if losses >= MAX_LOSSES else Decision(SendStatus.QUEUED)
+            case SubmissionOutcome.REFUSED:
+                return self._refused(submission, tries)
 
     def delay_after(self, tries: int) -> float | None:
         """Seconds until the try after the `tries`-th; None where that was the last."""
         return self.delays[tries - 1] if tries <= len(self.delays) else None
 
-    def _refused(self, hand_over: HandOver, tries: int) -> Decision:
-        if hand_over.reply is None:
+    def _refused(self, submission: Submission, tries: int) -> Decision:
+        if submission.reply is None:
             raise ValueError("a refusal has a reply")
-        match judge(hand_over.reply, hand_over.phase).outcome:
+        match judge(submission.reply, submission.phase).outcome:
             case Outcome.SENDER:
                 return Decision(SendStatus.QUEUED, refuses_us=True)
             case Outcome.TRANSIENT:

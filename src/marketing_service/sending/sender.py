@@ -15,7 +15,7 @@ from marketing_service.sending.batch import BatchRun
 from marketing_service.sending.committer import Recorder
 from marketing_service.sending.dispatcher import Lanes
 from marketing_service.sending.leases import Leases
-from marketing_service.sending.stats import Counts
+from marketing_service.sending.stats import SendingStats
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from marketing_service.db import Call, Transaction, Transactions
     from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ports import Mailer, RateLimiter
-    from marketing_service.sending.enqueueing import Ringer
+    from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
     from marketing_service.sending.retries import RetryPolicy
-    from marketing_service.sending.throttle import Domains
-    from marketing_service.tokens import BounceAddresses, TokenRing
+    from marketing_service.sending.throttle import DomainThrottle
+    from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ _RELEASE_TRIES = 5
 _TURN = 1.0
 """Seconds for which one ring is good for further batches, while none rung for another campaign waits."""
 _SHORTEST_REST = 1.0
-_LONGEST_REST = 60.0
+_MAX_REST = 60.0
 """Seconds. A limit may have been raised meanwhile, so even where an hour's is used up it is asked again."""
 
 
@@ -51,17 +51,17 @@ class Sender:
         *,
         mailer: Mailer,
         messages: Messages,
-        tokens: TokenRing,
+        tokens: TokenKeyring,
         bounces: BounceAddresses | None,
-        ringer: Ringer,
+        enqueuer: BatchEnqueuer,
         retries: RetryPolicy,
         rates: RateLimiter | None,
-        domains: Domains,
+        domains: DomainThrottle,
         lanes: int,
         lease: float,
         resend_ambiguous: bool,
     ) -> None:
-        self.counts = Counts()
+        self.stats = SendingStats()
         self.leases = Leases(transactions, seconds=lease)
         self._transactions = transactions
         self._call = call
@@ -69,7 +69,7 @@ class Sender:
         self._messages = messages
         self._tokens = tokens
         self._bounces = bounces
-        self._ringer = ringer
+        self._enqueuer = enqueuer
         self._retries = retries
         self._rates = rates
         self._domains = domains
@@ -139,10 +139,10 @@ class Sender:
                 campaign_id,
                 rates=self._rates,
                 resend_ambiguous=self._resend_ambiguous,
-                counts=self.counts,
+                stats=self.stats,
             )
             lanes = Lanes(
-                self._most_lanes, mailer=self._mailer, recorder=recorder, domains=self._domains, counts=self.counts
+                self._most_lanes, mailer=self._mailer, recorder=recorder, domains=self._domains, stats=self.stats
             )
             self._lanes[campaign_id] = lanes
         return lanes
@@ -153,9 +153,9 @@ class Sender:
         """Give a batch back, and take the next one or have it rung."""
         for tries in range(_RELEASE_TRIES):
             try:
-                if run is not None and (run.hold is not None or run.held_back):
+                if run is not None and (run.hold is not None or run.postponed):
                     async with self._transactions() as tx:
-                        await self._pause_and_hold_back(tx.connection, claim, run)
+                        await self._pause_and_postpone(tx.connection, claim, run)
                 if goes_on and not self._draining:
                     following = await batches.next_batch(self._call, claim, lease=self.leases.seconds)
                     if following is not None:
@@ -173,18 +173,18 @@ class Sender:
     async def _release(self, tx: Transaction, claim: Claim, run: BatchRun | None) -> None:
         await batches.release_batch(tx.connection, claim)
         if run is not None and run.rest is not None:
-            seconds = min(max(run.rest, _SHORTEST_REST), _LONGEST_REST)
-            await self._ringer.rest(tx.connection, claim, seconds)
-            self.counts.batches_rested += 1
+            seconds = min(max(run.rest, _SHORTEST_REST), _MAX_REST)
+            await self._enqueuer.rest(tx.connection, claim, seconds)
+            self.stats.batches_released += 1
         if not self._draining:
-            await self._ringer.ring_after(tx, claim.campaign_id)
+            await self._enqueuer.enqueue_after_commit(tx, claim.campaign_id)
 
-    async def _pause_and_hold_back(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
+    async def _pause_and_postpone(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
         if run.hold is not None and await lifecycle.pause(connection, claim.campaign_id, run.hold):
-            log.warning("campaign_held", reason=run.hold)
-            self.counts.holds[run.hold] += 1
-        held_back = run.held_back
-        if held_back:
-            log.info("sends_held_back", sends=len(held_back))
-            self.counts.held_back += len(held_back)
-            await batches.hold_back(connection, claim, held_back)
+            log.warning("campaign_paused", reason=run.hold)
+            self.stats.pauses[run.hold] += 1
+        postponed = run.postponed
+        if postponed:
+            log.info("sends_postponed", sends=len(postponed))
+            self.stats.postponed += len(postponed)
+            await batches.postpone_sends(connection, claim, postponed)

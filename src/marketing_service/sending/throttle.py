@@ -11,13 +11,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from marketing_service.ports import Fate
+from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from marketing_service.ports import HandOver
+    from marketing_service.ports import Submission
 
 IN_A_ROW = 5
 """So many put off, and none taken in between, say that it is the domain: one mailbox may be full, one greylisted."""
@@ -28,14 +28,14 @@ _SPREAD = 64
 _KEPT = 10_000
 
 
-def asks_for_less(hand_over: HandOver) -> bool:
+def asks_for_less(submission: Submission) -> bool:
     """Whether a refusal speaks of the receiving system, and not of one mailbox (RFC 3463 §3.2 and §3.3) or of us."""
-    reply = hand_over.reply
+    reply = submission.reply
     return (
-        hand_over.fate is Fate.REFUSED
+        submission.outcome is SubmissionOutcome.REFUSED
         and reply is not None
         and (reply.code == 421 or reply.code // 10 == 45)  # noqa: PLR2004 - RFC 5321 §4.2.3: try later, closing
-        and hand_over.phase in (Phase.RCPT, Phase.DATA, Phase.DOT)
+        and submission.phase in (Phase.RCPT, Phase.DATA, Phase.DOT)
         and not (reply.enhanced_code or "").startswith(("4.1.", "4.2."))
     )
 
@@ -52,19 +52,19 @@ class _Domain:
     held: int = 0
 
 
-class Domains:
-    """Which domains rest, and how long: `first_rest` seconds, then twice that each time, up to sixty times.
+class DomainThrottle:
+    """Which domains rest, and how long: `first_backoff` seconds, then twice that each time, up to sixty times.
 
     After a rest one message goes as a probe. Is it taken, the rest of them follow; is it put off, the next rest
     begins. An answer counts only if its message went after the last rest began.
     """
 
-    def __init__(self, *, first_rest: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, first_backoff: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.now = clock
-        self._first_rest = first_rest
+        self._first_backoff = first_backoff
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
 
-    def hold_back(self, email: str) -> float | None:
+    def postpone_sends(self, email: str) -> float | None:
         """For how many seconds a message to this address is to wait; None where it may go now."""
         if not self._domains:
             return None
@@ -74,7 +74,7 @@ class Domains:
         now = self.now()
         if now >= domain.until:
             # Should the probe's answer never be known, the next one goes after so long.
-            domain.until = now + self._first_rest
+            domain.until = now + self._first_backoff
             return None
         domain.held += 1
         return domain.until - now + domain.rest * (domain.held % _SPREAD) / _SPREAD
@@ -93,7 +93,7 @@ class Domains:
         if domain.rests <= 0:
             del self._domains[name]
 
-    def put_off(self, email: str, *, begun: float) -> float | None:
+    def postponed(self, email: str, *, begun: float) -> float | None:
         """The domain asked for less, in answer to a message begun at `begun`. Returns the seconds it rests, if a
         rest begins with this."""
         name = _name(email)
@@ -106,7 +106,7 @@ class Domains:
         domain.in_a_row += 1
         if not domain.until and domain.in_a_row < IN_A_ROW:
             return None
-        domain.rest = self._first_rest * min(2**domain.rests, _LONGEST)
+        domain.rest = self._first_backoff * min(2**domain.rests, _LONGEST)
         domain.began = self.now()
         domain.until = domain.began + domain.rest
         domain.in_a_row = domain.held = 0

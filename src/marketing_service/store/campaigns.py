@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Float, cast, delete, func, insert, select, tuple_, update
 
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.store.model import Campaign, CampaignKey, Content, Failure, Figures, Overview, Page, Progress
+from marketing_service.store.model import (
+    Campaign,
+    CampaignKey,
+    CampaignStats,
+    Content,
+    Failure,
+    Overview,
+    Page,
+    Progress,
+)
 from marketing_service.store.states import CampaignStatus
 from marketing_service.store.tables import campaigns
 
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
 # Two bodies of a megabyte each times a page of 200 would be 400 MB of JSON: a page of such campaigns ends early.
 PAGE_BYTES = 8_000_000
-_COUNTERS = tuple(field.name for field in fields(Figures))
+_COUNTERS = tuple(field.name for field in fields(CampaignStats))
 
 
 async def add(conn: AsyncConnection, org_id: str, content: Content, *, created_by: str) -> Campaign:
@@ -48,7 +57,7 @@ async def progress(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> Pro
         return None
     status = CampaignStatus(row["status"])
     expanding = status is CampaignStatus.SENDING and row["expanded_at"] is None
-    return Progress(status, row["launched_at"], _figures(row), row["expansion_fetched"] if expanding else None)
+    return Progress(status, row["launched_at"], _stats(row), row["expansion_fetched"] if expanding else None)
 
 
 async def replace_content(conn: AsyncConnection, campaign: Campaign, content: Content) -> Campaign:
@@ -169,9 +178,9 @@ def _campaign(row: RowMapping) -> Campaign:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         version=row["version"],
-        figures=_figures(row),
+        stats=_stats(row),
     )
 
 
-def _figures(row: RowMapping) -> Figures:
-    return Figures(**{name: row[name] for name in _COUNTERS})
+def _stats(row: RowMapping) -> CampaignStats:
+    return CampaignStats(**{name: row[name] for name in _COUNTERS})

@@ -31,7 +31,7 @@ class KeyedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredResponse:
     """An HTTP answer, as far as repeating it needs."""
 
     status: int
@@ -43,7 +43,7 @@ class KeptAnswer:
 _HOLD = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, hashtextextended(:org_id, 0)))")
 
 
-async def kept_answer(connection: AsyncConnection, request: KeyedRequest) -> KeptAnswer | None:
+async def stored_response(connection: AsyncConnection, request: KeyedRequest) -> StoredResponse | None:
     """Hold the key until the transaction ends; returns what the request was answered with in the last 24 hours.
 
     Raises RequestInFlight where another transaction holds the key, KeyReused where it is another request's.
@@ -59,11 +59,11 @@ async def kept_answer(connection: AsyncConnection, request: KeyedRequest) -> Kep
         return None
     if (row.route, row.body_hash) != (request.route, request.body_hash):
         raise KeyReused("This Idempotency-Key was used for another request; choose a new one for each.")
-    return KeptAnswer(row.status, row.headers, row.body)
+    return StoredResponse(row.status, row.headers, row.body)
 
 
-async def keep_answer(connection: AsyncConnection, request: KeyedRequest, answer: KeptAnswer) -> None:
-    """Keep the answer with what the transaction did; `kept_answer` must have been asked in it."""
+async def store_response(connection: AsyncConnection, request: KeyedRequest, answer: StoredResponse) -> None:
+    """Keep the answer with what the transaction did; `stored_response` must have been asked in it."""
     values = {
         "route": request.route,
         "body_hash": request.body_hash,
@@ -77,7 +77,7 @@ async def keep_answer(connection: AsyncConnection, request: KeyedRequest, answer
     await connection.execute(statement.on_conflict_do_update(index_elements=["org_id", "key"], set_=values))
 
 
-async def forget_old_answers(connection: AsyncConnection) -> None:
+async def forget_old_responses(connection: AsyncConnection) -> None:
     """Remove up to a thousand answers older than 24 hours."""
     place = (keys.c.org_id, keys.c.key)
     old = select(*place).where(keys.c.created_at <= _KEPT).order_by(keys.c.created_at).limit(_FORGOTTEN_AT_ONCE)

@@ -33,7 +33,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class CampaignStats:
     """A campaign's counters, as the ledger keeps them. Each counts sends, not loads or visits."""
 
     recipients: int
@@ -90,7 +90,7 @@ class Campaign:
     created_at: datetime
     updated_at: datetime
     version: int
-    figures: Figures
+    stats: CampaignStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Progress:
 
     status: CampaignStatus
     launched_at: datetime | None
-    figures: Figures
+    stats: CampaignStats
     contacts_fetched: int | None
     """How many contacts have been read while the list of recipients is being made, and None at other times."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-class CheckStatus(StrEnum):
+class PreflightStatus(StrEnum):
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
@@ -27,7 +27,7 @@ class CheckStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PreflightReport:
     """What a launch would have come to: each contact is counted once, in the first that applies to it."""
 
     opted_out: int
@@ -42,24 +42,24 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Preflight:
     """A check as it stands. `fetched` contacts have been read, of about `expected` where that is known already."""
 
     campaign_id: UUID
     version: int
     stale: bool
     """Whether the campaign has another version by now."""
-    status: CheckStatus
+    status: PreflightStatus
     requested_at: datetime
     finished_at: datetime | None
     fetched: int
     expected: int | None
     failure: str | None
-    report: Report | None
+    report: PreflightReport | None
 
 
 @dataclass(frozen=True, slots=True)
-class CheckAttempt:
+class PreflightAttempt:
     """One attempt at a check, of the campaign as it was when the attempt began."""
 
     campaign_id: UUID
@@ -72,11 +72,11 @@ class CheckAttempt:
     audience: Audience
 
 
-_REPORT = TypeAdapter(Report)
+_REPORT = TypeAdapter(PreflightReport)
 
 _REQUEST = text(
     """
-    INSERT INTO marketing_checks AS k (campaign_id, org_id, version, requested_by, due_at)
+    INSERT INTO marketing_preflights AS k (campaign_id, org_id, version, requested_by, due_at)
     VALUES (:campaign_id, :org_id, :version, :requested_by, now())
     ON CONFLICT (campaign_id) DO UPDATE
     SET version = excluded.version, requested_by = excluded.requested_by, requested_at = now(), due_at = now(),
@@ -88,7 +88,7 @@ _REQUEST = text(
 )
 
 
-async def request_check(
+async def request_preflight(
     connection: AsyncConnection, *, org_id: str, campaign_id: UUID, version: int, requested_by: str
 ) -> int | None:
     """Ask for a check in place of the last one; its epoch, or None where one of this version is under way."""
@@ -101,24 +101,24 @@ _FIND = text(
     """
     SELECT k.campaign_id, k.version, k.version <> c.version AS stale, k.status, k.requested_at, k.finished_at,
            k.fetched, k.expected, k.failure, k.report
-    FROM marketing_checks k JOIN marketing_campaigns c ON c.id = k.campaign_id
+    FROM marketing_preflights k JOIN marketing_campaigns c ON c.id = k.campaign_id
     WHERE k.org_id = :org_id AND k.campaign_id = :campaign_id
     """
 )
 
 
-async def find_check(connection: AsyncConnection, *, org_id: str, campaign_id: UUID) -> Check | None:
+async def find_preflight(connection: AsyncConnection, *, org_id: str, campaign_id: UUID) -> Preflight | None:
     """The campaign's last check, None where nobody has asked for one."""
     key = {"org_id": org_id, "campaign_id": campaign_id}
     row = (await connection.execute(_FIND, key)).mappings().one_or_none()
     if row is None:
         return None
     report = None if row["report"] is None else _REPORT.validate_python(row["report"])
-    return Check(**(dict(row) | {"status": CheckStatus(row["status"]), "report": report}))
+    return Preflight(**(dict(row) | {"status": PreflightStatus(row["status"]), "report": report}))
 
 
 _ERRORS = text(
-    "SELECT errors FROM marketing_checks"
+    "SELECT errors FROM marketing_preflights"
     " WHERE org_id = :org_id AND campaign_id = :campaign_id AND version = :version AND status = 'DONE'"
 )
 
@@ -131,7 +131,7 @@ async def errors_found(connection: AsyncConnection, *, org_id: str, campaign_id:
 
 _CLAIM = text(
     """
-    UPDATE marketing_checks k
+    UPDATE marketing_preflights k
     SET epoch = k.epoch + 1, lease_until = now() + :lease * interval '1 second', fetched = 0
     FROM marketing_campaigns c
     WHERE k.campaign_id = :campaign_id AND c.id = k.campaign_id AND k.status = 'RUNNING'
@@ -143,12 +143,12 @@ _CLAIM = text(
 )
 
 
-async def claim_check(connection: AsyncConnection, campaign_id: UUID, *, lease: float) -> CheckAttempt | None:
+async def claim_preflight(connection: AsyncConnection, campaign_id: UUID, *, lease: float) -> PreflightAttempt | None:
     """Take the check for one attempt, for `lease` seconds; None where it is held, over, or gone."""
     row = (await connection.execute(_CLAIM, {"campaign_id": campaign_id, "lease": lease})).one_or_none()
     if row is None:
         return None
-    return CheckAttempt(
+    return PreflightAttempt(
         campaign_id=campaign_id,
         org_id=row.org_id,
         epoch=row.epoch,
@@ -172,72 +172,72 @@ async def claim_check(connection: AsyncConnection, campaign_id: UUID, *, lease: 
 _HELD = "campaign_id = :campaign_id AND epoch = :epoch AND status = 'RUNNING'"
 _PROGRESS = text(
     f"""
-    UPDATE marketing_checks
+    UPDATE marketing_preflights
     SET fetched = :fetched, expected = :expected, lease_until = now() + :lease * interval '1 second'
     WHERE {_HELD}
     """
 )
 _FINISH = text(
     f"""
-    UPDATE marketing_checks
+    UPDATE marketing_preflights
     SET status = 'DONE', report = :report, errors = :errors, finished_at = now(), due_at = NULL, lease_until = NULL
     WHERE {_HELD}
     """
 ).bindparams(bindparam("report", type_=JSON))
 _FAIL = text(
     f"""
-    UPDATE marketing_checks
+    UPDATE marketing_preflights
     SET status = 'FAILED', failure = :failure, finished_at = now(), due_at = NULL, lease_until = NULL
     WHERE {_HELD}
     """
 )
 _POSTPONE = text(
     f"""
-    UPDATE marketing_checks
+    UPDATE marketing_preflights
     SET lease_until = NULL, due_at = now() + :delay * interval '1 second'
     WHERE {_HELD}
     """
 )
 
 
-def _key(attempt: CheckAttempt) -> dict[str, object]:
+def _key(attempt: PreflightAttempt) -> dict[str, object]:
     return {"campaign_id": attempt.campaign_id, "epoch": attempt.epoch}
 
 
 async def note_progress(
-    connection: AsyncConnection, attempt: CheckAttempt, *, fetched: int, expected: int, lease: float
+    connection: AsyncConnection, attempt: PreflightAttempt, *, fetched: int, expected: int, lease: float
 ) -> bool:
     """Note how far it came, and hold it for another `lease` seconds. False where it is not ours any more."""
     values = _key(attempt) | {"fetched": fetched, "expected": expected, "lease": lease}
     return (await connection.execute(_PROGRESS, values)).rowcount == 1
 
 
-async def finish_check(connection: AsyncConnection, attempt: CheckAttempt, report: Report) -> bool:
+async def finish_preflight(connection: AsyncConnection, attempt: PreflightAttempt, report: PreflightReport) -> bool:
     """Keep the report. False where the check is not ours any more."""
     errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
     values = _key(attempt) | {"report": _REPORT.dump_python(report, mode="json"), "errors": errors}
     return (await connection.execute(_FINISH, values)).rowcount == 1
 
 
-async def fail_check(connection: AsyncConnection, attempt: CheckAttempt, failure: str) -> None:
+async def fail_preflight(connection: AsyncConnection, attempt: PreflightAttempt, failure: str) -> None:
     """Give up, for a reason that a person can read."""
     await connection.execute(_FAIL, _key(attempt) | {"failure": failure})
 
 
-async def postpone_check(connection: AsyncConnection, attempt: CheckAttempt, *, delay: float) -> None:
+async def postpone_preflight(connection: AsyncConnection, attempt: PreflightAttempt, *, delay: float) -> None:
     """Let go of it; the next attempt is due in `delay` seconds."""
     await connection.execute(_POSTPONE, _key(attempt) | {"delay": delay})
 
 
 _DUE = text(
     """
-    SELECT campaign_id, epoch FROM marketing_checks
+    SELECT campaign_id, epoch FROM marketing_preflights
     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
     """
 )
 
 
-async def due_checks(connection: AsyncConnection) -> list[tuple[UUID, int]]:
+async def due_preflights(connection: AsyncConnection) -> list[tuple[UUID, int]]:
     """The checks nobody holds and whose next attempt is due: campaign and the epoch of the last attempt."""
     return [(row.campaign_id, row.epoch) for row in await connection.execute(_DUE)]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerFigures:
+class LedgerStats:
     """How many sends are in each state, how late the oldest due one is (seconds), and how many opt-outs the CRM
     does not have yet."""
 
@@ -23,13 +23,13 @@ class LedgerFigures:
     opt_outs_pending: int
 
 
-_FIGURES = text("SELECT * FROM marketing_figures()")
+_FIGURES = text("SELECT * FROM marketing_ledger_stats()")
 
 
-async def ledger_figures(connection: AsyncConnection) -> LedgerFigures:
+async def ledger_stats(connection: AsyncConnection) -> LedgerStats:
     """The totals now; their cost grows with the number of campaigns, not of sends."""
     row = (await connection.execute(_FIGURES)).mappings().one()
-    return LedgerFigures(
+    return LedgerStats(
         sends_by_status={status: row[status.value.lower()] for status in SendStatus},
         oldest_due_seconds=max(0.0, row["oldest_due_seconds"]),
         opt_outs_pending=row["opt_outs_pending"],

@@ -195,13 +195,13 @@ batches = Table(
     Column("epoch", Integer, nullable=False, server_default=_zero),
     _moment("lease_until"),
     # When it was last put in the queue; null while it waits for a place in the campaign's window.
-    _moment("rung_at"),
-    Column("rings", Integer, nullable=False, server_default=_zero),
+    _moment("enqueued_at"),
+    Column("enqueue_count", Integer, nullable=False, server_default=_zero),
     PrimaryKeyConstraint("campaign_id", "number"),
     Index(
         "ix_marketing_batches_waiting",
         "campaign_id",
-        postgresql_where=text("rung_at IS NOT NULL AND lease_until IS NULL"),
+        postgresql_where=text("enqueued_at IS NOT NULL AND lease_until IS NULL"),
     ),
     Index("ix_marketing_batches_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
 )
@@ -321,8 +321,8 @@ timeline = Table(
 )
 """What happened to a campaign's sends, by the minute."""
 
-test_sends = Table(
-    "marketing_test_sends",
+test_mails = Table(
+    "marketing_test_mails",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=_new_id),
     Column("org_id", Text, nullable=False),
@@ -333,7 +333,7 @@ test_sends = Table(
     # Set before the first is handed over, so that a crash sends none twice.
     _moment("started_at"),
     _moment("finished_at"),
-    Index("ix_marketing_test_sends_due", "created_at", postgresql_where=text("started_at IS NULL")),
+    Index("ix_marketing_test_mails_due", "created_at", postgresql_where=text("started_at IS NULL")),
 )
 """Tests asked for; counted nowhere."""
 
@@ -355,7 +355,7 @@ idempotency_keys = Table(
 """What requests that named a key were answered with, written by the act they asked for."""
 
 checks = Table(
-    "marketing_checks",
+    "marketing_preflights",
     metadata,
     Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
     Column("org_id", Text, nullable=False),
@@ -379,6 +379,6 @@ checks = Table(
     CheckConstraint("(status = 'RUNNING') = (due_at IS NOT NULL)", name="due_while_running"),
     CheckConstraint("(status = 'DONE') = (report IS NOT NULL)", name="report"),
     CheckConstraint("(status = 'FAILED') = (failure IS NOT NULL)", name="failure"),
-    Index("ix_marketing_checks_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_marketing_preflights_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 """The last dry run of each campaign."""

@@ -19,7 +19,7 @@ from uuid import UUID
 from marketing_service.tokens.keyring import Purpose, mac
 
 if TYPE_CHECKING:
-    from marketing_service.tokens.keyring import TokenRing
+    from marketing_service.tokens.keyring import TokenKeyring
 
 _PREFIX = "b-"
 _COMPLAINTS = "complaints"
@@ -48,7 +48,7 @@ class Mailbox(Enum):
 class BounceAddresses:
     """The addresses at one domain: made for a send's envelope, and read when something comes back."""
 
-    def __init__(self, ring: TokenRing, domain: str) -> None:
+    def __init__(self, ring: TokenKeyring, domain: str) -> None:
         self.domain = domain.lower()
         self._keys = ring.keys(Purpose.BOUNCE)
         self._end = f"@{self.domain}"

@@ -31,7 +31,7 @@ class Purpose(StrEnum):
     BOUNCE = "bounce"
 
 
-class TokenRing:
+class TokenKeyring:
     """Issues tokens with the first key of a ring, and reads those of every key: put a new key first, and take an
     old one out when the mails signed with it no longer matter."""
 

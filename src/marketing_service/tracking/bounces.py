@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Transactions
     from marketing_service.ledger.bounces import ReportedSend
-    from marketing_service.ports import Doorbell
+    from marketing_service.ports import JobQueue
     from marketing_service.reports import Failure, Report
-    from marketing_service.tokens import BounceAddresses, TokenRing
+    from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)
 
 # Seconds. A relay on the same machine can report before its 250 is written down here.
 _PATIENCE = (0.1, 0.2, 0.4, 0.8)
 _UNSUBSCRIBE = re.compile(r"/unsubscribe/([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])")
-_MOST_LINKS = 20
+_MAX_LINKS = 20
 
 
 class Outcome(StrEnum):
@@ -65,14 +65,14 @@ class Reports:
     def __init__(
         self,
         transactions: Transactions,
-        doorbell: Doorbell,
+        job_queue: JobQueue,
         *,
-        tokens: TokenRing,
+        tokens: TokenKeyring,
         addresses: BounceAddresses,
         soft_bounces: int,
     ) -> None:
         self._transactions = transactions
-        self._doorbell = doorbell
+        self._job_queue = job_queue
         self._tokens = tokens
         self._addresses = addresses
         self._most_soft = soft_bounces
@@ -110,7 +110,7 @@ class Reports:
 
     def _complained_of(self, text: str) -> UUID | None:
         """The send that a message proves to be of, by its unsubscribe link or by its return path."""
-        for token in _UNSUBSCRIBE.findall(text)[:_MOST_LINKS]:
+        for token in _UNSUBSCRIBE.findall(text)[:_MAX_LINKS]:
             send_id = self._tokens.read(Purpose.UNSUBSCRIBE, token)
             if send_id is not None:
                 return send_id
@@ -127,7 +127,7 @@ class Reports:
             send = await ledger.reported_send(tx.connection, send_id)
         if send is None or send.unsubscribed_at is not None:
             return Outcome.NOTHING
-        return Outcome.OPTED_OUT if await opt_out(self._transactions, self._doorbell, send_id) else Outcome.UNKNOWN
+        return Outcome.OPTED_OUT if await opt_out(self._transactions, self._job_queue, send_id) else Outcome.UNKNOWN
 
     async def _once(self, about: Bounced, report: Report, org_id: str | None) -> Outcome | None:
         """None where it is too early to say."""

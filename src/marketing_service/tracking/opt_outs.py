@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Transactions
     from marketing_service.ledger.opt_outs import PendingOptOut
-    from marketing_service.ports import AudienceSource, Doorbell
+    from marketing_service.ports import AudienceSource, JobQueue
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
 _HOLD = 120.0
 _FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 900.0
+_MAX_PAUSE = 900.0
 
 
 async def send_exists(transactions: Transactions, send_id: UUID) -> bool:
@@ -32,7 +32,7 @@ async def send_exists(transactions: Transactions, send_id: UUID) -> bool:
     return await organisation_of(transactions, send_id) is not None
 
 
-async def opt_out(transactions: Transactions, doorbell: Doorbell, send_id: UUID) -> bool:
+async def opt_out(transactions: Transactions, job_queue: JobQueue, send_id: UUID) -> bool:
     """Record that the send's address wants no more mail; False where there is no such send.
 
     Committed when it returns. Whatever waits for the address, in any campaign of the organisation, is skipped.
@@ -48,7 +48,7 @@ async def opt_out(transactions: Transactions, doorbell: Doorbell, send_id: UUID)
         await ledger.record_opt_out(
             tx.connection, org_id=org_id, campaign_id=send.campaign_id, send_id=send_id, address=send.address
         )
-        tx.after_commit(doorbell.ring_opt_outs)
+        tx.after_commit(job_queue.enqueue_opt_outs)
     return True
 
 
@@ -63,7 +63,7 @@ async def bring_opt_outs_to_crm(transactions: Transactions, audience: AudienceSo
             try:
                 await _write(audience, pending)
             except AudienceError as error:
-                delay = min(_FIRST_PAUSE * 2.0 ** min(pending.tries, 20), _LONGEST_PAUSE)
+                delay = min(_FIRST_PAUSE * 2.0 ** min(pending.tries, 20), _MAX_PAUSE)
                 log.warning("opt_out_not_in_crm", tries=pending.tries + 1, again_in=delay, reason=str(error))
                 refused.append((pending, delay))
             else:

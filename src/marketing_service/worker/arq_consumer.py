@@ -11,13 +11,13 @@ import structlog
 from arq.worker import Worker
 
 from marketing_service.queue import deserialize, serialize
-from marketing_service.worker.jobs import PARTS, functions
+from marketing_service.worker.jobs import DEPENDENCIES, functions
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
 
     from marketing_service.queue import Queue
-    from marketing_service.worker.dependencies import Parts
+    from marketing_service.worker.dependencies import WorkerDependencies
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ _POLL = 0.1
 _QUEUE_READ = 1000
 """Ids read per poll: arq looks no further, and passes over those other workers have in hand."""
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 
 
 class _Drained(Exception):
@@ -40,13 +40,13 @@ class _Arq(Worker):
         await super().heart_beat()
 
 
-class Picker:
+class ArqConsumer:
     """Works on at most `slots` jobs of one queue at a time."""
 
-    def __init__(self, queue: Queue, redis: ArqRedis, parts: Parts, *, slots: int) -> None:
+    def __init__(self, queue: Queue, redis: ArqRedis, dependencies: WorkerDependencies, *, slots: int) -> None:
         self._queue = queue
         self._redis = redis
-        self._parts = parts
+        self._dependencies = dependencies
         self._slots = slots
         self._worker: _Arq | None = None
         self._orphans: set[asyncio.Task[object]] = set()
@@ -74,10 +74,10 @@ class Picker:
             except Exception as error:  # noqa: BLE001 - whatever ended it, the next one is due
                 log.warning("arq_ended", error=type(error).__name__)
             self._adopt(self._worker)
-            if asyncio.get_running_loop().time() - started > _LONGEST_PAUSE:
+            if asyncio.get_running_loop().time() - started > _MAX_PAUSE:
                 pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
 
     def _arq(self) -> _Arq:
         return _Arq(
@@ -95,7 +95,7 @@ class Picker:
             health_check_key=f"{self._queue}:health:{socket.gethostname()}:{os.getpid()}",
             job_serializer=serialize,
             job_deserializer=deserialize,
-            ctx={PARTS: self._parts},
+            ctx={DEPENDENCIES: self._dependencies},
         )
 
     def _adopt(self, worker: _Arq) -> None:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from marketing_service.campaigns.test_mails import TestSender
+from marketing_service.campaigns.test_mails import TestMailer
 from marketing_service.launching import Expander, Sweep
-from marketing_service.preflight import CheckRules, DryRun
-from marketing_service.sending import Domains, Messages, RetryPolicy, Ringer, Sender
+from marketing_service.preflight import DryRun, PreflightRules
+from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender
 
 if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class WorkerDependencies:
     """What the jobs and the sweep call. Without a relay there is no sender: launches fail, and say so."""
 
     resources: Resources
     expander: Expander
     sender: Sender | None
     dry_run: DryRun
-    test_sender: TestSender
+    test_mailer: TestMailer
     sweep: Sweep
 
     @classmethod
@@ -30,7 +30,9 @@ class Parts:
         settings = resources.settings
         transactions = resources.transactions
         messages = Messages(transactions, public_base_url=settings.public_base_url)
-        ringer = Ringer(transactions, resources.doorbell, window=settings.batch_window, patience=settings.ring_seconds)
+        enqueuer = BatchEnqueuer(
+            transactions, resources.job_queue, window=settings.batch_window, patience=settings.requeue_seconds
+        )
         retries = RetryPolicy(settings.retry_delays)
         resend_ambiguous = settings.ambiguous_sends == "resend"
         sender = None
@@ -42,10 +44,10 @@ class Parts:
                 messages=messages,
                 tokens=resources.tokens,
                 bounces=resources.bounces,
-                ringer=ringer,
+                enqueuer=enqueuer,
                 retries=retries,
                 rates=resources.rates,
-                domains=Domains(first_rest=settings.domain_rest_seconds),
+                domains=DomainThrottle(first_backoff=settings.domain_backoff_seconds),
                 lanes=settings.smtp_connections,
                 lease=settings.lease_seconds,
                 resend_ambiguous=resend_ambiguous,
@@ -56,7 +58,7 @@ class Parts:
                 transactions,
                 audience=resources.audience,
                 messages=messages,
-                ringer=ringer,
+                enqueuer=enqueuer,
                 relay_configured=resources.mailer is not None,
                 patience=settings.launch_patience,
                 lease=settings.lease_seconds,
@@ -65,7 +67,7 @@ class Parts:
                 transactions,
                 audience=resources.audience,
                 records=resources.records,
-                rules=CheckRules(
+                rules=PreflightRules(
                     relay_configured=resources.mailer is not None,
                     public_base_url=settings.public_base_url,
                     dkim_selector=settings.dkim_selector,
@@ -75,7 +77,7 @@ class Parts:
                 ),
             ),
             sender=sender,
-            test_sender=TestSender(
+            test_mailer=TestMailer(
                 transactions,
                 mailer=resources.mailer,
                 messages=messages,
@@ -84,8 +86,8 @@ class Parts:
             ),
             sweep=Sweep(
                 transactions,
-                doorbell=resources.doorbell,
-                ringer=ringer,
+                job_queue=resources.job_queue,
+                enqueuer=enqueuer,
                 mailer=resources.mailer,
                 retries=retries,
                 resend_ambiguous=resend_ambiguous,

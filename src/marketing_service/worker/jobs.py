@@ -15,42 +15,42 @@ from marketing_service.tracking import bring_opt_outs_to_crm
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from marketing_service.worker.dependencies import Parts
+    from marketing_service.worker.dependencies import WorkerDependencies
 
 log = structlog.get_logger(__name__)
 
-PARTS = "parts"
+DEPENDENCIES = "dependencies"
 
-_LONGEST_JOB = 24 * 3600
+_MAX_JOB = 24 * 3600
 """Seconds. A relay may take ten minutes to answer each message; a batch that is cut off has unknown outcomes."""
 
 
 async def expand(ctx: dict[str, Any], campaign_id: str) -> None:
-    parts: Parts = ctx[PARTS]
-    await parts.expander.expand(UUID(campaign_id))
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    await dependencies.expander.expand(UUID(campaign_id))
 
 
 async def send_batch(ctx: dict[str, Any], campaign_id: str, number: int) -> None:
-    parts: Parts = ctx[PARTS]
-    if parts.sender is None:
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    if dependencies.sender is None:
         log.warning("batch_without_relay", campaign_id=campaign_id)
         return
-    await parts.sender.send_batch(UUID(campaign_id), number)
+    await dependencies.sender.send_batch(UUID(campaign_id), number)
 
 
-async def send_test(ctx: dict[str, Any], test_send_id: str) -> None:
-    parts: Parts = ctx[PARTS]
-    await parts.test_sender.send(UUID(test_send_id))
+async def send_test(ctx: dict[str, Any], test_mail_id: str) -> None:
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    await dependencies.test_mailer.send(UUID(test_mail_id))
 
 
 async def check(ctx: dict[str, Any], campaign_id: str) -> None:
-    parts: Parts = ctx[PARTS]
-    await parts.dry_run.check(UUID(campaign_id))
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    await dependencies.dry_run.check(UUID(campaign_id))
 
 
 async def opt_outs(ctx: dict[str, Any]) -> None:
-    parts: Parts = ctx[PARTS]
-    await bring_opt_outs_to_crm(parts.resources.transactions, parts.resources.audience)
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    await bring_opt_outs_to_crm(dependencies.resources.transactions, dependencies.resources.audience)
 
 
 def _job(name: Job, run: Callable[..., Awaitable[None]]) -> Function:
@@ -58,9 +58,9 @@ def _job(name: Job, run: Callable[..., Awaitable[None]]) -> Function:
         try:
             await run(ctx, *ids)
         except Unavailable as error:
-            log.warning("job_put_off", job=name, reason=error.detail)  # the sweep rings again
+            log.warning("job_postponed", job=name, reason=error.detail)  # the sweep rings again
 
-    return func(job, name=name, timeout=_LONGEST_JOB, keep_result=0)
+    return func(job, name=name, timeout=_MAX_JOB, keep_result=0)
 
 
 _RUN: Mapping[Job, Callable[..., Awaitable[None]]] = {

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from marketing_service.ports import Mailer
-    from marketing_service.sending import Counts, Sender
+    from marketing_service.sending import Sender, SendingStats
 
 
 class SendingCollector:
-    """Reads the counts when it is asked, in the scrape's own thread: they are plain numbers, and only grow."""
+    """Reads the stats when it is asked, in the scrape's own thread: they are plain numbers, and only grow."""
 
     def __init__(self, sender: Sender, mailer: Mailer) -> None:
         self._sender = sender
         self._mailer = mailer
 
     def collect(self) -> Iterator[Metric]:
-        counts = self._sender.counts
-        yield from _hand_overs(counts)
-        yield from _held_up(counts)
+        stats = self._sender.stats
+        yield from _submissions(stats)
+        yield from _held_up(stats)
         yield CounterMetricFamily(
             "marketing_results_refused_by_fence",
             "Results that came after the batch had been taken from this process, and were not recorded.",
-            value=counts.refused_by_fence,
+            value=stats.refused_by_fence,
         )
         yield GaugeMetricFamily(
             "marketing_relay_connections_open",
@@ -44,41 +44,41 @@ class SendingCollector:
         )
 
 
-def _hand_overs(counts: Counts) -> Iterator[Metric]:
+def _submissions(stats: SendingStats) -> Iterator[Metric]:
     by_fate = CounterMetricFamily(
-        "marketing_hand_overs",
+        "marketing_submissions",
         "Messages handed to the relay, by what became of them and in which phase of the conversation.",
-        labels=("fate", "phase"),
+        labels=("outcome", "phase"),
     )
-    for (fate, phase), count in sorted(counts.hand_overs.items()):
-        by_fate.add_metric((fate, phase), count)
+    for (outcome, phase), count in sorted(stats.submissions.items()):
+        by_fate.add_metric((outcome, phase), count)
     yield by_fate
     bounds = [*(str(bound) for bound in SECONDS), "+Inf"]
     yield HistogramMetricFamily(
-        "marketing_hand_over_seconds",
+        "marketing_submission_seconds",
         "From the beginning of a message to the relay's last word on it.",
-        buckets=list(zip(bounds, accumulate(counts.durations), strict=True)),
-        sum_value=counts.seconds,
+        buckets=list(zip(bounds, accumulate(stats.durations), strict=True)),
+        sum_value=stats.seconds,
     )
 
 
-def _held_up(counts: Counts) -> Iterator[Metric]:
+def _held_up(stats: SendingStats) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "marketing_rate_waits",
         "How often a connection's next message had to wait, up to a second, for the rates.",
-        value=counts.rate_waits,
+        value=stats.rate_waits,
     )
     yield CounterMetricFamily(
-        "marketing_batches_rested",
+        "marketing_batches_released",
         "Batches given back because the rates would not have allowed more soon.",
-        value=counts.batches_rested,
+        value=stats.batches_released,
     )
     yield CounterMetricFamily(
-        "marketing_sends_held_back", "Sends put off because their domain asked for less.", value=counts.held_back
+        "marketing_sends_postponed", "Sends put off because their domain asked for less.", value=stats.postponed
     )
-    holds = CounterMetricFamily(
-        "marketing_relay_holds", "Campaigns that this process paused because of the relay.", labels=("reason",)
+    pauses = CounterMetricFamily(
+        "marketing_relay_pauses", "Campaigns that this process paused because of the relay.", labels=("reason",)
     )
-    for reason, count in sorted(counts.holds.items()):
-        holds.add_metric((reason,), count)
-    yield holds
+    for reason, count in sorted(stats.pauses.items()):
+        pauses.add_metric((reason,), count)
+    yield pauses

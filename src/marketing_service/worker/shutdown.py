@@ -11,27 +11,27 @@ DRAIN = b"d"
 HURRY = b"h"
 
 
-class Orders:
+class ShutdownSignals:
     """`stop`: finish what is on the wire, and end. `hurry`: end now."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
 
-    def obey_signals(self) -> None:
+    def listen_for_signals(self) -> None:
         """The first SIGTERM or SIGINT stops, the second hurries."""
         loop = asyncio.get_running_loop()
         signalled = False
 
-        def heed() -> None:
+        def on_signal() -> None:
             nonlocal signalled
             (self.hurry if signalled else self.stop).set()
             signalled = True
 
         for number in SIGNALS:
-            loop.add_signal_handler(number, heed)
+            loop.add_signal_handler(number, on_signal)
 
-    def obey_supervisor(self, lifeline: int) -> None:
+    def listen_to_supervisor(self, lifeline: int) -> None:
         """DRAIN and HURRY, read from the pipe `lifeline`, do the same; its end says that the supervisor is gone.
 
         They are no signals, because a service manager may signal the supervisor and its children alike, and nobody
@@ -39,7 +39,7 @@ class Orders:
         """
         loop = asyncio.get_running_loop()
 
-        def heed() -> None:
+        def on_signal() -> None:
             said = os.read(lifeline, 64)
             if HURRY in said:
                 self.hurry.set()
@@ -48,4 +48,4 @@ class Orders:
                 loop.remove_reader(lifeline)
 
         os.set_blocking(lifeline, False)
-        loop.add_reader(lifeline, heed)
+        loop.add_reader(lifeline, on_signal)

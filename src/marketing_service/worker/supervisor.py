@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.worker.shutdown import DRAIN, HURRY, Orders
+from marketing_service.worker.shutdown import DRAIN, HURRY, ShutdownSignals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE = 30.0
 _STEADY = 60.0
 """Seconds after which a process that ended had been well."""
 _LAST_SECONDS = 15.0
@@ -43,25 +43,27 @@ async def supervise(command: Callable[[int, int], Sequence[str]], *, processes: 
     A second signal hurries them, and whoever does not end in time is killed. `command` makes the command line of one
     child, from its number (from 0) and the descriptor it is to take its orders from.
     """
-    orders = Orders()
-    orders.obey_signals()
-    await _Supervisor(command, drain_seconds, orders).run(processes)
+    shutdown = ShutdownSignals()
+    shutdown.listen_for_signals()
+    await _Supervisor(command, drain_seconds, shutdown).run(processes)
 
 
 class _Supervisor:
-    def __init__(self, command: Callable[[int, int], Sequence[str]], drain_seconds: float, orders: Orders) -> None:
+    def __init__(
+        self, command: Callable[[int, int], Sequence[str]], drain_seconds: float, shutdown: ShutdownSignals
+    ) -> None:
         self._command = command
         self._patience = drain_seconds + _LAST_SECONDS
-        self._orders = orders
+        self._shutdown = shutdown
         self._children: set[_Child] = set()
 
     async def run(self, processes: int) -> None:
         keepers = [asyncio.create_task(self._keep(number)) for number in range(processes)]
         log.info("supervisor_started", processes=processes)
-        await self._orders.stop.wait()
+        await self._shutdown.stop.wait()
         self._tell(DRAIN)
         through = asyncio.create_task(asyncio.wait(keepers))
-        hurried = asyncio.create_task(self._orders.hurry.wait())
+        hurried = asyncio.create_task(self._shutdown.hurry.wait())
         await asyncio.wait((through, hurried), timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         self._tell(HURRY)
@@ -79,21 +81,21 @@ class _Supervisor:
     async def _keep(self, number: int) -> None:
         """One child after the other, with a pause between them that grows where they die young."""
         pause = _FIRST_PAUSE
-        while not self._orders.stop.is_set():
+        while not self._shutdown.stop.is_set():
             started = asyncio.get_running_loop().time()
             try:
                 code: int | None = await self._run_one(number)
             except OSError as error:
                 log.warning("worker_not_begun", worker=number, error=error.strerror)
                 code = None
-            if self._orders.stop.is_set():
+            if self._shutdown.stop.is_set():
                 return
             if asyncio.get_running_loop().time() - started > _STEADY:
                 pause = _FIRST_PAUSE
             log.error("worker_ended", worker=number, code=code, next_in=pause)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._orders.stop.wait(), pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.wait_for(self._shutdown.stop.wait(), pause)
+            pause = min(pause * 2, _MAX_PAUSE)
 
     async def _run_one(self, number: int) -> int:
         theirs, ours = os.pipe()
@@ -114,7 +116,7 @@ class _Supervisor:
         self._children.add(child)
         try:
             log.info("worker_begun", worker=number, pid=process.pid)
-            if self._orders.stop.is_set():
+            if self._shutdown.stop.is_set():
                 child.tell(DRAIN)
             return await process.wait()
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from marketing_service.api.app import create_app
-from marketing_service.tokens import BounceAddresses, TokenRing
+from marketing_service.tokens import BounceAddresses, TokenKeyring
 from tests.integration.api.support import assert_problem, client_of, path, token
 from tests.support.ledger import contact, launched, send_rows
 from tests.support.reports import BOUNCE_DOMAIN, MAILBOX_FULL, UNKNOWN_USER, VACATION, delivery_report
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
 
 PATH = "/api/marketing/bounces"
-ADDRESSES = BounceAddresses(TokenRing([b"k" * 32]), BOUNCE_DOMAIN)
+ADDRESSES = BounceAddresses(TokenKeyring([b"k" * 32]), BOUNCE_DOMAIN)
 ROLES = ["BOUNCES"]
 
 
@@ -43,7 +43,7 @@ async def delivered(owner: Database) -> tuple[UUID, dict[str, Any]]:
     return campaign_id, (await send_rows(owner, campaign_id))[0]
 
 
-async def hand_over(client: httpx.AsyncClient, recipient: str, raw: bytes) -> httpx.Response:
+async def submit_report(client: httpx.AsyncClient, recipient: str, raw: bytes) -> httpx.Response:
     return await client.post(
         PATH, params={"recipient": recipient}, content=raw, headers={"Content-Type": "message/rfc822"}
     )
@@ -54,7 +54,7 @@ async def test_a_report_fails_its_send_once(
 ) -> None:
     campaign_id, send = delivered
     recipient = ADDRESSES.of(send["id"], 1)
-    answer = await hand_over(mta, recipient, delivery_report(UNKNOWN_USER))
+    answer = await submit_report(mta, recipient, delivery_report(UNKNOWN_USER))
     assert (answer.status_code, answer.json()) == (200, {"kind": "FAILED", "outcome": "BOUNCED_HARD"})
     again = await mta.post(
         PATH, content=delivery_report(UNKNOWN_USER), headers={"Content-Type": "message/rfc822", "Recipient": recipient}
@@ -78,7 +78,7 @@ async def test_a_token_acts_on_its_own_organisation(
     campaign_id, send = delivered
     app = create_app(dataclasses.replace(resources, bounces=ADDRESSES))
     async with client_of(app, token(org_id="globex", roles=ROLES)) as client:
-        answer = await hand_over(client, ADDRESSES.of(send["id"], 1), delivery_report(MAILBOX_FULL))
+        answer = await submit_report(client, ADDRESSES.of(send["id"], 1), delivery_report(MAILBOX_FULL))
     assert answer.json() == {"kind": "FAILED", "outcome": "UNKNOWN"}
     assert await send_rows(owner, campaign_id) == [send]
 
@@ -86,14 +86,14 @@ async def test_a_token_acts_on_its_own_organisation(
 async def test_it_needs_a_role_of_its_own(mta: httpx.AsyncClient, resources: Resources) -> None:
     app = create_app(dataclasses.replace(resources, bounces=ADDRESSES))
     async with client_of(app, token(roles=["ADMIN"])) as admin:
-        problem = assert_problem(await hand_over(admin, ADDRESSES.complaints, VACATION), 403, "role")
+        problem = assert_problem(await submit_report(admin, ADDRESSES.complaints, VACATION), 403, "role")
         assert "BOUNCES" in problem["detail"]
     assert_problem(await mta.post("/api/marketing/suppressions", json={"email": "a@example.com"}), 403, "role")
 
 
 async def test_what_is_no_proof_is_told_from_what_is_no_report(mta: httpx.AsyncClient) -> None:
-    assert (await hand_over(mta, "ann@example.com", VACATION)).json() == {"kind": "OTHER", "outcome": "UNKNOWN"}
-    assert (await hand_over(mta, ADDRESSES.complaints, b"\xff\0")).json() == {"kind": "OTHER", "outcome": "NOTHING"}
+    assert (await submit_report(mta, "ann@example.com", VACATION)).json() == {"kind": "OTHER", "outcome": "UNKNOWN"}
+    assert (await submit_report(mta, ADDRESSES.complaints, b"\xff\0")).json() == {"kind": "OTHER", "outcome": "NOTHING"}
 
 
 async def test_what_is_missing_is_said(mta: httpx.AsyncClient, admin: httpx.AsyncClient, resources: Resources) -> None:
@@ -103,9 +103,9 @@ async def test_what_is_missing_is_said(mta: httpx.AsyncClient, admin: httpx.Asyn
     assert_problem(both, 422, "invalid-input", "recipient")
     assert_problem(await mta.post(f"{PATH}?recipient=a&x=y", content=b"", headers=headers), 422, "invalid-input", "x")
     assert_problem(await mta.post(f"{PATH}?recipient=a", json={}), 422, "invalid-input", "Content-Type")
-    assert_problem(await hand_over(mta, "a", b"x" * 3_000_001), 413, "too-large")
+    assert_problem(await submit_report(mta, "a", b"x" * 3_000_001), 413, "too-large")
     async with client_of(create_app(resources), token(roles=ROLES)) as without_domain:
-        assert_problem(await hand_over(without_domain, "a@b.example", VACATION), 409, "wrong-state")
+        assert_problem(await submit_report(without_domain, "a@b.example", VACATION), 409, "wrong-state")
 
 
 async def test_a_report_that_overtakes_the_relays_answer_is_asked_for_again(
@@ -114,6 +114,6 @@ async def test_a_report_that_overtakes_the_relays_answer_is_asked_for_again(
     campaign_id = await launched(owner, 1)
     held, waiting = await claim(owner, campaign_id)
     await mark(owner, held, *waiting)
-    answer = await hand_over(mta, ADDRESSES.of(waiting[0].id, 1), delivery_report(UNKNOWN_USER))
+    answer = await submit_report(mta, ADDRESSES.of(waiting[0].id, 1), delivery_report(UNKNOWN_USER))
     assert_problem(answer, 503, "unavailable")
     assert "retry-after" in answer.headers

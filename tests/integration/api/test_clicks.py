@@ -13,7 +13,7 @@ from sqlalchemy import text
 from marketing_service.api.app import create_app
 from marketing_service.db import Database
 from marketing_service.ledger import clicks
-from marketing_service.rendering import MOST_LINKS
+from marketing_service.rendering import MAX_LINKS
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import CAMPAIGNS, assert_problem, client_of, path, saved
 from tests.support.ledger import ORG, assert_adds_up, contact, launched, send_rows
@@ -66,7 +66,7 @@ async def down(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
     await nowhere.close()
 
 
-async def figures(admin: httpx.AsyncClient, sent: Sent) -> dict[str, Any]:
+async def stats(admin: httpx.AsyncClient, sent: Sent) -> dict[str, Any]:
     answer = await admin.get(path(sent.campaign_id, "/links"))
     link: dict[str, Any] = answer.json()["items"][0]
     assert link.pop("number") == 1
@@ -94,7 +94,7 @@ async def test_a_click_leads_to_the_links_own_target_and_counts(
 ) -> None:
     for clicks_so_far in (1, 2):
         assert_redirect(await anonymous.get(CLICK.format(sent.token, 1), headers=BROWSER))
-        assert await figures(admin, sent) == {"clicks": 1, "totalClicks": clicks_so_far, "machineClicks": 0}
+        assert await stats(admin, sent) == {"clicks": 1, "totalClicks": clicks_so_far, "machineClicks": 0}
     assert (await admin.get(path(sent.campaign_id, "/stats"))).json()["clicks"] == 1
     assert (await assert_adds_up(owner, sent.campaign_id))["clicks"] == 1
 
@@ -108,7 +108,7 @@ async def test_a_machine_is_led_there_too_and_counts_as_one(
     anonymous: httpx.AsyncClient, admin: httpx.AsyncClient, sent: Sent, headers: dict[str, str]
 ) -> None:
     assert_redirect(await anonymous.get(CLICK.format(sent.token, 1), headers=headers))
-    assert await figures(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 1}
+    assert await stats(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 1}
     assert (await admin.get(path(sent.campaign_id, "/stats"))).json()["clicks"] == 0
 
 
@@ -118,7 +118,7 @@ async def test_a_click_right_after_the_delivery_is_a_machines(
     async with owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_sends SET sent_at = clock_timestamp()"))
     assert_redirect(await anonymous.get(CLICK.format(sent.token, 1), headers=BROWSER))
-    assert await figures(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 1}
+    assert await stats(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 1}
 
 
 async def test_head_is_answered_the_same_and_counts_nothing(
@@ -126,7 +126,7 @@ async def test_head_is_answered_the_same_and_counts_nothing(
 ) -> None:
     for headers in (BROWSER, {"User-Agent": "curl/8.5.0"}):
         assert_redirect(await anonymous.head(CLICK.format(sent.token, 1), headers=headers))
-    assert await figures(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 0}
+    assert await stats(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 0}
 
 
 async def test_what_a_link_tracker_adds_changes_no_target(anonymous: httpx.AsyncClient, sent: Sent) -> None:
@@ -143,7 +143,7 @@ async def test_what_a_link_tracker_adds_changes_no_target(anonymous: httpx.Async
         "2",
         "3",
         "4",
-        str(MOST_LINKS + 1),
+        str(MAX_LINKS + 1),
         "-1",
         "1.0",
         "9" * 400,

@@ -48,7 +48,7 @@ async def without_postgresql(resources: Resources) -> AsyncIterator[httpx.AsyncC
 @pytest.fixture
 async def without_redis(resources: Resources, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with Resources.open(api_settings(database_url, "redis://127.0.0.1:9/0"), process="api") as other:
-        replaced = dataclasses.replace(resources, doorbell=other.doorbell)
+        replaced = dataclasses.replace(resources, job_queue=other.job_queue)
         async with client_of(create_app(replaced), token()) as client:
             yield client
 

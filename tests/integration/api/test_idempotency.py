@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from marketing_service.store.idempotency import forget_old_answers
+from marketing_service.store.idempotency import forget_old_responses
 from tests.integration.api.support import BROKEN, CAMPAIGNS, MESSAGE, Crm, assert_problem, path, saved
 from tests.support.ledger import launched
 
@@ -74,7 +74,7 @@ async def test_the_same_request_again_gets_the_same_answer_and_does_nothing(
     address, body = await act(admin, owner)
     first = await admin.post(address, json=body, headers=KEY)
     assert first.is_success, first.text
-    tables = ("marketing_campaigns", "marketing_test_sends")
+    tables = ("marketing_campaigns", "marketing_test_mails")
     before = [await count(owner, table) for table in tables]
     again = await admin.post(address, json=body, headers=KEY)
     assert (again.status_code, again.content) == (first.status_code, first.content)
@@ -188,5 +188,5 @@ async def test_after_a_day_a_key_is_forgotten(admin: httpx.AsyncClient, owner: D
         await tx.connection.execute(
             text("UPDATE marketing_idempotency_keys SET created_at = now() - interval '25 h' WHERE key LIKE 'xxx%'")
         )
-        await forget_old_answers(tx.connection)
+        await forget_old_responses(tx.connection)
     assert await count(owner, "marketing_idempotency_keys") == 1

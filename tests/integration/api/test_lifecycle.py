@@ -26,7 +26,7 @@ async def test_a_launch_answers_at_once_and_rings(admin: httpx.AsyncClient, reso
     assert launched_campaign["launchedAt"]
     assert launched_campaign["expandedAt"] is None
     assert launched_campaign["stats"]["recipients"] == 0
-    redis = resources.doorbell._redis
+    redis = resources.job_queue._redis
     assert any(campaign["id"] in key.decode() for key in await redis.keys("arq:job:*"))
 
 
@@ -169,7 +169,7 @@ async def test_a_test_is_asked_for_and_counted_nowhere(admin: httpx.AsyncClient,
     response = await admin.post(path(campaign, "/test"), json={"to": to})
     assert response.status_code == 202
     async with owner.transaction() as tx:
-        row = (await tx.connection.execute(text("SELECT * FROM marketing_test_sends"))).mappings().one()
+        row = (await tx.connection.execute(text("SELECT * FROM marketing_test_mails"))).mappings().one()
     assert row["recipients"] == ["Ada@example.com", "bob@example.com"]
     assert (row["created_by"], row["org_id"], str(row["campaign_id"])) == ("ada", "acme", campaign["id"])
     assert (await admin.get(path(campaign))).json() == campaign
@@ -181,7 +181,7 @@ async def test_a_test_needs_a_body(admin: httpx.AsyncClient) -> None:
     assert_problem(response, 422, "invalid-input", "htmlBody")
 
 
-class TestSender:
+class TestMailer:
     async def test_the_default_sender_is_copied_in(self, resources: Resources) -> None:
         settings = resources.settings.model_copy(update={"default_from_email": "default@acme.example"})
         async with client_of(create_app(dataclasses.replace(resources, settings=settings)), token()) as client:

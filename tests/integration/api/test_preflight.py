@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from marketing_service.rendering import Finding, Severity
 from marketing_service.store import preflights
-from marketing_service.store.preflights import Report
+from marketing_service.store.preflights import PreflightReport
 from tests.integration.api.support import assert_problem, path, saved
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ EMPTY = Finding("RENDERS_EMPTY", Severity.ERROR, "For 1 contact it would be empt
 async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) -> None:
     """The check that was asked for comes to this."""
     async with owner.transaction() as tx:
-        attempt = await preflights.claim_check(tx.connection, UUID(campaign["id"]), lease=60)
+        attempt = await preflights.claim_preflight(tx.connection, UUID(campaign["id"]), lease=60)
         assert attempt is not None
         assert await preflights.note_progress(tx.connection, attempt, fetched=20, expected=20, lease=60)
-        found = Report(
+        found = PreflightReport(
             opted_out=1,
             without_address=2,
             malformed=3,
@@ -39,7 +39,7 @@ async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) 
             estimated_seconds=0.5,
             findings=findings,
         )
-        assert await preflights.finish_check(tx.connection, attempt, found)
+        assert await preflights.finish_preflight(tx.connection, attempt, found)
 
 
 async def test_a_check_is_asked_for_and_then_read(
@@ -52,7 +52,7 @@ async def test_a_check_is_asked_for_and_then_read(
     asked = response.json()
     assert (asked["status"], asked["version"], asked["stale"], asked["report"]) == ("RUNNING", 1, False, None)
     assert asked["progress"] == {"fetched": 0, "expected": None}
-    assert any(f"check:{campaign['id']}" in key.decode() for key in await resources.doorbell._redis.keys("arq:job:*"))
+    assert any(f"check:{campaign['id']}" in key.decode() for key in await resources.job_queue._redis.keys("arq:job:*"))
     await report(owner, campaign, EMPTY, MISSING)
     check = (await viewer.get(path(campaign, "/check"))).json()
     assert (check["status"], check["progress"], check["failure"]) == ("DONE", {"fetched": 20, "expected": 20}, None)
@@ -93,7 +93,7 @@ async def test_asking_again_while_it_runs_changes_nothing_and_afterwards_begins_
     answers = await asyncio.gather(*(admin.post(path(campaign, "/check")) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {202}
     async with owner.transaction() as tx:
-        row = (await tx.connection.execute(text("SELECT * FROM marketing_checks"))).mappings().one()
+        row = (await tx.connection.execute(text("SELECT * FROM marketing_preflights"))).mappings().one()
     assert (row["epoch"], row["requested_by"], row["org_id"]) == (0, "ada", "acme")
     await report(owner, campaign, EMPTY)
     again = (await admin.post(path(campaign, "/check"))).json()
@@ -148,4 +148,4 @@ async def test_a_deleted_campaign_takes_its_check_along(admin: httpx.AsyncClient
     await admin.post(path(campaign, "/check"))
     assert (await admin.delete(path(campaign))).status_code == 204
     async with owner.transaction() as tx:
-        assert (await tx.connection.execute(text("SELECT count(*) FROM marketing_checks"))).scalar_one() == 0
+        assert (await tx.connection.execute(text("SELECT count(*) FROM marketing_preflights"))).scalar_one() == 0

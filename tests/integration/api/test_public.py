@@ -264,7 +264,7 @@ class TestUnsubscribe:
     ) -> None:
         settings = api_settings(database_url, "redis://127.0.0.1:9/0")
         async with Resources.open(settings, process="api") as without_redis:
-            app = create_app(dataclasses.replace(resources, doorbell=without_redis.doorbell))
+            app = create_app(dataclasses.replace(resources, job_queue=without_redis.job_queue))
             async with client_of(app, None) as client, asyncio.timeout(5):
                 assert_page(await client.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
         assert await opt_outs(owner) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from marketing_service.campaigns.suppression_list import MOST_MALFORMED
+from marketing_service.campaigns.suppression_list import MAX_MALFORMED
 from tests.integration.api.support import assert_problem, path
 from tests.integration.api.test_tenancy import own_filter_removed
 from tests.support.ledger import assert_adds_up, contact, launched, send_rows
@@ -226,9 +226,9 @@ async def test_a_file_is_announced_as_csv_and_not_too_large(admin: httpx.AsyncCl
 async def test_a_large_file_is_one_transaction(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 10)
     people = "\n".join(f"person{number}@example.com" for number in range(20_000))
-    answer = await import_csv(admin, f"email\n{people}\n" + "x\n" * (MOST_MALFORMED + 1))
+    answer = await import_csv(admin, f"email\n{people}\n" + "x\n" * (MAX_MALFORMED + 1))
     assert answer.json()["added"] == 20_000
-    assert len(answer.json()["malformed"]) == MOST_MALFORMED
+    assert len(answer.json()["malformed"]) == MAX_MALFORMED
     assert (await assert_adds_up(owner, campaign_id))["skipped"] == 10
 
 

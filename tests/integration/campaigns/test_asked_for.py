@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from marketing_service.campaigns.resend import resend
-from marketing_service.campaigns.test_mails import request_test_send
+from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.tracking import Opens, opt_out, send_exists
 from tests.support.ledger import assert_adds_up, campaign_row, draft
@@ -29,9 +29,9 @@ async def _opt_out_in_crm(world: World, contact_id: str) -> bool:
 async def test_a_test_send_says_so_has_no_pixel_and_is_counted_nowhere(world: World) -> None:
     campaign_id = await draft(world.owner, org_id=world.org_id, subject="Hello {{firstName}}")
     async with world.api.transactions(world.org_id) as tx:
-        await request_test_send(
+        await request_test_mail(
             tx,
-            world.api.doorbell,
+            world.api.job_queue,
             org_id=world.org_id,
             campaign_id=campaign_id,
             recipients=["me@example.com", "you@example.com"],
@@ -53,9 +53,9 @@ async def test_a_test_send_waits_for_a_relay_that_is_down(world: World) -> None:
     await world.relay.stop()
     campaign_id = await draft(world.owner, org_id=world.org_id)
     async with world.api.transactions(world.org_id) as tx:
-        await request_test_send(
+        await request_test_mail(
             tx,
-            world.api.doorbell,
+            world.api.job_queue,
             org_id=world.org_id,
             campaign_id=campaign_id,
             recipients=["me@example.com"],
@@ -118,7 +118,7 @@ async def test_resend_refuses_a_contact_who_has_opted_out_and_says_when_the_crm_
             send_id=send["id"],
         )
 
-    assert await opt_out(world.api.transactions, world.api.doorbell, failed[0]["id"])
+    assert await opt_out(world.api.transactions, world.api.job_queue, failed[0]["id"])
     with pytest.raises(WrongState, match="opted out"):
         await again(failed[0])
     await world.worker.audience.opt_out(world.org_id, failed[1]["contact_id"])
@@ -135,10 +135,10 @@ async def test_an_opt_out_reaches_every_contact_of_the_address_once_the_crm_is_b
         await world.until_status(campaign_id, "SENT")
         world.crm.down()
         sends = [send for send in (await world.sends(campaign_id)).values() if send["status"] == "DELIVERED"]
-        assert await opt_out(world.api.transactions, world.api.doorbell, sends[0]["id"])
+        assert await opt_out(world.api.transactions, world.api.job_queue, sends[0]["id"])
 
         async def pending() -> int:
-            return (await world.api.figures()).opt_outs_pending
+            return (await world.api.stats()).opt_outs_pending
 
         assert await pending() == 1
         blocked = await world.launch()
@@ -158,7 +158,7 @@ async def test_an_opt_out_reaches_every_contact_of_the_address_once_the_crm_is_b
 async def test_a_link_of_no_send_opts_out_nobody_and_opens_nothing(world: World) -> None:
     campaign_id = await draft(world.owner)
     assert not await send_exists(world.api.transactions, campaign_id)
-    assert not await opt_out(world.api.transactions, world.api.doorbell, campaign_id)
+    assert not await opt_out(world.api.transactions, world.api.job_queue, campaign_id)
     await Opens(world.api.call, patience=5).record(campaign_id, None)
 
 
@@ -167,7 +167,7 @@ async def test_the_apis_role_sees_no_row_of_another_organisation(world: World) -
     campaign_id = await world.launch_to("a@example.com")
     for org_id in (None, "globex"):
         async with world.api.transactions(org_id) as tx:
-            for table in ("campaigns", "sends", "batches", "opt_outs", "test_sends"):
+            for table in ("campaigns", "sends", "batches", "opt_outs", "test_mails"):
                 found = await tx.connection.execute(text(f"SELECT count(*) FROM marketing_{table}"))
                 assert found.scalar_one() == 0
     async with world.api.transactions(world.org_id) as tx:

@@ -12,7 +12,7 @@ from marketing_service.ports import Envelope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from marketing_service.ports import HandOver, MailConnection
+    from marketing_service.ports import MailConnection, Submission
     from tests.support.relay import Relay
 
 SENDER = "news@example.com"
@@ -28,11 +28,11 @@ def envelopes(count: int) -> list[Envelope]:
     return [envelope(f"user{n}@example.com", b"Subject: %d\r\n\r\n.%d\r\n" % (n, n)) for n in range(count)]
 
 
-async def hand_over(connection: MailConnection, mail: Envelope, following: Envelope | None) -> HandOver:
+async def submit(connection: MailConnection, mail: Envelope, following: Envelope | None) -> Submission:
     """Hand over with the next one announced."""
     if following is not None:
         connection.announce(following)
-    return await connection.hand_over(mail)
+    return await connection.submit(mail)
 
 
 def impatient(connection: MailConnection, seconds: float = 0.15) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from marketing_service.ports import Fate, HandOver
+from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import envelope, envelopes, hand_over, impatient, mailer_for
-from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for, submit
+from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Behaviour, Relay, Step, answer, delay, hang_up, raw, silence
 
 if TYPE_CHECKING:
@@ -40,30 +40,33 @@ async def test_a_fault_before_the_dot_is_lost_and_after_it_unknown(*, pipelining
         relay.on(step, behaviour, nth=2)
         mails = envelopes(3)
         async with mailer.connection() as connection:
-            first = await hand_over(connection, mails[0], mails[1])
+            first = await submit(connection, mails[0], mails[1])
             impatient(connection)
-            second, third = await hand_over_all(connection, mails[1:])
+            second, third = await submit_all(connection, mails[1:])
             assert not connection.usable
         await relay.until(lambda: relay.open == 0)
-        assert first.fate is Fate.ACCEPTED
+        assert first.outcome is SubmissionOutcome.ACCEPTED
         if pipelining and step is Step.MAIL:
-            assert second.fate in (Fate.LOST, Fate.NOT_BEGUN)  # it travelled ahead: nothing may have been said of it
+            assert second.outcome in (
+                SubmissionOutcome.LOST,
+                SubmissionOutcome.NOT_BEGUN,
+            )  # it travelled ahead: nothing may have been said of it
         else:
-            assert second.fate is (Fate.UNKNOWN if step is Step.DOT else Fate.LOST)
+            assert second.outcome is (SubmissionOutcome.UNKNOWN if step is Step.DOT else SubmissionOutcome.LOST)
         assert (second.detail or "").startswith(detail)
         assert second.reply is None
         if not pipelining or fault != "reset":  # a RST may overtake the replies before it
             assert second.phase is Phase(step.value)
-        assert (third.fate, third.phase) == (Fate.NOT_BEGUN, Phase.MAIL)
+        assert (third.outcome, third.phase) == (SubmissionOutcome.NOT_BEGUN, Phase.MAIL)
         assert relay.recipients == {"user0@example.com": 1}
         relay.behave()
-        assert (await _one(mailer)).fate is Fate.ACCEPTED
+        assert (await _one(mailer)).outcome is SubmissionOutcome.ACCEPTED
         assert relay.connections == 2
 
 
-async def _one(mailer: SmtpMailer) -> HandOver:
+async def _one(mailer: SmtpMailer) -> Submission:
     async with mailer.connection() as connection:
-        return await connection.hand_over(envelope())
+        return await connection.submit(envelope())
 
 
 @PIPELINING
@@ -75,8 +78,8 @@ async def test_a_relay_that_dies_with_the_dot_unanswered_leaves_the_fate_unknown
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.DOT, hang_up(accepting=taken))
         async with mailer.connection() as connection:
-            handed = await connection.hand_over(envelope())
-    assert (handed.fate, handed.phase) == (Fate.UNKNOWN, Phase.DOT)
+            handed = await connection.submit(envelope())
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.UNKNOWN, Phase.DOT)
     assert len(relay.accepted) == taken
 
 
@@ -86,9 +89,13 @@ async def test_421_is_a_refusal_after_which_nothing_is_said(*, pipelining: bool,
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
         async with mailer.connection() as connection:
-            first, second, third = await hand_over_all(connection, envelopes(3))
+            first, second, third = await submit_all(connection, envelopes(3))
             assert not connection.usable
-    assert (first.fate, second.fate, third.fate) == (Fate.ACCEPTED, Fate.REFUSED, Fate.NOT_BEGUN)
+    assert (first.outcome, second.outcome, third.outcome) == (
+        SubmissionOutcome.ACCEPTED,
+        SubmissionOutcome.REFUSED,
+        SubmissionOutcome.NOT_BEGUN,
+    )
     assert second.phase is Phase(step.value)
     assert second.reply is not None
     assert second.reply.code == 421
@@ -102,8 +109,8 @@ async def test_a_connection_lost_in_a_large_message_is_lost(*, pipelining: bool,
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.BODY, hang_up(reset=reset))
         async with mailer.connection() as connection:
-            handed = await connection.hand_over(large)
-    assert (handed.fate, handed.phase) == (Fate.LOST, Phase.DOT)
+            handed = await connection.submit(large)
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.LOST, Phase.DOT)
 
 
 @pytest.mark.parametrize("tls", ["no", "implicit"])
@@ -112,7 +119,7 @@ async def test_a_relay_that_stops_reading_holds_the_message_back_and_is_given_up
     large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
     relay = Relay(tls=tls)  # type: ignore[arg-type] # a parametrized string
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        task = asyncio.ensure_future(connection.hand_over(large))
+        task = asyncio.ensure_future(connection.submit(large))
         await relay.until(lambda: "DATA" in relay.verbs())
         relay.stall()
         impatient(connection, 0.4)
@@ -120,7 +127,7 @@ async def test_a_relay_that_stops_reading_holds_the_message_back_and_is_given_up
         assert connection._wire._transport.get_write_buffer_size() < 1_000_000
         handed = await task
         relay.resume()
-    assert (handed.fate, handed.phase) == (Fate.LOST, Phase.DOT)
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.LOST, Phase.DOT)
     assert handed.detail == "the relay reads nothing within 0.4 s"
 
 
@@ -131,7 +138,7 @@ async def test_a_cancelled_hand_over_closes_the_connection(*, pipelining: bool, 
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, delay(0.05), nth=1)
         async with mailer.connection() as connection:
-            task = asyncio.ensure_future(hand_over(connection, envelope("slow@example.com"), envelope()))
+            task = asyncio.ensure_future(submit(connection, envelope("slow@example.com"), envelope()))
             verb = "DATA" if step is Step.DOT else step.value
             await relay.until(lambda: verb in relay.verbs())
             await asyncio.sleep(0.02)
@@ -139,9 +146,9 @@ async def test_a_cancelled_hand_over_closes_the_connection(*, pipelining: bool, 
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert not connection.usable
-            assert (await connection.hand_over(envelope())).fate is Fate.NOT_BEGUN
+            assert (await connection.submit(envelope())).outcome is SubmissionOutcome.NOT_BEGUN
         await relay.until(lambda: relay.open == 0)
-        assert (await _one(mailer)).fate is Fate.ACCEPTED
+        assert (await _one(mailer)).outcome is SubmissionOutcome.ACCEPTED
         assert relay.connections == 2
         assert relay.recipients["ann@example.com"] == 1
 
@@ -150,10 +157,10 @@ async def test_an_announced_envelope_that_never_comes_is_not_delivered_empty() -
     announced = envelope("announced@example.com")
     async with Relay() as relay, mailer_for(relay) as mailer:
         async with mailer.connection() as connection:
-            await hand_over(connection, envelope("first@example.com"), announced)
+            await submit(connection, envelope("first@example.com"), announced)
             await relay.until(lambda: relay.verbs().count("DATA") == 2)
         await relay.until(lambda: relay.open == 0)
-        assert (await _one(mailer)).fate is Fate.ACCEPTED
+        assert (await _one(mailer)).outcome is SubmissionOutcome.ACCEPTED
     assert relay.recipients == {"first@example.com": 1, "ann@example.com": 1}
     assert relay.verbs(1)[-1] == "DATA"
 
@@ -161,11 +168,11 @@ async def test_an_announced_envelope_that_never_comes_is_not_delivered_empty() -
 async def test_another_envelope_than_the_announced_is_not_delivered_in_its_name() -> None:
     announced, other = envelope("announced@example.com"), envelope("announced@example.com", b"other\r\n")
     async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        await hand_over(connection, envelope("first@example.com"), announced)
-        handed = await connection.hand_over(other)
-        assert (handed.fate, handed.phase) == (Fate.NOT_BEGUN, Phase.MAIL)
+        await submit(connection, envelope("first@example.com"), announced)
+        handed = await connection.submit(other)
+        assert (handed.outcome, handed.phase) == (SubmissionOutcome.NOT_BEGUN, Phase.MAIL)
         assert not connection.usable
-        assert (await connection.hand_over(announced)).fate is Fate.NOT_BEGUN
+        assert (await connection.submit(announced)).outcome is SubmissionOutcome.NOT_BEGUN
         await relay.until(lambda: relay.open == 0)
     assert relay.recipients == {"first@example.com": 1}
 
@@ -173,12 +180,12 @@ async def test_another_envelope_than_the_announced_is_not_delivered_in_its_name(
 async def test_a_relay_that_speaks_unasked_is_not_believed_again() -> None:
     """A reply nobody asked for would answer the next command."""
     async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        assert (await connection.hand_over(envelope())).fate is Fate.ACCEPTED
+        assert (await connection.submit(envelope())).outcome is SubmissionOutcome.ACCEPTED
         relay.say(b"250 2.0.0 What a fine day\r\n")
         await asyncio.sleep(0.05)
         assert not connection.usable
-        handed = await connection.hand_over(envelope())
-        assert (handed.fate, handed.detail) == (Fate.NOT_BEGUN, "the relay spoke unasked")
+        handed = await connection.submit(envelope())
+        assert (handed.outcome, handed.detail) == (SubmissionOutcome.NOT_BEGUN, "the relay spoke unasked")
     assert len(relay.accepted) == 1
 
 
@@ -189,5 +196,5 @@ async def test_what_the_relay_said_is_in_no_detail(behaviour: Behaviour) -> None
         relay.on(Step.DOT, behaviour)
         async with mailer.connection() as connection:
             impatient(connection)
-            handed = await connection.hand_over(envelope())
+            handed = await connection.submit(envelope())
     assert handed.detail in ("the relay hung up", "no reply within 0.15 s")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from marketing_service.ports import Fate, RelayDown
+from marketing_service.ports import RelayDown, SubmissionOutcome
 from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for
-from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Relay, Step, answer, hang_up, silence
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ async def _conversation(tls: str, *, pipelining: bool) -> None:
     async with relay, mailer_for(relay, messages=30) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=5)
         async with mailer.connection() as connection:
-            handed = await hand_over_all(connection, mails)
-        assert [hand.fate for hand in handed].count(Fate.ACCEPTED) == 20
+            handed = await submit_all(connection, mails)
+        assert [hand.outcome for hand in handed].count(SubmissionOutcome.ACCEPTED) == 20
         assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != 4]
 
         relay.on(Step.DOT, hang_up(accepting=True), nth=1)
@@ -48,12 +48,12 @@ async def _conversation(tls: str, *, pipelining: bool) -> None:
         for _ in range(2):
             async with mailer.connection() as connection:
                 impatient(connection)
-                assert (await connection.hand_over(envelope())).fate is Fate.UNKNOWN
+                assert (await connection.submit(envelope())).outcome is SubmissionOutcome.UNKNOWN
                 assert not connection.usable
         async with mailer.connection() as connection:
-            assert (await connection.hand_over(envelope())).fate is Fate.ACCEPTED
+            assert (await connection.submit(envelope())).outcome is SubmissionOutcome.ACCEPTED
             relay.hang_up()
-            assert (await connection.hand_over(envelope())).fate is Fate.LOST
+            assert (await connection.submit(envelope())).outcome is SubmissionOutcome.LOST
         await relay.stop()
         with pytest.raises(RelayDown):
             await mailer.probe()

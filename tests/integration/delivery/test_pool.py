@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from marketing_service.delivery import backoff, pool
-from marketing_service.ports import Fate, RelayDown
+from marketing_service.ports import RelayDown, SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import envelope, hand_over, mailer_for
+from tests.integration.delivery.support import envelope, mailer_for, submit
 from tests.support.relay import Relay, Step, answer, delay, hang_up, silence
 
 if TYPE_CHECKING:
     from marketing_service.delivery import SmtpMailer
 
 
-async def send(mailer: SmtpMailer, recipient: str = "ann@example.com") -> Fate:
+async def send(mailer: SmtpMailer, recipient: str = "ann@example.com") -> SubmissionOutcome:
     async with mailer.connection() as connection:
-        return (await connection.hand_over(envelope(recipient))).fate
+        return (await connection.submit(envelope(recipient))).outcome
 
 
 async def test_never_more_connections_than_allowed_and_borrowers_in_the_order_they_came() -> None:
@@ -32,7 +32,7 @@ async def test_never_more_connections_than_allowed_and_borrowers_in_the_order_th
         async def one(number: int) -> None:
             async with mailer.connection() as connection:
                 served.append(number)
-                await connection.hand_over(envelope())
+                await connection.submit(envelope())
 
         await asyncio.gather(*(one(number) for number in range(30)))
     assert relay.most_open == relay.connections == 3
@@ -43,33 +43,33 @@ async def test_never_more_connections_than_allowed_and_borrowers_in_the_order_th
 async def test_a_connection_is_used_again() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         for _ in range(5):
-            assert await send(mailer) is Fate.ACCEPTED
+            assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 1
     assert "NOOP" not in relay.verbs()
 
 
 async def test_a_connection_ends_with_quit_after_its_share_of_messages() -> None:
-    """Also in the hands of one borrower, who sees it become unusable; and no envelope beyond is announced on it."""
+    """OnResult in the hands of one borrower, who sees it become unusable; and no envelope beyond is announced on it."""
     async with Relay() as relay, mailer_for(relay, messages=3) as mailer:
         async with mailer.connection() as connection:
             for number in range(3):
                 assert connection.usable
                 following = envelope("next@example.com") if number == 2 else None
-                handed = await hand_over(connection, envelope(f"{number}@example.com"), following)
-                assert handed.fate is Fate.ACCEPTED
+                handed = await submit(connection, envelope(f"{number}@example.com"), following)
+                assert handed.outcome is SubmissionOutcome.ACCEPTED
             assert not connection.usable
-            assert (await connection.hand_over(envelope())).fate is Fate.NOT_BEGUN
+            assert (await connection.submit(envelope())).outcome is SubmissionOutcome.NOT_BEGUN
         await relay.until(lambda: relay.open == 0)
         assert relay.verbs().count("MAIL") == 3
         assert relay.verbs()[-1] == "QUIT"
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 2
 
 
 async def test_a_refused_envelope_counts_as_a_message() -> None:
     async with Relay() as relay, mailer_for(relay, messages=1) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
-        assert [await send(mailer), await send(mailer)] == [Fate.REFUSED, Fate.ACCEPTED]
+        assert [await send(mailer), await send(mailer)] == [SubmissionOutcome.REFUSED, SubmissionOutcome.ACCEPTED]
     assert relay.connections == 2
 
 
@@ -78,7 +78,7 @@ async def test_a_connection_that_rests_too_long_is_closed_with_quit() -> None:
         await send(mailer)
         await relay.until(lambda: relay.open == 0)
         assert relay.verbs()[-1] == "QUIT"
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
 
 
 async def test_the_rest_begins_anew_with_every_use() -> None:
@@ -87,7 +87,7 @@ async def test_the_rest_begins_anew_with_every_use() -> None:
         async with mailer.connection():
             await asyncio.sleep(0.6)
         await asyncio.sleep(0.3)
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_connection_that_died_at_rest_is_not_handed_out() -> None:
         await send(mailer)
         relay.hang_up()
         await asyncio.sleep(0.05)
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 2
 
 
@@ -116,7 +116,7 @@ async def test_a_connection_that_was_told_to_go_at_rest_is_not_handed_out() -> N
         await send(mailer)
         relay.say(b"421 4.4.2 Idle too long\r\n")
         await asyncio.sleep(0.05)
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 2
 
 
@@ -130,7 +130,7 @@ async def test_a_connection_that_rested_for_long_is_asked_first(
             relay.on(Step.NOOP, behaviour)  # type: ignore[arg-type] # a parametrized Behaviour
         await send(mailer)
         await asyncio.sleep(0.06)
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.verbs().count("NOOP") == 1
     assert relay.connections == (1 if behaviour is None else 2)
 
@@ -153,7 +153,7 @@ async def test_the_relay_is_tried_again_when_the_pause_is_over() -> None:
         with pytest.raises(RelayDown):
             await send(mailer)
         await asyncio.sleep(0.5)
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
     assert relay.connections == 2
 
 
@@ -172,7 +172,7 @@ async def test_a_relay_that_allows_fewer_connections_is_not_down() -> None:
     async with Relay() as relay, mailer_for(relay, connections=5) as mailer:
         relay.on(Step.BANNER, answer(421, "4.7.0 Too many connections"), when=lambda _: relay.open > 2)
         relay.on(Step.DOT, delay(0.02))
-        assert await asyncio.gather(*(send(mailer) for _ in range(30))) == [Fate.ACCEPTED] * 30
+        assert await asyncio.gather(*(send(mailer) for _ in range(30))) == [SubmissionOutcome.ACCEPTED] * 30
 
 
 async def test_one_that_could_not_be_had_is_not_waited_for_longer_than_the_limit() -> None:
@@ -186,9 +186,9 @@ async def test_one_that_could_not_be_had_is_not_waited_for_longer_than_the_limit
 async def test_after_421_the_relay_is_given_a_moment_and_nobody_is_told_it_is_down() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.MAIL, answer(421, "4.7.0 Slow down"), nth=2)
-        assert [await send(mailer), await send(mailer)] == [Fate.ACCEPTED, Fate.REFUSED]
+        assert [await send(mailer), await send(mailer)] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.REFUSED]
         began = time.monotonic()
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
         assert time.monotonic() - began >= 0.45
     assert relay.connections == 2
 
@@ -214,7 +214,7 @@ async def test_a_probe_that_succeeds_ends_the_pause(monkeypatch: pytest.MonkeyPa
         with pytest.raises(RelayDown):
             await send(mailer)
         await mailer.probe()
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
         assert relay.verbs(1) == ["EHLO", "QUIT"]
 
 
@@ -228,7 +228,7 @@ async def test_those_who_give_up_waiting_take_no_place_with_them() -> None:
         for task in waiting[::2]:
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert await asyncio.gather(*waiting[1::2]) == [Fate.ACCEPTED] * 2
+        assert await asyncio.gather(*waiting[1::2]) == [SubmissionOutcome.ACCEPTED] * 2
         relay.hang_up()
         await relay.until(lambda: relay.open == 0)
         opening = asyncio.ensure_future(send(mailer))
@@ -236,7 +236,7 @@ async def test_those_who_give_up_waiting_take_no_place_with_them() -> None:
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        assert await send(mailer) is Fate.ACCEPTED
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
 
 
 async def test_a_connection_handed_to_somebody_who_has_just_given_up_goes_to_the_next() -> None:
@@ -249,7 +249,7 @@ async def test_a_connection_handed_to_somebody_who_has_just_given_up_goes_to_the
         with pytest.raises(asyncio.CancelledError):
             await gone
         async with asyncio.timeout(2):
-            assert await next_one is Fate.ACCEPTED
+            assert await next_one is SubmissionOutcome.ACCEPTED
     assert relay.connections == 1
 
 
@@ -265,7 +265,7 @@ async def test_a_place_given_to_somebody_who_has_just_given_up_goes_to_the_next(
         with pytest.raises(asyncio.CancelledError):
             await gone
         async with asyncio.timeout(2):
-            assert await next_one is Fate.ACCEPTED
+            assert await next_one is SubmissionOutcome.ACCEPTED
 
 
 async def test_a_connection_that_opens_after_closing_is_closed() -> None:
@@ -289,8 +289,8 @@ async def test_closing_tells_who_waits_says_quit_and_ends_what_is_in_use() -> No
             async with mailer.connection():
                 waiting = asyncio.ensure_future(send(mailer))
                 await asyncio.sleep(0.01)
-            assert await waiting is Fate.ACCEPTED
-        assert await busy is Fate.UNKNOWN
+            assert await waiting is SubmissionOutcome.ACCEPTED
+        assert await busy is SubmissionOutcome.UNKNOWN
         with pytest.raises(RelayDown, match="closed"):
             await send(mailer)
         await relay.until(lambda: relay.open == 0)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from marketing_service.ports import Fate
+from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import envelope, envelopes, hand_over, impatient, mailer_for
-from tests.integration.delivery.test_transactions import PIPELINING, hand_over_all
+from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for, submit
+from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Relay, Step, answer, hang_up, silence
 
 
@@ -24,8 +24,10 @@ async def test_one_of_three_is_refused_and_the_others_are_delivered(
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(code, "5.7.1 No"), nth=at + 1)
         async with mailer.connection() as connection:
-            handed = await hand_over_all(connection, mails)
-    assert [hand.fate for hand in handed] == [Fate.REFUSED if n == at else Fate.ACCEPTED for n in range(3)]
+            handed = await submit_all(connection, mails)
+    assert [hand.outcome for hand in handed] == [
+        SubmissionOutcome.REFUSED if n == at else SubmissionOutcome.ACCEPTED for n in range(3)
+    ]
     assert handed[at].phase is Phase(step.value)
     assert [hand.reply.code for hand in handed if hand.reply] == [code]
     assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != at]
@@ -37,7 +39,7 @@ async def test_an_open_transaction_is_reset_before_the_next(*, pipelining: bool)
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
         async with mailer.connection() as connection:
-            await hand_over_all(connection, envelopes(2))
+            await submit_all(connection, envelopes(2))
     verbs = [verb for verb in relay.verbs() if verb in ("RSET", "MAIL")]
     assert verbs == ["MAIL", "RSET", "MAIL"]
 
@@ -46,7 +48,7 @@ async def test_the_reset_costs_no_round_trip() -> None:
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
         async with mailer.connection() as connection:
-            await hand_over_all(connection, envelopes(2))
+            await submit_all(connection, envelopes(2))
     assert any(octets.startswith(b"RSET\r\nMAIL") and octets.endswith(b"DATA\r\n") for _, octets in relay.reads)
 
 
@@ -55,9 +57,9 @@ async def test_a_relay_that_will_not_reset_is_left() -> None:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
         relay.on(Step.RSET, answer(502, "5.5.1 What?"))
         async with mailer.connection() as connection:
-            refused, lost = await hand_over_all(connection, envelopes(2))
+            refused, lost = await submit_all(connection, envelopes(2))
             assert not connection.usable
-    assert (refused.fate, lost.fate) == (Fate.REFUSED, Fate.LOST)
+    assert (refused.outcome, lost.outcome) == (SubmissionOutcome.REFUSED, SubmissionOutcome.LOST)
     assert not relay.accepted
 
 
@@ -67,8 +69,12 @@ async def test_a_lone_dot_ends_a_data_that_is_open_though_every_recipient_was_re
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=2)
         relay.on(Step.DATA, answer(354, "Go ahead all the same"), nth=2)
         async with mailer.connection() as connection:
-            handed = await hand_over_all(connection, envelopes(3))
-    assert [hand.fate for hand in handed] == [Fate.ACCEPTED, Fate.REFUSED, Fate.ACCEPTED]
+            handed = await submit_all(connection, envelopes(3))
+    assert [hand.outcome for hand in handed] == [
+        SubmissionOutcome.ACCEPTED,
+        SubmissionOutcome.REFUSED,
+        SubmissionOutcome.ACCEPTED,
+    ]
     assert handed[1].phase is Phase.RCPT
     assert b".\r\n" in [octets for _, octets in relay.reads]
     assert relay.recipients == {"user0@example.com": 1, "user2@example.com": 1}
@@ -83,8 +89,8 @@ async def test_a_lone_dot_that_is_not_answered_changes_nothing_for_the_refused(l
         relay.on(Step.DOT, last)  # type: ignore[arg-type] # a parametrized Behaviour
         async with mailer.connection() as connection:
             impatient(connection)
-            handed = await connection.hand_over(envelope())
-    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.RCPT)
+            handed = await connection.submit(envelope())
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.RCPT)
     assert not relay.accepted
 
 
@@ -93,10 +99,10 @@ async def test_no_empty_message_is_sent_to_a_recipient_that_was_taken_though_mai
         relay.on(Step.MAIL, answer(550, "5.7.1 No"))
         relay.on(Step.RCPT, answer(250, "2.1.5 All the same"))
         async with mailer.connection() as connection:
-            handed = await connection.hand_over(envelope())
+            handed = await connection.submit(envelope())
             assert not connection.usable
         await relay.until(lambda: relay.open == 0)
-    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.MAIL)
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.MAIL)
     assert not relay.accepted
 
 
@@ -107,8 +113,8 @@ async def test_a_refusal_is_one_though_the_relay_hangs_up_after_it(*, pipelining
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(550, "5.7.1 No", then=hang_up()))
         async with mailer.connection() as connection:
-            handed = await hand_over(connection, envelope(), envelope())
-    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase(step.value))
+            handed = await submit(connection, envelope(), envelope())
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
     assert not relay.accepted
 
 
@@ -119,13 +125,13 @@ async def test_a_refusal_that_waits_on_a_connection_that_ended_is_one(*, step: S
         relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
         first, second = envelopes(2)
         async with mailer.connection() as connection:
-            assert (await hand_over(connection, first, second)).fate is Fate.ACCEPTED
+            assert (await submit(connection, first, second)).outcome is SubmissionOutcome.ACCEPTED
             await relay.until(lambda: relay.open == 0)
             await asyncio.sleep(0.05)
             assert not connection.usable
-            handed = await connection.hand_over(second)
+            handed = await connection.submit(second)
             assert connection.dismissal == handed.reply
-    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase(step.value))
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
 
 
 async def test_an_envelope_that_travelled_ahead_and_was_not_answered_is_not_begun() -> None:
@@ -133,11 +139,11 @@ async def test_an_envelope_that_travelled_ahead_and_was_not_answered_is_not_begu
         relay.on(Step.MAIL, hang_up(), nth=2)
         first, second = envelopes(2)
         async with mailer.connection() as connection:
-            assert (await hand_over(connection, first, second)).fate is Fate.ACCEPTED
+            assert (await submit(connection, first, second)).outcome is SubmissionOutcome.ACCEPTED
             await relay.until(lambda: relay.open == 0)
             await asyncio.sleep(0.05)
-            handed = await connection.hand_over(second)
-    assert (handed.fate, handed.detail) == (Fate.NOT_BEGUN, "the relay hung up")
+            handed = await connection.submit(second)
+    assert (handed.outcome, handed.detail) == (SubmissionOutcome.NOT_BEGUN, "the relay hung up")
 
 
 @PIPELINING
@@ -147,9 +153,9 @@ async def test_a_large_message_refused_before_its_end(*, pipelining: bool) -> No
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.BODY, answer(552, "5.3.4 Too much"))
         async with mailer.connection() as connection:
-            handed = await hand_over(connection, large, envelope())
+            handed = await submit(connection, large, envelope())
             assert not connection.usable
-    assert (handed.fate, handed.phase) == (Fate.REFUSED, Phase.DOT)
+    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.DOT)
     assert handed.reply is not None
     assert handed.reply.code == 552
     assert not relay.accepted

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from marketing_service.ports import Envelope, Fate, HandOver, MailConnection
+from marketing_service.ports import Envelope, MailConnection, Submission, SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import BODY, SENDER, envelope, envelopes, hand_over, mailer_for
+from tests.integration.delivery.support import BODY, SENDER, envelope, envelopes, mailer_for, submit
 from tests.support.relay import Relay, Step, answer, delay
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 PIPELINING = pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "stepwise"])
 
 
-async def hand_over_all(connection: MailConnection, mails: Sequence[Envelope]) -> list[HandOver]:
+async def submit_all(connection: MailConnection, mails: Sequence[Envelope]) -> list[Submission]:
     """Each announced while the one before it is handed over."""
     return [
-        await hand_over(connection, mail, following)
+        await submit(connection, mail, following)
         for mail, following in itertools.zip_longest(mails, mails[1:])
         if mail is not None
     ]
@@ -34,8 +34,8 @@ async def test_messages_arrive_once_each_in_order_and_unchanged(*, pipelining: b
     mails = envelopes(20)
     relay = Relay(pipelining=pipelining, tls=tls, credentials=("news", "s3cret: @/"))  # type: ignore[arg-type] # parametrize
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await hand_over_all(connection, mails)
-    assert {(hand.fate, hand.phase) for hand in handed} == {(Fate.ACCEPTED, Phase.DOT)}
+        handed = await submit_all(connection, mails)
+    assert {(hand.outcome, hand.phase) for hand in handed} == {(SubmissionOutcome.ACCEPTED, Phase.DOT)}
     assert [(m.sender, m.recipients, m.content) for m in relay.accepted] == [
         (mail.sender, (mail.recipient,), mail.content) for mail in mails
     ]
@@ -48,7 +48,7 @@ async def test_the_next_envelope_travels_with_the_end_of_the_message() -> None:
     first, second = envelopes(2)
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.reads.clear()
-        await hand_over_all(connection, [first, second])
+        await submit_all(connection, [first, second])
         assert [octets for _, octets in relay.reads] == [
             b"MAIL FROM:<news@example.com> SIZE=18 BODY=8BITMIME\r\nRCPT TO:<user0@example.com>\r\nDATA\r\n",
             b"Subject: 0\r\n\r\n.0\r\n".replace(b".0", b"..0") + b".\r\n"
@@ -61,7 +61,7 @@ async def test_nothing_is_announced_to_a_relay_without_pipelining() -> None:
     relay = Relay(keep_reads=True, pipelining=False)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.reads.clear()
-        await hand_over_all(connection, envelopes(2))
+        await submit_all(connection, envelopes(2))
         assert [octets.split(b" ")[0].strip() for _, octets in relay.reads] == [
             *(b"MAIL", b"RCPT", b"DATA", b"Subject:"),
             *(b"MAIL", b"RCPT", b"DATA", b"Subject:"),
@@ -74,11 +74,11 @@ async def test_a_message_waits_for_its_354(*, pipelining: bool) -> None:
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.on(Step.DATA, delay(0.1))
         seen: list[bytes] = []
-        task = asyncio.ensure_future(connection.hand_over(envelope()))
+        task = asyncio.ensure_future(connection.submit(envelope()))
         await relay.until(lambda: "DATA" in relay.verbs())
         await asyncio.sleep(0.05)
         seen = [octets for _, octets in relay.reads]
-        assert (await task).fate is Fate.ACCEPTED
+        assert (await task).outcome is SubmissionOutcome.ACCEPTED
     assert not any(b"Subject:" in octets for octets in seen)
 
 
@@ -87,12 +87,12 @@ async def test_only_one_final_dot_is_ever_unanswered() -> None:
     first, second = envelopes(2)
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.on(Step.DOT, delay(0.1), nth=1)
-        task = asyncio.ensure_future(hand_over_all(connection, [first, second]))
+        task = asyncio.ensure_future(submit_all(connection, [first, second]))
         await relay.until(lambda: any(b"..0\r\n.\r\n" in octets for _, octets in relay.reads))
         await asyncio.sleep(0.05)
         assert not relay.accepted
         assert not any(b"..1" in octets for _, octets in relay.reads)
-        assert [hand.fate for hand in await task] == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert [hand.outcome for hand in await task] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.ACCEPTED]
 
 
 @PIPELINING
@@ -103,9 +103,9 @@ async def test_replies_of_many_lines_in_many_segments(*, pipelining: bool) -> No
         relay.on(Step.DATA, answer(354, "go\nahead", gap=0.001))
         relay.on(Step.DOT, answer(451, "4.3.0 a\n4.3.0 b", gap=0.001))
         async with mailer.connection() as connection:
-            handed = await hand_over_all(connection, envelopes(3))
-    assert [(hand.fate, hand.reply.text if hand.reply else "") for hand in handed] == [
-        (Fate.REFUSED, "4.3.0 a 4.3.0 b")
+            handed = await submit_all(connection, envelopes(3))
+    assert [(hand.outcome, hand.reply.text if hand.reply else "") for hand in handed] == [
+        (SubmissionOutcome.REFUSED, "4.3.0 a 4.3.0 b")
     ] * 3
     assert relay.connections == 1
 
@@ -116,14 +116,14 @@ async def test_a_connection_tells_whether_its_relay_takes_eight_bits(*, pipelini
     relay = Relay(pipelining=pipelining, eight_bit=eight_bit, size=None)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         assert connection.eight_bit is eight_bit
-        await hand_over_all(connection, envelopes(2))
+        await submit_all(connection, envelopes(2))
     mail_from = f"MAIL FROM:<{SENDER}>" + " BODY=8BITMIME" * eight_bit
     assert [line for _, line in relay.commands if line.startswith("MAIL")] == [mail_from] * 2
 
 
 async def test_a_relay_that_knows_helo_alone() -> None:
     async with Relay(extended=False) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        assert [hand.fate for hand in await hand_over_all(connection, envelopes(2))] == [Fate.ACCEPTED] * 2
+        assert [hand.outcome for hand in await submit_all(connection, envelopes(2))] == [SubmissionOutcome.ACCEPTED] * 2
     assert relay.verbs()[:3] == ["EHLO", "HELO", "MAIL"]
 
 
@@ -134,8 +134,8 @@ async def test_a_large_message_arrives_whole(*, pipelining: bool, tls: str) -> N
     relay = Relay(pipelining=pipelining, tls=tls)  # type: ignore[arg-type] # a parametrized string
     mails = [envelope(body=body), envelope()]
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await hand_over_all(connection, mails)
-    assert [hand.fate for hand in handed] == [Fate.ACCEPTED] * 2
+        handed = await submit_all(connection, mails)
+    assert [hand.outcome for hand in handed] == [SubmissionOutcome.ACCEPTED] * 2
     assert [message.content for message in relay.accepted] == [body, BODY]
 
 
@@ -154,8 +154,12 @@ async def test_an_address_that_would_spoil_a_command_is_refused_unsaid(
     bad = Envelope(sender, recipient, BODY)
     relay = Relay(pipelining=pipelining)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await hand_over_all(connection, [envelope(), bad, envelope()])
-    assert [hand.fate for hand in handed] == [Fate.ACCEPTED, Fate.REFUSED, Fate.ACCEPTED]
+        handed = await submit_all(connection, [envelope(), bad, envelope()])
+    assert [hand.outcome for hand in handed] == [
+        SubmissionOutcome.ACCEPTED,
+        SubmissionOutcome.REFUSED,
+        SubmissionOutcome.ACCEPTED,
+    ]
     assert handed[1].phase is phase
     assert handed[1].reply is not None
     assert handed[1].reply.enhanced_code == "5.1.3"

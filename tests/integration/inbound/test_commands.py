@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from marketing_service.inbound import Door, run_door, take_one
+from marketing_service.inbound import Listener, run_listener, take_one
 from marketing_service.settings import SettingsError
 from tests.support.ledger import assert_adds_up, send_rows
-from tests.support.listeners import BOUNCES, door
+from tests.support.listeners import BOUNCES, listener
 from tests.support.lmtp import calling
 from tests.support.reports import ADDRESSES, KEY, UNKNOWN_USER, delivery_report
 from tests.support.workers import worker_environment
@@ -49,7 +49,7 @@ async def pipe(settings: dict[str, str], recipient: str, raw: bytes) -> tuple[in
 
 async def test_lmtp_until_sigterm(database_url: str, redis_url: str, owner: Database, delivered: Delivered) -> None:
     campaign_id, (send, *_) = delivered
-    async with door(environment(database_url, redis_url)) as (process, port):
+    async with listener(environment(database_url, redis_url)) as (process, port):
         async with calling(port) as mta:
             await mta.addresses(ADDRESSES.of(send["id"], 1))
             assert await mta.sends(delivery_report(UNKNOWN_USER)) == ["250 2.0.0 Done"]
@@ -58,7 +58,7 @@ async def test_lmtp_until_sigterm(database_url: str, redis_url: str, owner: Data
         assert process.stderr is not None
         said = (await process.stderr.read()).decode()
         assert await process.wait() == 0
-    assert "door_closed" in said
+    assert "listener_stopped" in said
     assert "report_handled" in said
     # No address and no token in the logs.
     assert "@" not in said
@@ -69,7 +69,7 @@ async def test_lmtp_until_sigterm(database_url: str, redis_url: str, owner: Data
 async def test_without_a_domain_no_door_opens(database_url: str, redis_url: str) -> None:
     settings = make_settings(database_url=database_url, redis_url=redis_url)
     with pytest.raises(SettingsError, match="MARKETING_BOUNCE_DOMAIN is not set"):
-        await run_door(settings, Door("127.0.0.1", 0))
+        await run_listener(settings, Listener("127.0.0.1", 0))
     with pytest.raises(SettingsError, match="MARKETING_BOUNCE_DOMAIN is not set"):
         await take_one(settings, ADDRESSES.complaints, BytesIO())
 
@@ -77,7 +77,7 @@ async def test_without_a_domain_no_door_opens(database_url: str, redis_url: str)
 async def test_where_nobody_can_listen_no_door_opens(database_url: str, redis_url: str) -> None:
     settings = make_settings(database_url=database_url, redis_url=redis_url, bounce_domain=ADDRESSES.domain)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SettingsError, match="listen"):
-        await run_door(settings, Door("127.0.0.1", taken.getsockname()[1]))
+        await run_listener(settings, Listener("127.0.0.1", taken.getsockname()[1]))
 
 
 async def test_a_pipe_takes_one_message(

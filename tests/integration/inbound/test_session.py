@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from marketing_service.errors import Unavailable
-from marketing_service.inbound.metrics import Counts
+from marketing_service.inbound.metrics import ListenerStats
 from marketing_service.inbound.process import reports_of
-from marketing_service.inbound.session import MOST_OCTETS, Conversations
-from marketing_service.metrics import Endpoint, shown
+from marketing_service.inbound.session import MAX_OCTETS, Sessions
+from marketing_service.metrics import Endpoint, exposed
 from marketing_service.reports import Kind
 from marketing_service.settings import SettingsError
 from marketing_service.tracking import Outcome
@@ -35,27 +35,27 @@ class Listening:
     """A door in this process."""
 
     def __init__(self, world: World, *, smtp: bool = False) -> None:
-        self.counts = Counts()
-        self.conversations = Conversations(reports_of(world.worker), self.counts)
+        self.stats = ListenerStats()
+        self.sessions = Sessions(reports_of(world.worker), self.stats)
         self.smtp = smtp
         self.port = 0
 
 
 @asynccontextmanager
 async def listening(world: World, *, smtp: bool = False) -> AsyncIterator[Listening]:
-    door = Listening(world, smtp=smtp)
-    speak = door.conversations.smtp if smtp else door.conversations.lmtp
+    listener = Listening(world, smtp=smtp)
+    speak = listener.sessions.smtp if smtp else listener.sessions.lmtp
     server = await asyncio.get_running_loop().create_server(lambda: speak("mx.acme.example"), "127.0.0.1", 0)
-    door.port = server.sockets[0].getsockname()[1]
+    listener.port = server.sockets[0].getsockname()[1]
     try:
-        yield door
+        yield listener
     finally:
         server.close()
-        await door.conversations.finish(5)
+        await listener.sessions.finish(5)
 
 
 @pytest.fixture
-async def door(world: World) -> AsyncIterator[Listening]:
+async def listener(world: World) -> AsyncIterator[Listening]:
     async with listening(world) as opened:
         yield opened
 
@@ -65,95 +65,101 @@ def return_path(send: dict[str, Any], attempt: int = 1) -> str:
 
 
 async def test_a_report_is_answered_once_it_is_committed(
-    door: Listening, owner: Database, delivered: Delivered
+    listener: Listening, owner: Database, delivered: Delivered
 ) -> None:
     campaign_id, (send, *_) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         assert await mta.addresses(return_path(send)) == ["250 2.1.5 Yes"]
         assert await mta.sends(delivery_report(UNKNOWN_USER)) == ["250 2.0.0 Done"]
         row = (await send_rows(owner, campaign_id))[0]
         assert (row["status"], row["reason"]) == ("FAILED", "BOUNCED_HARD")
         assert (await mta.says("QUIT")).startswith("221")
-    assert door.counts.handled == {(Kind.FAILED, Outcome.BOUNCED_HARD): 1}
+    assert listener.stats.handled == {(Kind.FAILED, Outcome.BOUNCED_HARD): 1}
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_lmtp_has_an_answer_for_each_recipient(door: Listening, owner: Database, delivered: Delivered) -> None:
+async def test_lmtp_has_an_answer_for_each_recipient(
+    listener: Listening, owner: Database, delivered: Delivered
+) -> None:
     """RFC 2033 §4.2: after the final dot, in the order of the recipients, of whom one is refused here."""
     campaign_id, (first, second, _) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         answers = await mta.addresses(return_path(first), "nobody@" + ADDRESSES.domain, return_path(second).upper())
         assert [answer[:9] for answer in answers] == ["250 2.1.5", "550 5.1.1", "250 2.1.5"]
         assert await mta.sends(delivery_report(MAILBOX_FULL), 2) == ["250 2.0.0 Done"] * 2
         assert (await mta.says("NOOP")).startswith("250")
     assert [row["status"] for row in await send_rows(owner, campaign_id)] == ["FAILED", "FAILED", "DELIVERED"]
-    assert door.counts.refused == 1
+    assert listener.stats.refused == 1
 
 
-async def test_the_greeting_is_that_of_lmtp(door: Listening) -> None:
-    async with calling(door.port, None) as mta:
+async def test_the_greeting_is_that_of_lmtp(listener: Listening) -> None:
+    async with calling(listener.port, None) as mta:
         assert (await mta.reply()).startswith("220 mx.acme.example")
         assert (await mta.says("EHLO mx.example")).startswith("500")
         assert (await mta.says("LHLO mx.example")) == "250 ENHANCEDSTATUSCODES"
 
 
-async def test_addresses_that_are_none_of_ours_are_refused_at_once(door: Listening, delivered: Delivered) -> None:
+async def test_addresses_that_are_none_of_ours_are_refused_at_once(listener: Listening, delivered: Delivered) -> None:
     _, (send, *_) = delivered
     path = return_path(send)
     forged = path[:20] + ("a" if path[20] != "a" else "b") + path[21:]
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         answers = await mta.addresses(forged, "b-@" + ADDRESSES.domain, "postmaster", "ann@example.com")
         assert {answer[:9] for answer in answers} == {"550 5.1.1"}
         assert (await mta.says("DATA")).startswith("503")
 
 
-async def test_a_complaint_comes_to_its_own_address(door: Listening, owner: Database, delivered: Delivered) -> None:
+async def test_a_complaint_comes_to_its_own_address(listener: Listening, owner: Database, delivered: Delivered) -> None:
     campaign_id, (send, *_) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         assert await mta.addresses(ADDRESSES.complaints) == ["250 2.1.5 Yes"]
         assert await mta.sends(complaint(send["id"])) == ["250 2.0.0 Done"]
     assert (await send_rows(owner, campaign_id))[0]["unsubscribed_at"] is not None
 
 
-async def test_several_messages_in_one_conversation(door: Listening, owner: Database, delivered: Delivered) -> None:
+async def test_several_messages_in_one_conversation(listener: Listening, owner: Database, delivered: Delivered) -> None:
     campaign_id, sends = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         for send in sends:
             await mta.addresses(return_path(send))
             assert await mta.sends(delivery_report(UNKNOWN_USER)) == ["250 2.0.0 Done"]
     assert (await assert_adds_up(owner, campaign_id))["hard_bounces"] == 3
 
 
-async def test_what_goes_wrong_with_a_message_is_said_to_each_recipient(door: Listening, delivered: Delivered) -> None:
+async def test_what_goes_wrong_with_a_message_is_said_to_each_recipient(
+    listener: Listening, delivered: Delivered
+) -> None:
     """Or a client that waits for the second answer would hang."""
     _, (first, second, _) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(first), return_path(second))
-        huge = (b"x" * 998 + b"\r\n") * (MOST_OCTETS // 1000 + 1)
+        huge = (b"x" * 998 + b"\r\n") * (MAX_OCTETS // 1000 + 1)
         answers = await mta.sends(huge, 2)
         assert {answer[:3] for answer in answers} == {"552"}
         assert (await mta.says("RSET")).startswith("250")
         assert await mta.addresses(return_path(first)) == ["250 2.1.5 Yes"]
 
 
-async def test_a_message_announced_as_too_large_is_refused_before_it_comes(door: Listening) -> None:
-    async with calling(door.port) as mta:
-        assert (await mta.says(f"MAIL FROM:<> SIZE={MOST_OCTETS + 1}")).startswith("552")
+async def test_a_message_announced_as_too_large_is_refused_before_it_comes(listener: Listening) -> None:
+    async with calling(listener.port) as mta:
+        assert (await mta.says(f"MAIL FROM:<> SIZE={MAX_OCTETS + 1}")).startswith("552")
 
 
-async def test_long_lines_octets_and_dots_are_taken(door: Listening, owner: Database, delivered: Delivered) -> None:
+async def test_long_lines_octets_and_dots_are_taken(listener: Listening, owner: Database, delivered: Delivered) -> None:
     campaign_id, (send, *_) = delivered
     report = delivery_report(UNKNOWN_USER).replace(b"What follows", b"\r\n.\r\n..x\r\n" + b"\xff" * 50_000)
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(send))
         assert await mta.sends(report) == ["250 2.0.0 Done"]
     assert (await send_rows(owner, campaign_id))[0]["status"] == "FAILED"
 
 
-async def test_everything_at_once_is_answered_in_order(door: Listening, owner: Database, delivered: Delivered) -> None:
+async def test_everything_at_once_is_answered_in_order(
+    listener: Listening, owner: Database, delivered: Delivered
+) -> None:
     """PIPELINING (RFC 2920), which RFC 2033 §5 asks for."""
     campaign_id, (send, *_) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         said = f"MAIL FROM:<>\r\nRCPT TO:<{return_path(send)}>\r\nRCPT TO:<no@body.example>\r\nDATA\r\n"
         mta.writer.write(said.encode())
         assert [(await mta.reply())[:3] for _ in range(4)] == ["250", "250", "550", "354"]
@@ -163,53 +169,53 @@ async def test_everything_at_once_is_answered_in_order(door: Listening, owner: D
 
 
 async def test_a_client_that_vanishes_in_a_message_leaves_nothing(
-    door: Listening, owner: Database, delivered: Delivered
+    listener: Listening, owner: Database, delivered: Delivered
 ) -> None:
     campaign_id, sends = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(sends[0]))
         await mta.says("DATA")
         mta.writer.write(delivery_report(UNKNOWN_USER))
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         assert (await mta.says("NOOP")).startswith("250")
     assert await send_rows(owner, campaign_id) == sends
 
 
 async def test_while_postgresql_is_away_it_is_asked_for_again(
-    door: Listening, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+    listener: Listening, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, (send, *_) = delivered
 
     async def away(*_: object, **__: object) -> None:
         raise Unavailable("PostgreSQL")
 
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(send))
         with monkeypatch.context() as patch:
-            patch.setattr(door.conversations._reports, "_owner", away)
+            patch.setattr(listener.sessions._reports, "_owner", away)
             assert (await mta.sends(delivery_report(UNKNOWN_USER)))[0].startswith("451 4.3.0")
         await mta.addresses(return_path(send))
         assert await mta.sends(delivery_report(UNKNOWN_USER)) == ["250 2.0.0 Done"]
-    assert door.counts.put_off == 1
+    assert listener.stats.postponed == 1
 
 
 async def test_a_fault_of_ours_loses_no_report(
-    door: Listening, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+    listener: Listening, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, (send, *_) = delivered
 
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(door.conversations._reports, "take", broken)
-    async with calling(door.port) as mta:
+    monkeypatch.setattr(listener.sessions._reports, "take", broken)
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(send))
         assert (await mta.sends(delivery_report(UNKNOWN_USER)))[0].startswith("451")
 
 
 async def test_smtp_has_one_answer_for_all(world: World, owner: Database, delivered: Delivered) -> None:
     campaign_id, (first, second, _) = delivered
-    async with listening(world, smtp=True) as door, calling(door.port, "EHLO") as mta:
+    async with listening(world, smtp=True) as listener, calling(listener.port, "EHLO") as mta:
         await mta.addresses(return_path(first), return_path(second))
         assert await mta.sends(delivery_report(UNKNOWN_USER)) == ["250 2.0.0 Done"]
         assert (await mta.says("LHLO mx.example")).startswith("500")
@@ -217,35 +223,35 @@ async def test_smtp_has_one_answer_for_all(world: World, owner: Database, delive
 
 
 async def test_more_than_a_hundred_recipients_come_in_another_transaction(
-    door: Listening, delivered: Delivered
+    listener: Listening, delivered: Delivered
 ) -> None:
     _, (send, *_) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         answers = await mta.addresses(*[return_path(send)] * 101)
         assert [answer[:3] for answer in answers] == ["250"] * 100 + ["452"]
 
 
-async def test_at_the_end_every_conversation_is_told(door: Listening) -> None:
-    async with calling(door.port) as mta:
-        await door.conversations.finish(1)
+async def test_at_the_end_every_conversation_is_told(listener: Listening) -> None:
+    async with calling(listener.port) as mta:
+        await listener.sessions.finish(1)
         assert await mta.reply() == "421 4.3.2 Closing"
         assert await mta.reply() == ""
 
 
-async def test_the_figures_say_what_came(door: Listening, delivered: Delivered) -> None:
+async def test_the_figures_say_what_came(listener: Listening, delivered: Delivered) -> None:
     _, (send, *_) = delivered
-    async with calling(door.port) as mta:
+    async with calling(listener.port) as mta:
         await mta.addresses(return_path(send), "nobody@" + ADDRESSES.domain)
         await mta.sends(VACATION)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match="metrics"), shown(Endpoint("127.0.0.1", port), door.counts):
+        with pytest.raises(SettingsError, match="metrics"), exposed(Endpoint("127.0.0.1", port), listener.stats):
             pass
-    with shown(Endpoint("127.0.0.1", port), door.counts):
+    with exposed(Endpoint("127.0.0.1", port), listener.stats):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         page = (await reader.read()).decode()
         writer.close()
     assert 'marketing_reports_total{kind="OTHER",outcome="NOTHING"} 1.0' in page
     assert "marketing_reports_refused_total 1.0" in page
-    assert "marketing_reports_put_off_total 0.0" in page
+    assert "marketing_reports_postponed_total 0.0" in page

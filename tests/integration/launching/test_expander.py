@@ -10,7 +10,7 @@ from starlette.responses import Response
 from marketing_service.launching import Expander
 from marketing_service.ledger import lifecycle
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.sending import Messages, Ringer
+from marketing_service.sending import BatchEnqueuer, Messages
 from tests.support.ledger import assert_adds_up, campaign_row, send_rows
 from tests.support.world import World, open_world
 
@@ -26,7 +26,7 @@ def expander(world: World, *, patience: float = 60.0) -> Expander:
         resources.transactions,
         audience=resources.audience,
         messages=Messages(resources.transactions, public_base_url=world.settings.public_base_url),
-        ringer=Ringer(resources.transactions, resources.doorbell, window=8, patience=30.0),
+        enqueuer=BatchEnqueuer(resources.transactions, resources.job_queue, window=8, patience=30.0),
         relay_configured=resources.mailer is not None,
         patience=patience,
         lease=60.0,

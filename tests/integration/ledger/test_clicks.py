@@ -38,7 +38,7 @@ async def click(
     return link
 
 
-async def figures(owner: Database, campaign_id: UUID) -> list[tuple[int, int, int]]:
+async def stats(owner: Database, campaign_id: UUID) -> list[tuple[int, int, int]]:
     async with owner.transaction() as tx:
         links = await clicks.links_of(tx.connection, campaign_id)
     assert [(link.number, link.url) for link in links] == list(enumerate(LINKS, 1))
@@ -49,7 +49,7 @@ async def test_a_send_counts_once_and_each_visit_counts(owner: Database) -> None
     campaign_id, (first, second, _) = await delivered(owner)
     for send_id, number in ((first, 1), (first, 1), (first, 2), (second, 1)):
         assert await click(owner, send_id, number)
-    assert await figures(owner, campaign_id) == [(2, 3, 0), (1, 1, 0)]
+    assert await stats(owner, campaign_id) == [(2, 3, 0), (1, 1, 0)]
     counters = await assert_adds_up(owner, campaign_id)
     assert (counters["clicks"], counters["delivered"]) == (2, 3)
     rows = await send_rows(owner, campaign_id)
@@ -59,7 +59,7 @@ async def test_a_send_counts_once_and_each_visit_counts(owner: Database) -> None
 async def test_a_machines_click_moves_its_own_figure_alone(owner: Database) -> None:
     campaign_id, (first, *_) = await delivered(owner)
     assert await click(owner, first, 2, machine=True)
-    assert await figures(owner, campaign_id) == [(0, 0, 0), (0, 0, 1)]
+    assert await stats(owner, campaign_id) == [(0, 0, 0), (0, 0, 1)]
     assert (await assert_adds_up(owner, campaign_id))["clicks"] == 0
     assert (await send_rows(owner, campaign_id))[0]["clicked_at"] is None
 
@@ -103,7 +103,7 @@ async def test_there_is_nothing_to_follow_in_what_was_never_sent(owner: Database
 async def test_a_hundred_clicks_at_once_add_up(owner: Database) -> None:
     campaign_id, sends = await delivered(owner)
     await asyncio.gather(*(click(owner, sends[n % 3], 1 + n % 2, machine=n % 5 == 0) for n in range(100)))
-    links = await figures(owner, campaign_id)
+    links = await stats(owner, campaign_id)
     assert [sum(column) for column in zip(*links, strict=True)] == [6, 80, 20]
     assert (await assert_adds_up(owner, campaign_id))["clicks"] == 3
     async with owner.transaction() as tx:

@@ -168,17 +168,17 @@ async def test_a_release_never_strands_a_marked_send(owner: Database) -> None:
 async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(owner: Database) -> None:
     campaign_id = await launched(owner, 450)
 
-    async def rings(patience: float = 60.0) -> list[batches.Ring]:
+    async def enqueue_count(patience: float = 60.0) -> list[batches.Ring]:
         async with owner.transaction() as tx:
-            return await batches.take_rings(tx.connection, campaign_id, window=2, patience=patience)
+            return await batches.take_batches_to_enqueue(tx.connection, campaign_id, window=2, patience=patience)
 
-    assert await rings() == [(0, 1, 0), (1, 1, 1)]
-    assert await rings() == []
+    assert await enqueue_count() == [(0, 1, 0), (1, 1, 1)]
+    assert await enqueue_count() == []
     await claim(owner, campaign_id, 0)
-    assert await rings() == [(2, 1, 1)]
-    assert await rings(patience=0.0) == [(1, 2, 0), (2, 2, 1)]
+    assert await enqueue_count() == [(2, 1, 1)]
+    assert await enqueue_count(patience=0.0) == [(1, 2, 0), (2, 2, 1)]
     await _pause(owner, campaign_id)
-    assert await rings(patience=0.0) == []
+    assert await enqueue_count(patience=0.0) == []
 
 
 async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner: Database) -> None:
@@ -191,7 +191,7 @@ async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner:
     assert following is not None
     assert (following[0].number, len(following[1])) == (1, len(waiting))
     async with owner.transaction() as tx:
-        await batches.take_rings(tx.connection, small, window=1, patience=60)
+        await batches.take_batches_to_enqueue(tx.connection, small, window=1, patience=60)
     assert await batches.next_batch(owner.call, following[0], lease=60) is None
     await claim(owner, small)
     again = await batches.next_batch(owner.call, following[0], lease=60)

@@ -151,7 +151,7 @@ class CampaignLife(RuleBasedStateMachine):
     @precondition(lambda self: self.marks)
     @rule(index=st.integers(0, 10), status=st.sampled_from(OUTCOMES), again=st.booleans())
     def record(self, index: int, status: SendStatus, again: bool) -> None:
-        """Also by a worker that was frozen, and also twice."""
+        """OnResult by a worker that was frozen, and also twice."""
         held, marked = self.marks[index % len(self.marks)]
         result = commit_results.Result(held, marked.send_id, marked.attempt, status, reason="X", delay=0.0)
         self.within(lambda c: commit_results.record(c, self.campaign_id, results=[result], resend_ambiguous=again))
@@ -165,7 +165,7 @@ class CampaignLife(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(index=st.integers(0, 10))
     def go_on(self, index: int) -> None:
-        """Also by a worker that was frozen, and whose batch has been settled since."""
+        """OnResult by a worker that was frozen, and whose batch has been settled since."""
         held, _ = self.claims[index % len(self.claims)]
         following = self.within(lambda _: batches.next_batch(self.owner.call, held, lease=60))
         if following is not None:

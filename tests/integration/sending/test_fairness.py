@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 LARGE = 5_000
-MOST_BEFORE_A_SMALL_ONE = 2_000
+MAX_BEFORE_A_SMALL_ONE = 2_000
 """The promise is for a large campaign of any size."""
 
 # How many of the large campaign's messages were marked from the small one's list until its last message was.
@@ -56,7 +56,7 @@ async def test_a_small_campaign_does_not_wait_for_a_large_one(
             row = await world.until_status(small, "SENT", seconds=120)
         assert row["recipients"] >= 100
         assert (await campaign_row(owner, large))["queued"] > 0, "the large one was still being sent"
-        assert await marked_meanwhile(owner, large=large, small=small) <= MOST_BEFORE_A_SMALL_ONE
+        assert await marked_meanwhile(owner, large=large, small=small) <= MAX_BEFORE_A_SMALL_ONE
 
 
 async def test_reading_audiences_takes_no_sending_slot(owner: Database, database_url: str, redis_url: str) -> None:

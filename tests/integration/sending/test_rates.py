@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.campaigns.test_mails import request_test_send
+from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.ledger import lifecycle
 from tests.support.ledger import assert_adds_up, campaign_row, send_rows
@@ -35,7 +35,8 @@ async def until_given_back(world: World, campaign_id: UUID) -> list[int]:
                 await tx.connection.execute(
                     text(
                         "SELECT b.epoch, c.delivered > 0 AND c.sending = 0 AND NOT EXISTS (SELECT FROM"
-                        " marketing_batches WHERE lease_until IS NOT NULL OR rung_at IS NULL OR rung_at > now())"
+                        " marketing_batches WHERE lease_until IS NOT NULL OR enqueued_at IS NULL OR"
+                        " enqueued_at > now())"
                         " AS done"
                         " FROM marketing_batches b JOIN marketing_campaigns c ON c.id = b.campaign_id"
                         " WHERE c.id = :id ORDER BY number"
@@ -54,7 +55,7 @@ async def test_two_workers_share_a_limit_and_leave_the_batches_alone_once_it_is_
     owner: Database, database_url: str, redis_url: str
 ) -> None:
     async with open_world(
-        owner, database_url, redis_url, rate_relay="1000/second,30/hour", ring_seconds="120"
+        owner, database_url, redis_url, rate_relay="1000/second,30/hour", requeue_seconds="120"
     ) as world:
         campaign_id = await world.launch_to(*addresses(250))
         async with world.working(), world.working():
@@ -171,9 +172,9 @@ async def test_a_test_send_counts_and_waits_like_any_other(owner: Database, data
 
         async def ask() -> None:
             async with world.api.transactions(world.org_id) as tx:
-                await request_test_send(
+                await request_test_mail(
                     tx,
-                    world.api.doorbell,
+                    world.api.job_queue,
                     org_id=world.org_id,
                     campaign_id=campaign_id,
                     recipients=["me@example.com"],
@@ -189,6 +190,6 @@ async def test_a_test_send_counts_and_waits_like_any_other(owner: Database, data
         assert world.relay.recipients == {"a@example.com": 1, "me@example.com": 1}
         async with owner.transaction() as tx:
             waiting = await tx.connection.execute(
-                text("SELECT count(*) FROM marketing_test_sends WHERE started_at IS NULL")
+                text("SELECT count(*) FROM marketing_test_mails WHERE started_at IS NULL")
             )
             assert waiting.scalar_one() == 1

@@ -151,14 +151,14 @@ async def test_after_a_pause_is_answered_at_most_the_marked_sends_leave(world: W
         async with world.api.transactions(world.org_id) as tx:
             assert await lifecycle.pause(tx.connection, campaign_id, lifecycle.PauseReason.USER)
         marked = (await campaign_row(world.owner, campaign_id))["sending"]
-        handed_over = len(world.relay.accepted)
+        submitted = len(world.relay.accepted)
         assert marked <= 2 * world.settings.smtp_connections
 
         async def settled() -> bool:
             return bool((await campaign_row(world.owner, campaign_id))["sending"] == 0)
 
         await until(settled)
-        assert len(world.relay.accepted) <= handed_over + 2 * world.settings.smtp_connections
+        assert len(world.relay.accepted) <= submitted + 2 * world.settings.smtp_connections
         assert (await campaign_row(world.owner, campaign_id))["queued"] > 0
         async with world.api.transactions(world.org_id) as tx:
             assert await lifecycle.resume(tx.connection, campaign_id)
@@ -188,7 +188,7 @@ async def test_losing_every_key_in_redis_loses_nothing(world: World) -> None:
     campaign_id = await world.launch_to(*(f"p{number}@example.com" for number in range(1200)))
     async with world.working():
         await world.relay.until(lambda: len(world.relay.accepted) > 50)
-        await world.worker.doorbell._redis.flushall()
+        await world.worker.job_queue._redis.flushall()
         world.relay.behave()
         row = await world.until_status(campaign_id, "SENT", seconds=60)
     assert row["delivered"] == 1200

@@ -24,7 +24,7 @@ def is_slow(now: Now) -> bool:
 async def test_a_domain_that_is_slowed_slows_no_other_and_costs_those_held_back_no_try(
     owner: Database, database_url: str, redis_url: str
 ) -> None:
-    settings = {"domain_rest_seconds": "3600", "retry_delays": "3600"}
+    settings = {"domain_backoff_seconds": "3600", "retry_delays": "3600"}
     async with open_world(owner, database_url, redis_url, contacts=40, **settings) as world:
         await audit_moves(owner)
         world.relay.on(Step.RCPT, LATER, when=is_slow)
@@ -41,10 +41,10 @@ async def test_a_domain_that_is_slowed_slows_no_other_and_costs_those_held_back_
             await until(settled, seconds=60)
         sends = await world.sends(campaign_id)
         tried = [email for email in SLOW if sends[email]["status"] == "DEFERRED"]
-        held_back = [email for email in SLOW if sends[email]["status"] == "QUEUED"]
-        assert len(tried) + len(held_back) == len(SLOW)
+        postponed = [email for email in SLOW if sends[email]["status"] == "QUEUED"]
+        assert len(tried) + len(postponed) == len(SLOW)
         assert IN_A_ROW <= len(tried) <= IN_A_ROW + 2 * world.settings.smtp_connections
-        assert {(sends[email]["attempts"], sends[email]["batch"]) for email in held_back} == {(0, None)}
+        assert {(sends[email]["attempts"], sends[email]["batch"]) for email in postponed} == {(0, None)}
         await assert_adds_up(owner, campaign_id)
         assert await illegal_moves(owner) == set()
 
@@ -52,7 +52,7 @@ async def test_a_domain_that_is_slowed_slows_no_other_and_costs_those_held_back_
 async def test_a_domain_heals_and_each_refusal_cost_one_try_and_no_more(
     owner: Database, database_url: str, redis_url: str
 ) -> None:
-    settings = {"domain_rest_seconds": "0.05", "retry_delays": "0.2,0.2,0.2,0.2"}
+    settings = {"domain_backoff_seconds": "0.05", "retry_delays": "0.2,0.2,0.2,0.2"}
     async with open_world(owner, database_url, redis_url, contacts=40, **settings) as world:
         world.relay.on(Step.RCPT, LATER, when=is_slow, times=9)
         campaign_id = await world.launch_to(*SLOW, *OTHERS)

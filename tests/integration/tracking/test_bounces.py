@@ -53,7 +53,7 @@ def reports(world: World) -> Reports:
 
 def reports_of(world: World, *, most_soft: int = 3) -> Reports:
     worker = world.worker
-    return Reports(worker.transactions, worker.doorbell, tokens=RING, addresses=ADDRESSES, soft_bounces=most_soft)
+    return Reports(worker.transactions, worker.job_queue, tokens=RING, addresses=ADDRESSES, soft_bounces=most_soft)
 
 
 async def delivered(owner: Database, email: str = ANN, **values: Any) -> tuple[UUID, dict[str, Any]]:

@@ -189,9 +189,9 @@ async def test_each_process_shows_what_it_did(
             shown = [await scrape(client, port), await scrape(client, port + 1)]
             supervisor.signal(signal.SIGTERM)
             assert await supervisor.wait(PATIENCE) == 0
-    accepted = "marketing_hand_overs_total{fate=ACCEPTED,phase=DOT}"
+    accepted = "marketing_submissions_total{outcome=ACCEPTED,phase=DOT}"
     assert sum(samples.get(accepted, 0) for samples in shown) == 300
-    assert sum(samples["marketing_hand_over_seconds_count"] for samples in shown) == 300
+    assert sum(samples["marketing_submission_seconds_count"] for samples in shown) == 300
     assert sum(samples["marketing_results_refused_by_fence_total"] for samples in shown) == 0
     assert all(samples["process_resident_memory_bytes"] > 0 for samples in shown)
     assert {"marketing_relay_connections_open", "marketing_batches_running", "marketing_rate_waits_total"} <= set(

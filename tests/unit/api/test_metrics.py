@@ -2,7 +2,7 @@
 
 from marketing_service.api.metrics import Metrics
 from marketing_service.store.states import SendStatus
-from marketing_service.store.stats import LedgerFigures
+from marketing_service.store.stats import LedgerStats
 
 
 def test_requests_are_counted_by_template_method_and_class_of_status() -> None:
@@ -16,8 +16,8 @@ def test_requests_are_counted_by_template_method_and_class_of_status() -> None:
 
 
 def test_the_ledger_at_a_glance() -> None:
-    figures = LedgerFigures({SendStatus.DELIVERED: 7, SendStatus.QUEUED: 2}, 12.5, 3)
-    lines = Metrics().exposition(figures).decode().splitlines()
+    stats = LedgerStats({SendStatus.DELIVERED: 7, SendStatus.QUEUED: 2}, 12.5, 3)
+    lines = Metrics().exposition(stats).decode().splitlines()
     assert 'marketing_sends{status="DELIVERED"} 7.0' in lines
     assert "marketing_oldest_due_seconds 12.5" in lines
     assert "marketing_opt_outs_pending 3.0" in lines

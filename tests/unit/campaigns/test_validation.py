@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketing_service.campaigns.validation import checked_recipients, crm_unavailable
+from marketing_service.campaigns.validation import crm_unavailable, validate_recipients
 from marketing_service.errors import InvalidInput
 from marketing_service.ports import AudienceError, AudienceRefused, AudienceUnavailable
 
@@ -28,10 +28,10 @@ def test_trouble_with_the_crm_is_one_kind_of_trouble_to_callers(
 
 def test_recipients_of_a_test_are_each_mailed_once() -> None:
     given = ["Ada@EXAMPLE.com", "bob@example.com", "Ada@example.com"]
-    assert checked_recipients(given) == ["Ada@example.com", "bob@example.com"]
+    assert validate_recipients(given) == ["Ada@example.com", "bob@example.com"]
 
 
 def test_every_wrong_recipient_is_named() -> None:
     with pytest.raises(InvalidInput) as refused:
-        checked_recipients(["x", "ada@example.com", "zoë@example.com", "ada@nowhere"])
+        validate_recipients(["x", "ada@example.com", "zoë@example.com", "ada@nowhere"])
     assert [error.field for error in refused.value.errors] == ["to[0]", "to[2]", "to[3]"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from marketing_service.ports import Contact, LeftOut
-from marketing_service.preflight.audience_stats import Tally
+from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.rendering import Finding, Severity, Trial
 
 NOBODY_LEFT_OUT = LeftOut(0, 0)
@@ -24,26 +24,26 @@ def person(number: int, **values: Any) -> Contact:
     return Contact(**(defaults | values))
 
 
-def tally_of(
+def stats_of(
     *contacts: Contact,
     blocked: frozenset[str] = frozenset(),
     suppressed: frozenset[str] = frozenset(),
     subject: str = "Hello",
     html: str = "x",
-) -> Tally:
-    tally = Tally(Trial(subject, html, None))
+) -> AudienceStats:
+    stats = AudienceStats(Trial(subject, html, None))
     # In two pages, so that what one knows of the other is tried too.
-    tally.add(contacts[: len(contacts) // 2], blocked, suppressed)
-    tally.add(contacts[len(contacts) // 2 :], blocked, suppressed)
-    return tally
+    stats.add(contacts[: len(contacts) // 2], blocked, suppressed)
+    stats.add(contacts[len(contacts) // 2 :], blocked, suppressed)
+    return stats
 
 
-def findings(tally: Tally, left_out: LeftOut = NOBODY_LEFT_OUT) -> dict[str, Finding]:
-    return {f"{finding.code} {finding.place}": finding for finding in tally.findings(left_out)}
+def findings(stats: AudienceStats, left_out: LeftOut = NOBODY_LEFT_OUT) -> dict[str, Finding]:
+    return {f"{finding.code} {finding.place}": finding for finding in stats.findings(left_out)}
 
 
 def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
-    tally = tally_of(
+    stats = stats_of(
         person(1),
         person(2, email=" PERSON1@example.com "),
         person(3, email="no address"),
@@ -57,9 +57,9 @@ def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
         blocked=frozenset({"gone@example.com"}),
         suppressed=frozenset({"gone@example.com", "bounced@example.com"}),
     )
-    assert (tally.recipients, tally.duplicates, tally.malformed, tally.opted_out) == (1, 1, 1, 2)
-    assert tally.suppressed == 1
-    found = findings(tally, LeftOut(opted_out=3, without_address=4))
+    assert (stats.recipients, stats.duplicates, stats.malformed, stats.opted_out) == (1, 1, 1, 2)
+    assert stats.suppressed == 1
+    found = findings(stats, LeftOut(opted_out=3, without_address=4))
     assert {code: finding.count for code, finding in found.items()} == {
         "OPTED_OUT audience": 5,
         "SUPPRESSED audience": 1,
@@ -71,19 +71,19 @@ def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
 
 
 def test_an_audience_of_nobody_is_a_warning() -> None:
-    assert findings(tally_of())["NOBODY audience"].severity is Severity.WARNING
-    assert findings(tally_of(person(1))) == {}
+    assert findings(stats_of())["NOBODY audience"].severity is Severity.WARNING
+    assert findings(stats_of(person(1))) == {}
 
 
 def test_missing_values_are_counted_for_each_placeholder_that_is_used() -> None:
     html = "Dear {{lastName}} of {{ companyName | default: 'your company' }}"
-    found = findings(tally_of(person(1), person(2, last_name="Love"), person(3, company_name=" \n"), html=html))
+    found = findings(stats_of(person(1), person(2, last_name="Love"), person(3, company_name=" \n"), html=html))
     assert (found["MISSING_VALUE lastName"].count, found["MISSING_VALUE lastName"].severity) == (2, Severity.WARNING)
     assert (found["MISSING_VALUE companyName"].count, found["MISSING_VALUE companyName"].severity) == (3, Severity.NOTE)
     assert "MISSING_VALUE firstName" not in found
 
 
 def test_what_would_be_empty_is_an_error() -> None:
-    found = findings(tally_of(person(1), person(2, first_name=None), person(3, first_name=""), subject="{{firstName}}"))
+    found = findings(stats_of(person(1), person(2, first_name=None), person(3, first_name=""), subject="{{firstName}}"))
     assert (found["RENDERS_EMPTY subject"].count, found["RENDERS_EMPTY subject"].severity) == (2, Severity.ERROR)
     assert "RENDERS_EMPTY htmlBody" not in found

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.preflight.fingerprints import Seen
+from marketing_service.preflight.fingerprints import FingerprintSet
 
 
 @given(st.lists(st.text(max_size=3)))
 def test_a_text_is_new_once(texts: list[str]) -> None:
-    seen = Seen()
+    seen = FingerprintSet()
     before: set[str] = set()
     for text in texts:
         assert seen.add(text) is (text not in before)
@@ -18,7 +18,7 @@ def test_a_text_is_new_once(texts: list[str]) -> None:
 
 
 def test_it_grows_and_stays_small() -> None:
-    seen = Seen()
+    seen = FingerprintSet()
     assert all(seen.add(f"person{number}@example.com") for number in range(40_000))
     assert not any(seen.add(f"person{number}@example.com") for number in range(0, 40_000, 7))
     assert seen._places.itemsize * len(seen._places) <= 32 * 40_000

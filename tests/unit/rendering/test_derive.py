@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from marketing_service.rendering import SAMPLE, MergeFields, TemplateError, check_template
+from marketing_service.rendering import SAMPLE, MergeFields, TemplateError, validate_template
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.language import Escaping
 from marketing_service.rendering.template import Template, squeeze
 
 
 def text_of(html: str, fields: MergeFields = SAMPLE) -> str:
-    check_template(html, html=True)
+    validate_template(html, html=True)
     source, has_tags = text_from_html(html)
     filled = Template(source, Escaping.NONE).fill(fields.cleaned())
     return squeeze(filled) if has_tags else filled
@@ -84,7 +84,7 @@ def test_placeholders_and_tags_stay_in_the_text(html: str, for_sample: str, for_
 
 
 def html_of(text: str, fields: MergeFields = SAMPLE) -> str:
-    check_template(text, html=False)
+    validate_template(text, html=False)
     page = Template(html_from_text(text), Escaping.OUTPUT).fill(fields.cleaned())
     before, _, body = page.partition('line-height: 1.5">\n')
     assert before.startswith("<!DOCTYPE html>")
@@ -147,7 +147,7 @@ PARTS += [
 @given(st.lists(st.sampled_from(PARTS), max_size=20).map("".join))
 def test_whatever_may_be_saved_can_be_derived_from(source: str) -> None:
     try:
-        check_template(source, html=True)
+        validate_template(source, html=True)
     except TemplateError:
         reject()
     Template(text_from_html(source)[0], Escaping.NONE).fill(SAMPLE.cleaned())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from marketing_service.rendering import SAMPLE, MergeFields, NotRenderable, TemplateError, check_template
-from marketing_service.rendering.language import LONGEST_TAG, MOST_ITERATIONS, MOST_TAGS, Escaping
+from marketing_service.rendering import SAMPLE, MergeFields, NotRenderable, TemplateError, validate_template
+from marketing_service.rendering.language import MAX_ITERATIONS, MAX_TAG, MAX_TAGS, Escaping
 from marketing_service.rendering.template import Field, Template, clean, squeeze
 
 NOBODY = MergeFields(None)
@@ -42,8 +42,8 @@ def rendered(source: str, fields: MergeFields = SAMPLE, escaping: Escaping = Esc
     ],
 )  # fmt: skip
 def test_the_language(source: str, for_sample: str, for_nobody: str) -> None:
-    check_template(source, html=False)
-    check_template(source, html=True)
+    validate_template(source, html=False)
+    validate_template(source, html=True)
     assert rendered(source) == for_sample
     assert rendered(source, NOBODY) == for_nobody
 
@@ -110,20 +110,20 @@ def test_an_authors_literal_is_markup_in_html_and_text_in_html_made_from_text() 
         ("{{ email | default: 'x', allow_false: true }}", 'The filter "default" takes one value after', 1, 12),
         ("{{ email | truncate: firstName }}", 'The filter "truncate" needs a whole number', 1, 12),
         ("{{ email | slice: 0, 'x' }}", 'The filter "slice" needs a whole number', 1, 12),
-        (f"{{% for i in (1..{MOST_ITERATIONS + 1}) reversed %}}{{% endfor %}}", "A range needs two", 1, 13),
+        (f"{{% for i in (1..{MAX_ITERATIONS + 1}) reversed %}}{{% endfor %}}", "A range needs two", 1, 13),
         ("{% for i in (1..firstName) %}{% endfor %}", "A range needs two whole numbers", 1, 13),
         ("{% assign r = (1..9999999999) %}", "A range needs two whole numbers", 1, 15),
         ("x{% if firstName > 3 %}{% endif %}", "cannot be filled in", 1, 18),
         ("{% for i in (1..99) %}{% for j in (1..99) %}{% endfor %}{% endfor %}", "loop iteration limit", 1, 4),
-        ("{{ 'a' }}" * (MOST_TAGS + 1), f"more than {MOST_TAGS} placeholders", 1, MOST_TAGS * 9 + 1),
-        ("{{ '" + "a" * LONGEST_TAG + "' }}", f"within {LONGEST_TAG} characters", 1, 1),
+        ("{{ 'a' }}" * (MAX_TAGS + 1), f"more than {MAX_TAGS} placeholders", 1, MAX_TAGS * 9 + 1),
+        ("{{ '" + "a" * MAX_TAG + "' }}", f"within {MAX_TAG} characters", 1, 1),
         ("{{ " + "email[" * 70 + "email" + "]" * 70 + " }}", "email has no parts", 1, 4),
         ("{% if email %}" * 40 + "{% endif %}" * 40, "block nesting limit", 1, 438),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_why_and_where(source: str, sentence: str, line: int, column: int) -> None:
     with pytest.raises(TemplateError) as caught:
-        check_template(source, html=False)
+        validate_template(source, html=False)
     error = caught.value
     assert sentence in error.message
     assert f"(line {line}, column {column})" in str(error)
@@ -144,13 +144,13 @@ def test_no_template_grows_without_bound() -> None:
     looping = "{% for i in (1..90) %}" + "a" * 60_000 + "{% endfor %}"
     for source, limit in ((doubling, "local namespace limit"), (looping, "output stream limit")):
         with pytest.raises(TemplateError, match=limit):
-            check_template(source, html=True)
+            validate_template(source, html=True)
 
 
 @pytest.mark.parametrize("unit", ["{{", "{%", "{% comment %}{{ ", "{% if email %}", "{{ email }}", "{", "{% raw %}"])
 def test_a_long_hostile_template_is_judged_in_one_pass(unit: str) -> None:
     with pytest.raises(TemplateError):
-        check_template(unit * (200_000 // len(unit)) + "{{", html=True)
+        validate_template(unit * (200_000 // len(unit)) + "{{", html=True)
 
 
 def test_the_quick_way_is_taken_for_plain_placeholders_and_only_for_those() -> None:

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from marketing_service.rendering import (
-    MOST_LINKS,
+    MAX_LINKS,
     SAMPLE,
     MergeFields,
     MessageSource,
@@ -25,7 +25,7 @@ from marketing_service.rendering import (
     shown_link,
 )
 from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.links import LONGEST_LINK, _read
+from marketing_service.rendering.links import MAX_LINK, _read
 from marketing_service.rendering.template import Template
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_what_is_tracked_by_number_in_order_of_appearance(html: str, links: list
         # Without quotes, Liquid may move the end.
         "<a href=https://a.example/{{ firstName }}>x</a><a href=https://a.example {%- if email %}x{% endif %}>x</a>",
         f'<a href="{PUBLIC}/api/marketing/unsubscribe/x">x</a>',
-        f'<a href="https://a.example/{"x" * LONGEST_LINK}">x</a>',
+        f'<a href="https://a.example/{"x" * MAX_LINK}">x</a>',
         '<a href="https://a.example/x',
     ],
 )  # fmt: skip
@@ -194,11 +194,11 @@ def test_the_links_of_html_made_from_a_text_are_tracked_too() -> None:
 
 
 def test_the_links_behind_the_last_that_can_be_tracked_stay_as_they_are() -> None:
-    html = "".join(f'<a href="https://a.example/{n}">x</a>' for n in range(MOST_LINKS + 1)) * 2
+    html = "".join(f'<a href="https://a.example/{n}">x</a>' for n in range(MAX_LINKS + 1)) * 2
     message = compiled(html)
-    assert len(message.links) == MOST_LINKS
-    assert html_of(message).count(f'"https://a.example/{MOST_LINKS}"') == 2
-    assert html_of(message).count(CLICK) == 2 * MOST_LINKS
+    assert len(message.links) == MAX_LINKS
+    assert html_of(message).count(f'"https://a.example/{MAX_LINKS}"') == 2
+    assert html_of(message).count(CLICK) == 2 * MAX_LINKS
 
 
 def test_numbers_that_were_given_once_stay() -> None:

@@ -124,7 +124,7 @@ def test_a_test_says_so_in_its_subject() -> None:
 
 
 def test_every_attempt_gives_the_same_bytes() -> None:
-    """Also from another worker, which compiles by itself."""
+    """OnResult from another worker, which compiles by itself."""
     assert sent() == sent()
 
 

@@ -170,7 +170,7 @@ def test_421_alone_closes() -> None:
 
 
 def test_a_closing_reply_is_never_held_against_the_sender() -> None:
-    """Also when its text reads like one that would be."""
+    """OnResult when its text reads like one that would be."""
     assert judge(Reply.of(421, "4.7.1 Relay access denied"), Phase.MAIL) == TRANSIENT
 
 

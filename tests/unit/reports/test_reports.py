@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from marketing_service.reports import Kind, Report, read_report
-from marketing_service.tokens import BounceAddresses, Purpose, TokenRing
+from marketing_service.tokens import BounceAddresses, Purpose, TokenKeyring
 
 MESSAGES = Path(__file__).parent / "messages"
 NAMES = sorted(path.stem for path in MESSAGES.glob("*.eml"))
-RING = TokenRing([b"o" * 32])
+RING = TokenKeyring([b"o" * 32])
 ADDRESSES = BounceAddresses(RING, "bounce.acme.example")
 SEND = UUID("0190f1f2-7c1d-7b3a-9a55-0123456789ab")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.reports import MOST_OCTETS_READ, Kind, Report, read_report
+from marketing_service.reports import MAX_OCTETS_READ, Kind, Report, read_report
 
 MESSAGES = [path.read_bytes() for path in sorted((Path(__file__).parent / "messages").glob("*.eml"))]
 REPORT = b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
@@ -79,4 +79,4 @@ def test_a_report_with_one_octet_changed_is_read(raw: bytes, place: int, octet: 
 
 def test_what_it_brings_back_may_be_of_any_size() -> None:
     whole = next(raw for raw in MESSAGES if b"4TzQ3k1xYz.1795338901" in raw and b"Status: 5.1.1" in raw)
-    assert read_report(whole[:-100] + b"x" * 20 * MOST_OCTETS_READ) == read_report(whole)
+    assert read_report(whole[:-100] + b"x" * 20 * MAX_OCTETS_READ) == read_report(whole)

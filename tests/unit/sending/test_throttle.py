@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from marketing_service.ports import Fate, HandOver
+from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply
-from marketing_service.sending.throttle import IN_A_ROW, Domains, asks_for_less
+from marketing_service.sending.throttle import IN_A_ROW, DomainThrottle, asks_for_less
 
 
 @dataclass
@@ -25,94 +25,98 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def domains(clock: Clock) -> Domains:
-    return Domains(first_rest=10, clock=clock)
+def domains(clock: Clock) -> DomainThrottle:
+    return DomainThrottle(first_backoff=10, clock=clock)
 
 
-def put_off(domains: Domains, times: int = IN_A_ROW) -> list[float | None]:
-    return [domains.put_off(f"p{number}@slow.example", begun=domains.now()) for number in range(times)]
+def postponed(domains: DomainThrottle, times: int = IN_A_ROW) -> list[float | None]:
+    return [domains.postponed(f"p{number}@slow.example", begun=domains.now()) for number in range(times)]
 
 
-def test_a_rest_begins_with_the_fifth_in_a_row_and_for_that_domain_alone(domains: Domains) -> None:
-    assert put_off(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
-    assert domains.hold_back("a@slow.example") is None
-    assert put_off(domains, 1) == [10]
-    assert domains.hold_back("a@SLOW.example ") is not None
-    assert domains.hold_back("a@other.example") is None
+def test_a_rest_begins_with_the_fifth_in_a_row_and_for_that_domain_alone(domains: DomainThrottle) -> None:
+    assert postponed(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
+    assert domains.postpone_sends("a@slow.example") is None
+    assert postponed(domains, 1) == [10]
+    assert domains.postpone_sends("a@SLOW.example ") is not None
+    assert domains.postpone_sends("a@other.example") is None
 
 
-def test_one_that_is_taken_in_between_makes_the_row_begin_anew(domains: Domains) -> None:
+def test_one_that_is_taken_in_between_makes_the_row_begin_anew(domains: DomainThrottle) -> None:
     for _ in range(10):
-        assert put_off(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
+        assert postponed(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
         domains.taken("a@slow.example", begun=domains.now())
-    assert domains.hold_back("a@slow.example") is None
+    assert domains.postpone_sends("a@slow.example") is None
 
 
-def test_those_held_back_come_due_after_the_rest_one_after_the_other(domains: Domains) -> None:
-    put_off(domains)
-    waits = [domains.hold_back("a@slow.example") or 0.0 for _ in range(60)]
+def test_those_held_back_come_due_after_the_rest_one_after_the_other(domains: DomainThrottle) -> None:
+    postponed(domains)
+    waits = [domains.postpone_sends("a@slow.example") or 0.0 for _ in range(60)]
     assert min(waits) >= 10
     assert max(waits) <= 20
     assert len(set(waits)) == 60
 
 
-def test_after_the_rest_one_probe_goes_and_the_others_wait_for_its_answer(domains: Domains, clock: Clock) -> None:
-    put_off(domains)
+def test_after_the_rest_one_probe_goes_and_the_others_wait_for_its_answer(
+    domains: DomainThrottle, clock: Clock
+) -> None:
+    postponed(domains)
     clock.seconds += 10
-    assert domains.hold_back("probe@slow.example") is None
-    assert domains.hold_back("a@slow.example") is not None
+    assert domains.postpone_sends("probe@slow.example") is None
+    assert domains.postpone_sends("a@slow.example") is not None
     domains.taken("probe@slow.example", begun=clock.seconds)
-    assert domains.hold_back("a@slow.example") is None
+    assert domains.postpone_sends("a@slow.example") is None
 
 
-def test_a_probe_whose_answer_is_never_known_does_not_block_the_domain(domains: Domains, clock: Clock) -> None:
-    put_off(domains)
+def test_a_probe_whose_answer_is_never_known_does_not_block_the_domain(domains: DomainThrottle, clock: Clock) -> None:
+    postponed(domains)
     clock.seconds += 10
-    assert domains.hold_back("probe@slow.example") is None
+    assert domains.postpone_sends("probe@slow.example") is None
     clock.seconds += 10
-    assert domains.hold_back("another@slow.example") is None
+    assert domains.postpone_sends("another@slow.example") is None
 
 
 def test_each_probe_that_is_put_off_doubles_the_rest_up_to_sixty_times_the_first(
-    domains: Domains, clock: Clock
+    domains: DomainThrottle, clock: Clock
 ) -> None:
-    rests = put_off(domains)[-1:]
+    rests = postponed(domains)[-1:]
     for _ in range(8):
         clock.seconds += 1000
-        assert domains.hold_back("probe@slow.example") is None
-        rests += put_off(domains, 1)
+        assert domains.postpone_sends("probe@slow.example") is None
+        rests += postponed(domains, 1)
     assert rests == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
-def test_what_was_on_its_way_when_the_rest_began_neither_prolongs_nor_ends_it(domains: Domains, clock: Clock) -> None:
+def test_what_was_on_its_way_when_the_rest_began_neither_prolongs_nor_ends_it(
+    domains: DomainThrottle, clock: Clock
+) -> None:
     begun = clock.seconds
     clock.seconds += 1
-    put_off(domains)
-    assert domains.put_off("late@slow.example", begun=begun) is None
+    postponed(domains)
+    assert domains.postponed("late@slow.example", begun=begun) is None
     domains.taken("late@slow.example", begun=begun)
-    assert domains.hold_back("a@slow.example") == pytest.approx(10, abs=1)
+    assert domains.postpone_sends("a@slow.example") == pytest.approx(10, abs=1)
 
 
-def test_it_heals_a_step_with_each_message_that_is_taken(domains: Domains, clock: Clock) -> None:
-    put_off(domains)
+def test_it_heals_a_step_with_each_message_that_is_taken(domains: DomainThrottle, clock: Clock) -> None:
+    postponed(domains)
     for _ in range(2):
         clock.seconds += 1000
-        domains.hold_back("probe@slow.example")
-        put_off(domains, 1)
+        domains.postpone_sends("probe@slow.example")
+        postponed(domains, 1)
     clock.seconds += 1000
-    domains.hold_back("probe@slow.example")
+    domains.postpone_sends("probe@slow.example")
     domains.taken("probe@slow.example", begun=clock.seconds)
-    assert put_off(domains)[-1] == 40, "two steps up are left of three"
+    assert postponed(domains)[-1] == 40, "two steps up are left of three"
     clock.seconds += 1000
-    domains.hold_back("probe@slow.example")
+    domains.postpone_sends("probe@slow.example")
     for _ in range(3):
         domains.taken("a@slow.example", begun=clock.seconds)
-    assert put_off(domains)[-1] == 10, "forgotten"
+    assert postponed(domains)[-1] == 10, "forgotten"
 
 
-def test_what_is_remembered_is_bounded(domains: Domains) -> None:
+def test_what_is_remembered_is_bounded(domains: DomainThrottle) -> None:
     for number in range(10_001):
-        domains.put_off(f"a@d{number}.example", begun=domains.now())
+        domains.postponed(f"a@d{number}.example", begun=domains.now())
     assert len(domains._domains) == 10_000
 
 
@@ -133,9 +137,9 @@ def test_what_is_remembered_is_bounded(domains: Domains) -> None:
     ],
 )
 def test_which_refusals_speak_of_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
-    assert asks_for_less(HandOver(Fate.REFUSED, phase, Reply.of(code, text))) is expected
+    assert asks_for_less(Submission(SubmissionOutcome.REFUSED, phase, Reply.of(code, text))) is expected
 
 
 def test_an_accepted_and_a_lost_message_say_nothing_of_the_kind() -> None:
-    assert not asks_for_less(HandOver(Fate.ACCEPTED, Phase.DOT, Reply.of(250, "Ok")))
-    assert not asks_for_less(HandOver(Fate.LOST, Phase.RCPT, detail="hung up"))
+    assert not asks_for_less(Submission(SubmissionOutcome.ACCEPTED, Phase.DOT, Reply.of(250, "Ok")))
+    assert not asks_for_less(Submission(SubmissionOutcome.LOST, Phase.RCPT, detail="hung up"))

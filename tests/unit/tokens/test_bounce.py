@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.tokens import BounceAddresses, Bounced, Mailbox, Purpose, TokenRing
+from marketing_service.tokens import BounceAddresses, Bounced, Mailbox, Purpose, TokenKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OLD, NEW = b"o" * 32, b"n" * 32
 SEND = UUID("0190f1f2-7c1d-7b3a-9a55-0123456789ab")
 DOMAIN = "bounce.acme.example"
-addresses = BounceAddresses(TokenRing([NEW, OLD]), DOMAIN)
+addresses = BounceAddresses(TokenKeyring([NEW, OLD]), DOMAIN)
 attempts = st.integers(1, 2**15 - 1)
 
 
@@ -35,20 +35,20 @@ def test_a_return_path_is_within_the_limits_of_smtp(send_id: UUID, attempt: int)
     local_part, _, _ = addresses.of(send_id, attempt).rpartition("@")
     assert len(local_part) == 50
     assert local_part.replace("-", "").isalnum()
-    longest = BounceAddresses(TokenRing([NEW]), "d" * 63 + ".example")
+    longest = BounceAddresses(TokenKeyring([NEW]), "d" * 63 + ".example")
     assert len(longest.of(send_id, attempt)) <= 254
 
 
 def test_mailed_return_paths_stay_what_they_are() -> None:
     """Reports about these may come for days: a release must not void them."""
-    made = BounceAddresses(TokenRing([OLD]), DOMAIN).of(SEND, 3)
+    made = BounceAddresses(TokenKeyring([OLD]), DOMAIN).of(SEND, 3)
     assert made == "b-agipd4t4dv5tvgsvaerukz4jvmaahh24b7sjl7jthzs2rljf@bounce.acme.example"
 
 
 def test_the_first_key_signs_and_every_key_reads() -> None:
-    old = BounceAddresses(TokenRing([OLD]), DOMAIN).of(SEND, 1)
+    old = BounceAddresses(TokenKeyring([OLD]), DOMAIN).of(SEND, 1)
     assert addresses.read(old) == (SEND, 1)
-    assert BounceAddresses(TokenRing([NEW]), DOMAIN).read(old) is None
+    assert BounceAddresses(TokenKeyring([NEW]), DOMAIN).read(old) is None
 
 
 def test_an_attempt_is_signed_with_its_send() -> None:
@@ -63,7 +63,7 @@ def test_every_character_changed_makes_it_void() -> None:
 
 
 def test_the_token_of_a_link_is_no_return_path() -> None:
-    ring = TokenRing([NEW])
+    ring = TokenKeyring([NEW])
     for purpose in Purpose:
         assert addresses.read(f"b-{ring.issue(purpose, SEND)}@{DOMAIN}") is None
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.tokens import Purpose, TokenRing
+from marketing_service.tokens import Purpose, TokenKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OLD, NEW = b"o" * 32, b"n" * 32
 SEND = UUID("0190f1f2-7c1d-7b3a-9a55-0123456789ab")
 BASE64URL = string.ascii_letters + string.digits + "-_"
-ring = TokenRing([NEW, OLD])
+ring = TokenKeyring([NEW, OLD])
 
 
 @given(st.uuids(), st.sampled_from(Purpose))
@@ -38,20 +38,20 @@ def test_a_token_serves_one_purpose() -> None:
 
 def test_mailed_tokens_stay_what_they_are() -> None:
     """These are in people's mailboxes: a release must not void them."""
-    assert TokenRing([OLD]).issue(Purpose.OPEN, SEND) == "AZDx8nwdezqaVQEjRWeJq84IjLcLbCd7NCaIVCOuoY0"
-    assert TokenRing([OLD]).issue(Purpose.UNSUBSCRIBE, SEND) == "AZDx8nwdezqaVQEjRWeJq8Jem9Se9pHFJIojkJCDgBA"
+    assert TokenKeyring([OLD]).issue(Purpose.OPEN, SEND) == "AZDx8nwdezqaVQEjRWeJq84IjLcLbCd7NCaIVCOuoY0"
+    assert TokenKeyring([OLD]).issue(Purpose.UNSUBSCRIBE, SEND) == "AZDx8nwdezqaVQEjRWeJq8Jem9Se9pHFJIojkJCDgBA"
 
 
 def test_the_first_key_signs_and_every_key_reads() -> None:
-    old_token = TokenRing([OLD]).issue(Purpose.OPEN, SEND)
+    old_token = TokenKeyring([OLD]).issue(Purpose.OPEN, SEND)
     assert ring.read(Purpose.OPEN, old_token) == SEND
-    assert ring.issue(Purpose.OPEN, SEND) == TokenRing([NEW]).issue(Purpose.OPEN, SEND)
-    assert TokenRing([NEW]).read(Purpose.OPEN, old_token) is None
+    assert ring.issue(Purpose.OPEN, SEND) == TokenKeyring([NEW]).issue(Purpose.OPEN, SEND)
+    assert TokenKeyring([NEW]).read(Purpose.OPEN, old_token) is None
 
 
 def test_a_ring_needs_a_key() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        TokenRing([])
+        TokenKeyring([])
 
 
 def test_one_character_changed_and_it_is_void() -> None:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
-from marketing_service.api.dependencies import MetricsOf, Parts, Reporter, body_announced_as
-from marketing_service.api.openapi_responses import answers
-from marketing_service.api.requests import LONGEST_PATH, ReportQuery
-from marketing_service.api.responses_suppressions import HandledAnswer
+from marketing_service.api.dependencies import Dependencies, MetricsOf, Reporter, body_announced_as
+from marketing_service.api.openapi_responses import responses
+from marketing_service.api.requests import MAX_PATH, ReportQuery
+from marketing_service.api.responses_suppressions import HandledResponse
 from marketing_service.errors import FieldError, InvalidInput, WrongState
 from marketing_service.tracking import Reports
 
@@ -21,33 +21,33 @@ router = APIRouter(tags=["bounces"])
     operation_id="takeReport",
     response_description="What came of it.",
     summary="Hand over a message that came back: a delivery report, or a complaint",
-    responses=answers(409, 413),
+    responses=responses(409, 413),
     openapi_extra={
         "requestBody": {"required": True, "content": {MESSAGE_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
 async def take_report(
-    parts: Parts,
+    dependencies: Dependencies,
     metrics: MetricsOf,
     caller: Reporter,
     request: Request,
     query: Annotated[ReportQuery, Query()],
-    recipient: Annotated[str | None, Header(description="The same, as a header.", max_length=LONGEST_PATH)] = None,
-) -> HandledAnswer:
+    recipient: Annotated[str | None, Header(description="The same, as a header.", max_length=MAX_PATH)] = None,
+) -> HandledResponse:
     """The whole message, as it came. Only sends of the token's own organisation are touched; the same message again
     changes nothing. A 503 asks for it again, later."""
     raw = await body_announced_as(request, MESSAGE_TYPE)
     if (query.recipient is None) == (recipient is None):
         raise InvalidInput(FieldError("recipient", "must be given once, in the query or as a header.", "required"))
-    if parts.bounces is None:
+    if dependencies.bounces is None:
         raise WrongState("This installation has no MARKETING_BOUNCE_DOMAIN, so nothing can come back to it.")
     reports = Reports(
-        parts.transactions,
-        parts.doorbell,
-        tokens=parts.tokens,
-        addresses=parts.bounces,
-        soft_bounces=parts.settings.soft_bounces,
+        dependencies.transactions,
+        dependencies.job_queue,
+        tokens=dependencies.tokens,
+        addresses=dependencies.bounces,
+        soft_bounces=dependencies.settings.soft_bounces,
     )
     handled = await reports.take(query.recipient or recipient or "", raw, org_id=caller.org_id)
     metrics.reports.labels(handled.kind, handled.outcome).inc()
-    return HandledAnswer(kind=handled.kind, outcome=handled.outcome)
+    return HandledResponse(kind=handled.kind, outcome=handled.outcome)

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
-from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, Versions, Writer, no_query
-from marketing_service.api.openapi_responses import answers, with_etag
+from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Reader, Versions, Writer, no_query
+from marketing_service.api.openapi_responses import responses, with_etag
 from marketing_service.api.preconditions import etag
 from marketing_service.api.requests import (
     CampaignChanges,
@@ -17,12 +17,12 @@ from marketing_service.api.requests import (
     TestRecipients,
     UnsavedMessage,
 )
-from marketing_service.api.responses import CampaignAnswer, CampaignPage, PreviewAnswer
+from marketing_service.api.responses import CampaignPage, CampaignResponse, PreviewResponse
 from marketing_service.campaigns import drafts, lifecycle
-from marketing_service.campaigns.test_mails import request_test_send
-from marketing_service.campaigns.validation import check_ready, checked_recipients
-from marketing_service.db import Also, Transactions
-from marketing_service.store.idempotency import KeptAnswer
+from marketing_service.campaigns.test_mails import request_test_mail
+from marketing_service.campaigns.validation import validate_for_launch, validate_recipients
+from marketing_service.db import OnResult, Transactions
+from marketing_service.store.idempotency import StoredResponse
 from marketing_service.store.model import Campaign
 
 PATH = "/api/marketing/campaigns"
@@ -32,19 +32,19 @@ router = APIRouter(tags=["campaigns"])
 _plain = [Depends(no_query)]
 
 
-def with_version(response: Response, campaign: Campaign) -> CampaignAnswer:
+def with_version(response: Response, campaign: Campaign) -> CampaignResponse:
     """The campaign as the answer, its version in the ETag."""
     response.headers["ETag"] = etag(campaign.version)
-    return CampaignAnswer.of(campaign)
+    return CampaignResponse.of(campaign)
 
 
-def kept(campaign: Campaign, *, status: int, **headers: str) -> KeptAnswer:
+def kept(campaign: Campaign, *, status: int, **headers: str) -> StoredResponse:
     """The same, as an answer that can be given again."""
-    body = CampaignAnswer.of(campaign).model_dump_json(by_alias=True)
-    return KeptAnswer(status, {"ETag": etag(campaign.version)} | headers, body.encode())
+    body = CampaignResponse.of(campaign).model_dump_json(by_alias=True)
+    return StoredResponse(status, {"ETag": etag(campaign.version)} | headers, body.encode())
 
 
-def _created(campaign: Campaign) -> KeptAnswer:
+def _created(campaign: Campaign) -> StoredResponse:
     return kept(campaign, status=201, Location=f"{PATH}/{campaign.id}")
 
 
@@ -53,16 +53,18 @@ def _created(campaign: Campaign) -> KeptAnswer:
     operation_id="listCampaigns",
     response_description="A page of campaigns.",
     summary="List campaigns, newest first",
-    responses=answers(),
+    responses=responses(),
 )
-async def list_campaigns(parts: Parts, caller: Reader, query: Annotated[CampaignQuery, Query()]) -> CampaignPage:
+async def list_campaigns(
+    dependencies: Dependencies, caller: Reader, query: Annotated[CampaignQuery, Query()]
+) -> CampaignPage:
     """A page may be shorter than `limit` where bodies are large; `nextCursor` says whether there is more."""
     after = read_campaign_cursor(query.cursor)
-    async with parts.transactions(caller.org_id) as tx:
+    async with dependencies.transactions(caller.org_id) as tx:
         page = await drafts.newest_first(
             tx, caller.org_id, statuses=query.status, name_prefix=query.q, after=after, limit=query.limit
         )
-    items = [CampaignAnswer.of(campaign) for campaign in page.items]
+    items = [CampaignResponse.of(campaign) for campaign in page.items]
     return CampaignPage(items=items, next_cursor=campaign_cursor(page.next))
 
 
@@ -72,19 +74,19 @@ async def list_campaigns(parts: Parts, caller: Reader, query: Annotated[Campaign
     operation_id="createCampaign",
     summary="Save a new draft",
     dependencies=_plain,
-    response_model=CampaignAnswer,
-    responses={201: with_etag("The draft.", Location="The draft's address."), **answers(400, 409, 413)},
+    response_model=CampaignResponse,
+    responses={201: with_etag("The draft.", Location="The draft's address."), **responses(400, 409, 413)},
 )
-async def create_campaign(parts: Parts, caller: Writer, once: OnceOnly, body: NewCampaign) -> Response:
-    def create(transactions: Transactions, also: Also[Campaign]) -> Awaitable[object]:
+async def create_campaign(dependencies: Dependencies, caller: Writer, once: Idempotent, body: NewCampaign) -> Response:
+    def create(transactions: Transactions, on_result: OnResult[Campaign]) -> Awaitable[object]:
         return drafts.create(
             transactions,
-            parts.audience,
-            parts.settings,
+            dependencies.audience,
+            dependencies.settings,
             org_id=caller.org_id,
             created_by=caller.subject,
             draft=body.draft(),
-            also=also,
+            on_result=on_result,
         )
 
     return await once.only(create, _created)
@@ -95,10 +97,12 @@ async def create_campaign(parts: Parts, caller: Writer, once: OnceOnly, body: Ne
     operation_id="getCampaign",
     summary="Read a campaign",
     dependencies=_plain,
-    responses={200: with_etag("The campaign."), **answers(404)},
+    responses={200: with_etag("The campaign."), **responses(404)},
 )
-async def get_campaign(parts: Parts, caller: Reader, campaign_id: CampaignId, response: Response) -> CampaignAnswer:
-    async with parts.transactions(caller.org_id) as tx:
+async def get_campaign(
+    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, response: Response
+) -> CampaignResponse:
+    async with dependencies.transactions(caller.org_id) as tx:
         campaign = await drafts.get(tx, caller.org_id, campaign_id)
     return with_version(response, campaign)
 
@@ -108,20 +112,20 @@ async def get_campaign(parts: Parts, caller: Reader, campaign_id: CampaignId, re
     operation_id="changeCampaign",
     summary="Change a draft",
     dependencies=_plain,
-    responses={200: with_etag("The campaign, changed."), **answers(400, 404, 409, 412, 413)},
+    responses={200: with_etag("The campaign, changed."), **responses(400, 404, 409, 412, 413)},
 )
 async def change_campaign(
-    parts: Parts,
+    dependencies: Dependencies,
     caller: Writer,
     campaign_id: CampaignId,
     versions: Versions,
     body: CampaignChanges,
     response: Response,
-) -> CampaignAnswer:
+) -> CampaignResponse:
     campaign = await drafts.change(
-        parts.transactions,
-        parts.audience,
-        parts.settings,
+        dependencies.transactions,
+        dependencies.audience,
+        dependencies.settings,
         org_id=caller.org_id,
         campaign_id=campaign_id,
         changes=body.changes(),
@@ -137,10 +141,12 @@ async def change_campaign(
     response_description="It is gone.",
     summary="Delete a draft, or a campaign whose launch failed",
     dependencies=_plain,
-    responses=answers(404, 409, 412),
+    responses=responses(404, 409, 412),
 )
-async def delete_campaign(parts: Parts, caller: Writer, campaign_id: CampaignId, versions: Versions) -> None:
-    async with parts.transactions(caller.org_id) as tx:
+async def delete_campaign(
+    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, versions: Versions
+) -> None:
+    async with dependencies.transactions(caller.org_id) as tx:
         await drafts.remove(tx, caller.org_id, campaign_id, versions=versions)
 
 
@@ -150,13 +156,13 @@ async def delete_campaign(parts: Parts, caller: Writer, campaign_id: CampaignId,
     operation_id="duplicateCampaign",
     summary="Make a new draft with the same message and audience",
     dependencies=_plain,
-    response_model=CampaignAnswer,
-    responses={201: with_etag("The new draft.", Location="The new draft's address."), **answers(404, 409)},
+    response_model=CampaignResponse,
+    responses={201: with_etag("The new draft.", Location="The new draft's address."), **responses(404, 409)},
 )
-async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, once: OnceOnly) -> Response:
-    async def duplicate(transactions: Transactions, also: Also[Campaign]) -> None:
+async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, once: Idempotent) -> Response:
+    async def duplicate(transactions: Transactions, on_result: OnResult[Campaign]) -> None:
         async with transactions(caller.org_id) as tx:
-            await also(tx, await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
+            await on_result(tx, await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
 
     return await once.only(duplicate, _created)
 
@@ -166,21 +172,21 @@ async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, once: Once
     operation_id="previewCampaign",
     response_description="The message.",
     summary="See the message as one contact would get it",
-    responses=answers(404),
+    responses=responses(404),
 )
 async def preview_campaign(
-    parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[PreviewQuery, Query()]
-) -> PreviewAnswer:
+    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[PreviewQuery, Query()]
+) -> PreviewResponse:
     """The links lead nowhere, and there is no pixel. Show the HTML in a sandboxed frame."""
     preview = await lifecycle.preview(
-        parts.transactions,
-        parts.audience,
-        parts.settings,
+        dependencies.transactions,
+        dependencies.audience,
+        dependencies.settings,
         org_id=caller.org_id,
         campaign_id=campaign_id,
         contact_id=query.contact_id,
     )
-    return PreviewAnswer.of(preview)
+    return PreviewResponse.of(preview)
 
 
 @router.post(
@@ -189,20 +195,20 @@ async def preview_campaign(
     response_description="The message.",
     summary="See a message that is not saved as one contact would get it",
     dependencies=_plain,
-    responses=answers(400, 404, 413),
+    responses=responses(400, 404, 413),
 )
-async def preview_message(parts: Parts, caller: Reader, body: UnsavedMessage) -> PreviewAnswer:
+async def preview_message(dependencies: Dependencies, caller: Reader, body: UnsavedMessage) -> PreviewResponse:
     """For a page that shows what is being typed. Nothing is kept; reading is enough."""
     preview = await lifecycle.preview_unsaved(
-        parts.audience,
-        parts.settings,
+        dependencies.audience,
+        dependencies.settings,
         org_id=caller.org_id,
         subject=body.subject,
         html_body=body.html_body,
         text_body=body.text_body,
         contact_id=body.contact_id,
     )
-    return PreviewAnswer.of(preview)
+    return PreviewResponse.of(preview)
 
 
 @router.post(
@@ -212,27 +218,27 @@ async def preview_message(parts: Parts, caller: Reader, body: UnsavedMessage) ->
     summary="Send the message to up to five addresses of your own",
     dependencies=_plain,
     response_model=None,
-    responses={202: {"description": "It will be sent."}, **answers(400, 404, 409, 413)},
+    responses={202: {"description": "It will be sent."}, **responses(400, 404, 409, 413)},
 )
 async def test_campaign(
-    parts: Parts, caller: Writer, campaign_id: CampaignId, once: OnceOnly, body: TestRecipients
+    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, once: Idempotent, body: TestRecipients
 ) -> Response:
     """The recipient is a made-up one, `[Test]` stands before the subject, and no figure counts it."""
-    recipients = checked_recipients(body.to)
+    recipients = validate_recipients(body.to)
 
-    async def test(transactions: Transactions, also: Also[None]) -> None:
+    async def test(transactions: Transactions, on_result: OnResult[None]) -> None:
         async with transactions(caller.org_id) as tx:
             campaign = await drafts.get(tx, caller.org_id, campaign_id)
-        await check_ready(campaign, parts.settings)
+        await validate_for_launch(campaign, dependencies.settings)
         async with transactions(caller.org_id) as tx:
-            await request_test_send(
+            await request_test_mail(
                 tx,
-                parts.doorbell,
+                dependencies.job_queue,
                 org_id=caller.org_id,
                 campaign_id=campaign_id,
                 recipients=recipients,
                 requested_by=caller.subject,
             )
-            await also(tx, None)
+            await on_result(tx, None)
 
-    return await once.only(test, lambda _: KeptAnswer(202, {}, b"null"))
+    return await once.only(test, lambda _: StoredResponse(202, {}, b"null"))

@@ -8,14 +8,14 @@ from fastapi.responses import HTMLResponse, Response
 
 from marketing_service import tracking
 from marketing_service.api import pages
-from marketing_service.api.dependencies import Parts, PatienceOf
-from marketing_service.api.openapi_responses import Responses, content, problem_answers
+from marketing_service.api.dependencies import Dependencies, PatienceOf
+from marketing_service.api.openapi_responses import Responses, content, problem_responses
 from marketing_service.api.pixel import GIF, PIXEL_PATH
 from marketing_service.api.pixel import HEADERS as PIXEL_HEADERS
 from marketing_service.api.time_limit import Patience
 from marketing_service.api.visitors import machine_reason
 from marketing_service.errors import Unavailable
-from marketing_service.rendering import MOST_LINKS
+from marketing_service.rendering import MAX_LINKS
 from marketing_service.tokens import Purpose
 
 CLICK_PATH = "/api/marketing/click/{token}/{number}"
@@ -60,7 +60,7 @@ def _pixel() -> Response:
 )
 async def get_pixel(_: Token) -> Response:
     """A good token counts as an open of its send. Nothing about the answer tells a good token from a bad one."""
-    return _pixel()  # a good one never comes here: see PixelDoor
+    return _pixel()  # a good one never comes here: see PixelMiddleware
 
 
 @router.head(PIXEL_PATH, include_in_schema=False)
@@ -76,24 +76,30 @@ async def head_pixel() -> Response:
     response_class=Response,
     responses=_CLICKED,
 )
-async def follow_link(token: Token, number: Number, request: Request, parts: Parts, patience: PatienceOf) -> Response:
+async def follow_link(
+    token: Token, number: Number, request: Request, dependencies: Dependencies, patience: PatienceOf
+) -> Response:
     """Leads nowhere but to the campaign's own links."""
-    return await _follow(token, number, request, parts, patience, counts=True)
+    return await _follow(token, number, request, dependencies, patience, counts=True)
 
 
 @router.head(CLICK_PATH, include_in_schema=False)
-async def head_link(token: Token, number: Number, request: Request, parts: Parts, patience: PatienceOf) -> Response:
-    return await _follow(token, number, request, parts, patience, counts=False)
+async def head_link(
+    token: Token, number: Number, request: Request, dependencies: Dependencies, patience: PatienceOf
+) -> Response:
+    return await _follow(token, number, request, dependencies, patience, counts=False)
 
 
 async def _follow(
-    token: str, number: str, request: Request, parts: Parts, patience: Patience, *, counts: bool
+    token: str, number: str, request: Request, dependencies: Dependencies, patience: Patience, *, counts: bool
 ) -> Response:
-    send_id = parts.tokens.read(Purpose.CLICK, token)
-    if send_id is None or not _NUMBER.fullmatch(number) or int(number) > MOST_LINKS:
+    send_id = dependencies.tokens.read(Purpose.CLICK, token)
+    if send_id is None or not _NUMBER.fullmatch(number) or int(number) > MAX_LINKS:
         return pages.LINK_NOT_FOUND.response(_languages(request))
-    reason = machine_reason(request.scope, request.headers, proxy_hops=parts.settings.proxy_hops)
-    work = tracking.follow_link(parts.transactions, send_id, int(number), counts=counts, by_machine=reason is not None)
+    reason = machine_reason(request.scope, request.headers, proxy_hops=dependencies.settings.proxy_hops)
+    work = tracking.follow_link(
+        dependencies.transactions, send_id, int(number), counts=counts, by_machine=reason is not None
+    )
     try:
         target = await patience.within(CLICK_PATIENCE, work)
     except Unavailable:
@@ -111,16 +117,20 @@ async def _follow(
     response_class=HTMLResponse,
     responses=_PAGES,
 )
-async def open_unsubscribe_page(token: Token, request: Request, parts: Parts, patience: PatienceOf) -> Response:
+async def open_unsubscribe_page(
+    token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf
+) -> Response:
     """Opts out at once, or (as the installation is set up, and for a browser that only fetches ahead) asks first."""
-    if parts.settings.unsubscribe_get == "confirm" or tracking.machine_rules().is_prefetch(request.headers):
-        return await _ask(token, request, parts, patience)
-    return await _opt_out(token, request, parts, patience)
+    if dependencies.settings.unsubscribe_get == "confirm" or tracking.machine_rules().is_prefetch(request.headers):
+        return await _ask(token, request, dependencies, patience)
+    return await _opt_out(token, request, dependencies, patience)
 
 
 @router.head(UNSUBSCRIBE_PATH, include_in_schema=False)
-async def head_unsubscribe_page(token: Token, request: Request, parts: Parts, patience: PatienceOf) -> Response:
-    return await _ask(token, request, parts, patience)
+async def head_unsubscribe_page(
+    token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf
+) -> Response:
+    return await _ask(token, request, dependencies, patience)
 
 
 @router.post(
@@ -128,30 +138,30 @@ async def head_unsubscribe_page(token: Token, request: Request, parts: Parts, pa
     operation_id="unsubscribe",
     summary="Opt out (RFC 8058 one-click)",
     response_class=HTMLResponse,
-    responses=_PAGES | problem_answers(413),
+    responses=_PAGES | problem_responses(413),
 )
-async def unsubscribe(token: Token, request: Request, parts: Parts, patience: PatienceOf) -> Response:
+async def unsubscribe(token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf) -> Response:
     """Always acts. The body is not read: the token says it all, and senders encode the body in every way."""
-    return await _opt_out(token, request, parts, patience)
+    return await _opt_out(token, request, dependencies, patience)
 
 
-async def _ask(token: str, request: Request, parts: Parts, patience: Patience) -> Response:
-    send_id = parts.tokens.read(Purpose.UNSUBSCRIBE, token)
+async def _ask(token: str, request: Request, dependencies: Dependencies, patience: Patience) -> Response:
+    send_id = dependencies.tokens.read(Purpose.UNSUBSCRIBE, token)
     if send_id is None:
         return pages.NOT_FOUND.response(_languages(request))
     try:
-        there = await patience.within(OPT_OUT_PATIENCE, tracking.send_exists(parts.transactions, send_id))
+        there = await patience.within(OPT_OUT_PATIENCE, tracking.send_exists(dependencies.transactions, send_id))
     except Unavailable:
         there = True  # the button asks again
     return (pages.ASK if there else pages.NOT_FOUND).response(_languages(request))
 
 
-async def _opt_out(token: str, request: Request, parts: Parts, patience: Patience) -> Response:
+async def _opt_out(token: str, request: Request, dependencies: Dependencies, patience: Patience) -> Response:
     """The page says it is done only after it has been committed."""
-    send_id = parts.tokens.read(Purpose.UNSUBSCRIBE, token)
+    send_id = dependencies.tokens.read(Purpose.UNSUBSCRIBE, token)
     if send_id is None:
         return pages.NOT_FOUND.response(_languages(request))
-    work = tracking.opt_out(parts.transactions, parts.doorbell, send_id)
+    work = tracking.opt_out(dependencies.transactions, dependencies.job_queue, send_id)
     try:
         done = await patience.within(OPT_OUT_PATIENCE, work)
     except Unavailable:

@@ -7,16 +7,16 @@ from fastapi.responses import StreamingResponse
 
 from marketing_service.api import csv_export
 from marketing_service.api.cursors import log_cursor, read_log_cursor
-from marketing_service.api.dependencies import CampaignId, OnceOnly, Parts, Reader, SendId, Writer, no_query
-from marketing_service.api.openapi_responses import answers, content
+from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Reader, SendId, Writer, no_query
+from marketing_service.api.openapi_responses import content, responses
 from marketing_service.api.requests import LogFilterQuery, LogQuery
-from marketing_service.api.responses import LogEntryAnswer, LogPage
+from marketing_service.api.responses import LogEntryResponse, LogPage
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import email_log
 from marketing_service.campaigns.email_log import LogFilter
 from marketing_service.campaigns.resend import resend as queue_again
-from marketing_service.db import Also, Transaction, Transactions
-from marketing_service.store.idempotency import KeptAnswer
+from marketing_service.db import OnResult, Transaction, Transactions
+from marketing_service.store.idempotency import StoredResponse
 from marketing_service.store.model import LogEntry
 
 router = APIRouter(tags=["email log"])
@@ -27,16 +27,16 @@ router = APIRouter(tags=["email log"])
     operation_id="listSends",
     response_description="A page of the log.",
     summary="Read the email log, by address",
-    responses=answers(404),
+    responses=responses(404),
 )
 async def list_sends(
-    parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[LogQuery, Query()]
+    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[LogQuery, Query()]
 ) -> LogPage:
     after = read_log_cursor(query.cursor)
     only = LogFilter(query.status, query.q)
-    async with parts.transactions(caller.org_id) as tx:
+    async with dependencies.transactions(caller.org_id) as tx:
         page = await email_log.page(tx, caller.org_id, campaign_id, only=only, after=after, limit=query.limit)
-    return LogPage(items=[LogEntryAnswer.of(entry) for entry in page.items], next_cursor=log_cursor(page.next))
+    return LogPage(items=[LogEntryResponse.of(entry) for entry in page.items], next_cursor=log_cursor(page.next))
 
 
 @router.get(
@@ -44,14 +44,14 @@ async def list_sends(
     operation_id="exportSends",
     summary="Download the email log as CSV",
     response_class=StreamingResponse,
-    responses={200: content("UTF-8 with CRLF; cells are safe to open in a spreadsheet.", "text/csv"), **answers(404)},
+    responses={200: content("UTF-8 with CRLF; cells are safe to open in a spreadsheet.", "text/csv"), **responses(404)},
 )
 async def export_sends(
-    parts: Parts, caller: Reader, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
+    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
 ) -> StreamingResponse:
     """Streamed, whatever its size; a download that breaks off was interrupted, and is not whole."""
     only = LogFilter(query.status, query.q)
-    pages = email_log.pages(parts.transactions, caller.org_id, campaign_id, only=only)
+    pages = email_log.pages(dependencies.transactions, caller.org_id, campaign_id, only=only)
     # The first page is read before the answer starts, so that what is wrong by then still gets its own status.
     first = await anext(pages)
     return StreamingResponse(
@@ -68,29 +68,29 @@ async def export_sends(
     response_description="The send, queued again.",
     summary="Send once more to somebody who failed, or of whom nobody knows",
     dependencies=[Depends(no_query)],
-    response_model=LogEntryAnswer,
-    responses=answers(404, 409),
+    response_model=LogEntryResponse,
+    responses=responses(404, 409),
 )
 async def resend_send(
-    parts: Parts, caller: Writer, campaign_id: CampaignId, send_id: SendId, once: OnceOnly
+    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, send_id: SendId, once: Idempotent
 ) -> Response:
     """Only FAILED and UNCONFIRMED sends, and nobody who has opted out. The tries start again."""
 
-    async def resend(transactions: Transactions, also: Also[LogEntry]) -> None:
+    async def resend(transactions: Transactions, on_result: OnResult[LogEntry]) -> None:
         async def queued_again(tx: Transaction) -> None:
-            await also(tx, await email_log.entry(tx, caller.org_id, campaign_id, send_id))
+            await on_result(tx, await email_log.entry(tx, caller.org_id, campaign_id, send_id))
 
         await queue_again(
             transactions,
-            parts.audience,
+            dependencies.audience,
             org_id=caller.org_id,
             campaign_id=campaign_id,
             send_id=send_id,
-            also=queued_again,
+            on_result=queued_again,
         )
 
     return await once.only(resend, _kept)
 
 
-def _kept(entry: LogEntry) -> KeptAnswer:
-    return KeptAnswer(202, {}, LogEntryAnswer.of(entry).model_dump_json(by_alias=True).encode())
+def _kept(entry: LogEntry) -> StoredResponse:
+    return StoredResponse(202, {}, LogEntryResponse.of(entry).model_dump_json(by_alias=True).encode())
