@@ -1,4 +1,4 @@
-"""What is mailed, and to whom: 8 KB of HTML with four merged places, a short text, and made-up people."""
+"""The campaign of the benchmarks: 8 KB of HTML with four placeholders, a short text, and invented people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPANIES = ("Fish & Chips Ltd", "Example GmbH", "Café Noir", "Widgets, Inc.",
 
 
 def person(number: int) -> dict[str, str]:
-    """The same person for the same number, by the names of the merged places."""
+    """Return the placeholder values of a person. The same number always gives the same person."""
     return {
         "firstName": _FIRST[number % len(_FIRST)],
         "lastName": _LAST[number // len(_FIRST) % len(_LAST)],

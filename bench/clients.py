@@ -1,7 +1,8 @@
-"""Others who send, each in a process of its own: `python -m bench.clients plain|ceiling --port N --messages N`.
+"""SMTP clients to compare with: `python -m bench.clients plain|ceiling --port N --messages N --connections N`.
 
-`plain` is aiosmtplib and `EmailMessage` as their manuals show them. `ceiling` is the service's own connection given
-messages that are ready, with nothing rendered and nothing recorded. Both print the seconds they took.
+`plain` uses aiosmtplib and `EmailMessage` as their manuals show. `ceiling` uses the service's own SMTP connection with
+one message that is built beforehand: it renders nothing and writes nothing to a database. Each client runs in a
+separate process and prints the seconds that it took.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ def _message(number: int) -> EmailMessage:
     message = EmailMessage()
     message["From"] = f"Example Ltd <{FROM_EMAIL}>"
     message["To"] = contact["email"]
-    message["Subject"] = _merged(SUBJECT, contact)
+    message["Subject"] = _merge(SUBJECT, contact)
     message["Date"] = datetime.now(UTC)
     message["Message-ID"] = make_msgid(domain="example.com")
-    message.set_content(_merged(TEXT, contact))
-    message.add_alternative(_merged(HTML, contact), subtype="html")
+    message.set_content(_merge(TEXT, contact))
+    message.add_alternative(_merge(HTML, contact), subtype="html")
     return message
 
 
-def _merged(template: str, contact: dict[str, str]) -> str:
+def _merge(template: str, contact: dict[str, str]) -> str:
     for name, value in contact.items():
         template = template.replace("{{ " + name + " }}", value)
     return template
@@ -71,32 +72,35 @@ async def _ceiling(port: int, connections: int, numbers: deque[int]) -> None:
     def envelope() -> Envelope | None:
         return Envelope(FROM_EMAIL, person(numbers.popleft())["email"], content) if numbers else None
 
-    async def slot(connection: MailConnection, turn: asyncio.Lock) -> None:
+    async def submit_all(connection: MailConnection, lock: asyncio.Lock) -> None:
+        """Two of these share a connection: one submits, and the other has announced its envelope behind it."""
         while (current := envelope()) is not None:
-            if turn.locked():
+            if lock.locked():
                 connection.announce(current)
-            async with turn:
-                outcome = await connection.submit(current)
-            if outcome.outcome is not SubmissionOutcome.ACCEPTED:
-                raise RuntimeError(f"{outcome.outcome} at {outcome.phase}: {outcome.reply or outcome.detail}")
+            async with lock:
+                submission = await connection.submit(current)
+            if submission.outcome is not SubmissionOutcome.ACCEPTED:
+                raise RuntimeError(
+                    f"{submission.outcome} at {submission.phase}: {submission.reply or submission.detail}"
+                )
 
     async def send() -> None:
         async with mailer.connection() as connection:
-            turn = asyncio.Lock()
-            await asyncio.gather(slot(connection, turn), slot(connection, turn))
+            lock = asyncio.Lock()
+            await asyncio.gather(submit_all(connection, lock), submit_all(connection, lock))
 
     await asyncio.gather(*(send() for _ in range(connections)))
     await mailer.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("who", choices=("plain", "ceiling"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("client", choices=("plain", "ceiling"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--connections", type=int, required=True)
     options = parser.parse_args()
-    send = {"plain": _plain, "ceiling": _ceiling}[options.who]
+    send = {"plain": _plain, "ceiling": _ceiling}[options.client]
     start = perf_counter()
     uvloop.run(send(options.port, options.connections, deque(range(options.messages))))
     print(perf_counter() - start)

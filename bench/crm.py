@@ -1,4 +1,4 @@
-"""A CRM with as many contacts as asked for, whom nobody has opted out: `python -m bench.crm`."""
+"""A CRM with a given number of contacts, none of them opted out: `python -m bench.crm --port N --contacts N`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def create_app(contacts: int) -> Callable[..., Awaitable[None]]:
-    """One route, `GET …/contacts`, whatever the filters."""
+    """An ASGI application with one route, `GET …/contacts`. It ignores all filters."""
 
     def page(query: dict[str, list[str]]) -> bytes:
         first = int(query.get("cursor", ["0"])[0])
@@ -39,7 +39,7 @@ def create_app(contacts: int) -> Callable[..., Awaitable[None]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--contacts", type=int, required=True)
     options = parser.parse_args()

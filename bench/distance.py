@@ -1,4 +1,7 @@
-"""A way to a port that takes time: `python -m bench.distance`. Every octet arrives half a round trip late."""
+"""A TCP proxy that simulates distance: `python -m bench.distance --port N --to N --round-trip SECONDS`.
+
+Every octet arrives half a round trip late.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +14,46 @@ from typing import cast
 import uvloop
 
 
-class Way(asyncio.Protocol):
-    """One direction. What comes is passed on to `other`'s transport later, in the order it came."""
+class DelayedDirection(asyncio.Protocol):
+    """One direction of a proxied connection. It forwards data to the transport of `peer` after the delay, in order."""
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._loop = asyncio.get_running_loop()
-        self._travelling: deque[tuple[float, bytes | None]] = deque()
+        self._delayed: deque[tuple[float, bytes | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self.other: Way | None = None
+        self.peer: DelayedDirection | None = None
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._send_off(data)
+        self._forward_later(data)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._send_off(None)
+        self._forward_later(None)
 
-    def _send_off(self, data: bytes | None) -> None:
-        self._travelling.append((self._loop.time() + self._delay, data))
+    def _forward_later(self, data: bytes | None) -> None:
+        self._delayed.append((self._loop.time() + self._delay, data))
         if self._timer is None:
-            self._timer = self._loop.call_later(self._delay, self._arrive)
+            self._timer = self._loop.call_later(self._delay, self._forward_due)
 
-    def _arrive(self) -> None:
+    def _forward_due(self) -> None:
         self._timer = None
-        while self._travelling:
-            due, data = self._travelling[0]
+        while self._delayed:
+            due, data = self._delayed[0]
             wait = due - self._loop.time()
             if wait > 0:
-                self._timer = self._loop.call_later(wait, self._arrive)
+                self._timer = self._loop.call_later(wait, self._forward_due)
                 return
-            self._travelling.popleft()
-            if self.other is None or self.other.transport is None:
+            self._delayed.popleft()
+            if self.peer is None or self.peer.transport is None:
                 continue
             if data is None:
-                self.other.transport.close()
+                self.peer.transport.close()
             else:
-                self.other.transport.write(data)
+                self.peer.transport.write(data)
 
 
 async def _serve(port: int, to: int, delay: float) -> None:
@@ -59,23 +62,23 @@ async def _serve(port: int, to: int, delay: float) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     connecting: set[asyncio.Task[None]] = set()
 
-    async def connect(here: Way) -> None:
-        _, there = await loop.create_connection(lambda: Way(delay), "127.0.0.1", to)
-        here.other, there.other = there, here
+    async def connect(client_side: DelayedDirection) -> None:
+        _, server_side = await loop.create_connection(lambda: DelayedDirection(delay), "127.0.0.1", to)
+        client_side.peer, server_side.peer = server_side, client_side
 
-    def accept() -> Way:
-        here = Way(delay)
-        task = loop.create_task(connect(here))
+    def accept() -> DelayedDirection:
+        client_side = DelayedDirection(delay)
+        task = loop.create_task(connect(client_side))
         connecting.add(task)
         task.add_done_callback(connecting.discard)
-        return here
+        return client_side
 
     async with await loop.create_server(accept, "127.0.0.1", port, backlog=1000):
         await stop.wait()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--to", type=int, required=True)
     parser.add_argument("--round-trip", type=float, required=True, help="seconds")

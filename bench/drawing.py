@@ -13,13 +13,16 @@ _TOP = 50
 
 
 def draw_bars(title: str, values: Mapping[str, float]) -> str:
-    """One bar for each value, in their order; ours stand out. Readable on light and dark ground."""
+    """Draw one bar for each value, in the given order. Bars of this service (labels that begin with "ours") are green.
+
+    The colours are readable on a light and on a dark background. Returns the SVG document.
+    """
     height = _TOP + len(values) * (_BAR + _GAP) + 10
-    most = max(values.values(), default=1.0)
+    largest = max(values.values(), default=1.0)
     rows = []
-    for place, (label, value) in enumerate(values.items()):
-        top = _TOP + place * (_BAR + _GAP)
-        width = max(1.0, value / most * (_WIDTH - _LABELS - 80))
+    for position, (label, value) in enumerate(values.items()):
+        top = _TOP + position * (_BAR + _GAP)
+        width = max(1.0, value / largest * (_WIDTH - _LABELS - 80))
         colour = "#2a7f62" if label.startswith("ours") else "#8a94a6"
         rows.append(
             f'<text x="{_LABELS - 10}" y="{top + 16}" text-anchor="end">{escape(label)}</text>'

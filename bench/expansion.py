@@ -1,8 +1,8 @@
-"""How fast a launch's list stands, from the CRM over HTTP and from views of its database: `python -m bench.expansion`.
+"""Speed of the expansion, from the CRM over HTTP and from views of its database: `python -m bench.expansion`.
 
-The worker, PostgreSQL with fsync and the production indexes, the CRM and this script share the machine's
-processors. The clock runs from the launch's commit to the commit of the whole list. Nothing is sent: the campaign
-is paused before its list stands.
+The worker, PostgreSQL (with fsync and the production indexes), the CRM and this script share the processors of the
+machine. The measured time is from the commit of the launch to the commit of the complete recipient list. Nothing is
+sent, because the campaign is paused before it is expanded.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 _ORG = "bench"
 _POLL = 0.05
 _GOALS = {"http": 20_000, "view": 50_000}
-_MEGABYTES = 200
+_MAX_MEGABYTES = 200
 _EXAMPLE = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_PEOPLE = """
+_INSERT_PEOPLE = """
     INSERT INTO people (tenant, id, email, given_name, family_name, company, stage)
     SELECT 'bench', 'c' || lpad(n::text, 8, '0'), 'person' || n || '@example.org', 'Zoë', 'O''Neill',
            'Fish & Chips Ltd', 'CUSTOMER'
@@ -52,7 +52,7 @@ _PEOPLE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Expanded:
+class ExpansionRun:
     """One expansion. Times are in seconds, memory is the worker's peak in megabytes."""
 
     source: str
@@ -66,7 +66,7 @@ class Expanded:
 
     @property
     def rate(self) -> float:
-        """Contacts a second."""
+        """Contacts per second."""
         return self.contacts / self.seconds
 
     def line(self) -> str:
@@ -74,12 +74,12 @@ class Expanded:
         return (
             f"{self.source}: {self.contacts:,} contacts in {self.seconds:.1f} s: {self.reading_seconds:.1f} reading,"
             f" {merging:.1f} merging; processor: worker {self.worker_cpu_seconds:.1f} s,"
-            f" PostgreSQL {self.postgresql_cpu_seconds:.1f} s; {self.wal_bytes_per_contact} bytes of WAL a contact"
+            f" PostgreSQL {self.postgresql_cpu_seconds:.1f} s; {self.wal_bytes_per_contact} bytes of WAL per contact"
         )
 
 
 class Bench:
-    """The parts that stay up between the runs."""
+    """The servers that run during the whole benchmark."""
 
     def __init__(self, stack: ExitStack, folder: Path, contacts: int) -> None:
         self._folder = folder
@@ -91,8 +91,8 @@ class Bench:
         config.attributes["database_url"] = self._postgres.url("template")
         command.upgrade(config, "head")
 
-    def run(self, source: str) -> Expanded:
-        """Expand one campaign from `source`, `http` or `view`, in a database of its own."""
+    def run(self, source: str) -> ExpansionRun:
+        """Expand one campaign from `source` (`http` or `view`), in its own database."""
         name = f"bench_{source}"
         self._postgres.create_database(name, template="template")
         views = _EXAMPLE.findall(Path("docs/audience-view.md").read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ class Bench:
         return {"CRM_URL": f"http://127.0.0.1:{port}", "CRM_TOKEN": "bench"}
 
     async def _crm_database(self, views: list[str]) -> dict[str, str]:
-        """The example of the documentation, with so many people in it."""
+        """Create and fill the CRM database of docs/audience-view.md. Returns the settings of the worker for it."""
         self._postgres.create_database("crm")
         url = self._postgres.url("crm")
         crm = Database(url, role=None)
@@ -122,7 +122,7 @@ class Bench:
                 driver: Any = (await tx.connection.get_raw_connection()).driver_connection
                 await driver.execute(block)
         async with crm.transaction() as tx:
-            await tx.connection.exec_driver_sql(_PEOPLE.format(contacts=self._contacts))
+            await tx.connection.exec_driver_sql(_INSERT_PEOPLE.format(contacts=self._contacts))
         async with crm.transaction() as tx:
             await tx.connection.exec_driver_sql("ANALYZE people")
         await crm.close()
@@ -140,47 +140,47 @@ class Bench:
             "JWT_AUDIENCE": "bench",
             **crm,
         }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
         process = GuardedProcess(
             "worker",
             [sys.executable, "-m", "marketing_service", "worker"],
             log=self._folder / "worker.log",
-            env=kept | {f"MARKETING_{name}": value for name, value in values.items()},
+            env=inherited | {f"MARKETING_{name}": value for name, value in values.items()},
         )
         stack.callback(process.stop)
         process.wait_until(lambda: "worker_started" in process.last_lines(), 30.0)
         return process.pid
 
-    async def _expand(self, source: str, database: str, worker: int) -> Expanded:
+    async def _expand(self, source: str, database: str, worker: int) -> ExpansionRun:
         owner = Database(self._postgres.url(database), role=None, pool_size=2)
         redis = connect(self._valkey.url())
         await redis.flushall()
-        used = cpu_seconds(worker), cpu_seconds(self._postgres.pid)
-        wal = await _scalar(owner, "SELECT pg_current_wal_insert_lsn()::text")
+        worker_before, postgres_before = cpu_seconds(worker), cpu_seconds(self._postgres.pid)
+        wal_before = await _scalar(owner, "SELECT pg_current_wal_insert_lsn()::text")
         campaign_id = await _launch(owner, ArqJobQueue(redis))
-        began = time.monotonic()
-        read = None
+        started = time.monotonic()
+        read_at = None
         while (row := await _row(owner, campaign_id))["expanded_at"] is None:
             if row["status"] != "SENDING":
                 raise RuntimeError(f"the campaign is {row['status']}: {row['failure_message']}")
-            if read is None and row["expansion_fetched"] == self._contacts:
-                read = time.monotonic()
+            if read_at is None and row["expansion_fetched"] == self._contacts:
+                read_at = time.monotonic()
             await asyncio.sleep(_POLL)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         if row["recipients"] != self._contacts or row["queued"] != self._contacts:
             raise RuntimeError(f"{row['recipients']} recipients instead of {self._contacts}")
-        written = await _scalar(owner, f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{wal}')::bigint")
+        wal_bytes = await _scalar(owner, f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{wal_before}')::bigint")
         await redis.aclose(close_connection_pool=True)
         await owner.close()
-        return Expanded(
+        return ExpansionRun(
             source=source,
             contacts=self._contacts,
             seconds=round(seconds, 2),
-            reading_seconds=round((read or time.monotonic()) - began, 2),
-            worker_cpu_seconds=round(cpu_seconds(worker) - used[0], 2),
-            postgresql_cpu_seconds=round(cpu_seconds(self._postgres.pid) - used[1], 2),
+            reading_seconds=round((read_at or time.monotonic()) - started, 2),
+            worker_cpu_seconds=round(cpu_seconds(worker) - worker_before, 2),
+            postgresql_cpu_seconds=round(cpu_seconds(self._postgres.pid) - postgres_before, 2),
             megabytes=_peak_megabytes(worker),
-            wal_bytes_per_contact=written // self._contacts,
+            wal_bytes_per_contact=wal_bytes // self._contacts,
         )
 
 
@@ -225,25 +225,26 @@ def _peak_megabytes(pid: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contacts", type=int, default=1_000_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contacts", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument("--sources", nargs="*", choices=list(_GOALS), default=list(_GOALS))
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     options = parser.parse_args()
-    found = []
+    runs = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         bench = Bench(stack, Path(folder), options.contacts)
         for source in options.sources:
             run = bench.run(source)
-            found.append(run)
+            runs.append(run)
             print(run.line())
-            print(f"  {run.rate:,.0f}/s, which is {run.rate / _GOALS[source]:.2f} of {_GOALS[source]:,}/s")
+            print(f"  {run.rate:,.0f}/s: {run.rate / _GOALS[source]:.2f} of the goal of {_GOALS[source]:,}/s")
+            share = run.megabytes / _MAX_MEGABYTES
             print(
-                f"  {run.megabytes} MB at most, which is {run.megabytes / _MEGABYTES:.2f} of {_MEGABYTES} MB",
+                f"  peak memory {run.megabytes} MB: {share:.2f} of the limit of {_MAX_MEGABYTES} MB",
                 flush=True,
             )
     if options.json:
-        report = {"machine": describe(), "runs": [asdict(run) for run in found]}
+        report = {"machine": describe(), "runs": [asdict(run) for run in runs]}
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What processes use, read from /proc."""
+"""Processor time and memory of processes, and the machine's name, read from /proc."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def _stat(pid: int) -> _Stat | None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process and all it has started, since it began."""
+    """Seconds of processor time that a process and all of its descendants have used since they started."""
     stats = {int(path.name): _stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
-    wanted = {pid}
-    while more := {p for p, stat in stats.items() if stat and stat.parent in wanted and p not in wanted}:
-        wanted |= more
-    # A child that has been waited for is in its parent's sum, one that lives is in its own.
-    return sum(s.ticks + s.ended_children_ticks for p in wanted if (s := stats.get(p)) is not None) / _TICK
+    family = {pid}
+    while more := {p for p, stat in stats.items() if stat and stat.parent in family and p not in family}:
+        family |= more
+    # A child that its parent has waited for is part of the parent's sum. A running child has its own entry.
+    return sum(s.ticks + s.ended_children_ticks for p in family if (s := stats.get(p)) is not None) / _TICK
 
 
 def resident_megabytes(pid: int) -> float:
-    """Memory that a process holds now; 0 where it is gone."""
+    """Resident memory of a process in MiB, or 0.0 if the process does not exist."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -44,7 +44,7 @@ def resident_megabytes(pid: int) -> float:
 
 
 def describe() -> str:
-    """The machine in one line."""
+    """Return the number of usable processors and their model, in one line."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

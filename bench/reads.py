@@ -1,7 +1,8 @@
-"""What the lists and figures cost with ten thousand sends and with ten million: `python -m bench.reads`.
+"""Cost of the lists and stats with ten thousand sends and with ten million: `python -m bench.reads`.
 
-Counted are the buffers that PostgreSQL touches (EXPLAIN ANALYZE, BUFFERS), not seconds: they are the same on every
-machine, however busy. The statements are the service's own, run as the API's role behind row-level security.
+The cost is the number of buffers that PostgreSQL touches (EXPLAIN ANALYZE, BUFFERS), not a time. This number is the
+same on every machine, also on a busy one. The statements are those of the service. They run with the role of the API,
+so row-level security applies.
 """
 
 from __future__ import annotations
@@ -64,51 +65,51 @@ _INDEXES = text(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one statement was run: the buffers it touched, and the plan's nodes, innermost last."""
+    """How statements ran: the buffers that they touched, and the nodes of their plans, innermost last."""
 
     buffers: int
     nodes: list[str]
 
 
-class Explained:
-    """Runs what is asked, and then each of its statements once more for its plan."""
+class Explainer:
+    """Runs a query function, and then runs each of its statements again with EXPLAIN ANALYZE."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
-        self._seen: list[tuple[str, Any]] = []
+        self._statements: list[tuple[str, Any]] = []
 
-    async def plan(self, ask: Callable[[Transaction], Awaitable[object]]) -> Plan:
-        """What the statements of `ask` came to."""
+    async def plan(self, query: Callable[[Transaction], Awaitable[object]]) -> Plan:
+        """Return the sum of the plans of all statements of `query`."""
         connection = self._tx.connection.sync_connection
-        self._seen.clear()
+        self._statements.clear()
         event.listen(connection, "before_cursor_execute", self._note)
         try:
-            await ask(self._tx)
+            await query(self._tx)
         finally:
             event.remove(connection, "before_cursor_execute", self._note)
         plans = []
-        for statement, parameters in list(self._seen):
+        for statement, parameters in list(self._statements):
             explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
             rows = await self._tx.connection.exec_driver_sql(explain, parameters)
-            found = rows.scalar_one()
-            plans.append((found if isinstance(found, list) else json.loads(found))[0]["Plan"])
+            result = rows.scalar_one()
+            plans.append((result if isinstance(result, list) else json.loads(result))[0]["Plan"])
         return Plan(
             sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans),
             [node for plan in plans for node in _nodes(plan)],
         )
 
     def _note(self, _: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        self._seen.append((statement, parameters))
+        self._statements.append((statement, parameters))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[str]:
-    place = plan.get("Index Name") or plan.get("Relation Name")
-    yield plan["Node Type"] + (f" ({place})" if place else "")
+    name = plan.get("Index Name") or plan.get("Relation Name")
+    yield plan["Node Type"] + (f" ({name})" if name else "")
     for inner in plan.get("Plans", ()):
         yield from _nodes(inner)
 
 
-def _asks(campaign_id: UUID) -> dict[str, Callable[[Transaction], Awaitable[object]]]:
+def _queries(campaign_id: UUID) -> dict[str, Callable[[Transaction], Awaitable[object]]]:
     return {
         "GET campaigns": lambda tx: campaigns.newest_first(
             tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=50
@@ -127,13 +128,13 @@ async def _fill(url: str, sends: int) -> None:
     async with owner.transaction() as tx:
         await tx.connection.exec_driver_sql(FILL_CAMPAIGNS.format(campaigns=_CAMPAIGNS, each=each))
     async with owner.transaction() as tx:
-        # Made after the rows, keys and indexes take a fraction of the time.
-        made = (await tx.connection.execute(_INDEXES)).all()
-        for index in made:
+        # Keys and indexes are built much faster after the rows are inserted.
+        indexes = (await tx.connection.execute(_INDEXES)).all()
+        for index in indexes:
             await tx.connection.exec_driver_sql(index.drop)
         await tx.connection.exec_driver_sql(FILL_SENDS.format(each=each))
         await tx.connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '512MB'")
-        for index in made:
+        for index in indexes:
             await tx.connection.exec_driver_sql(index.make)
     async with owner.transaction() as tx:
         await tx.connection.exec_driver_sql("ANALYZE")
@@ -141,7 +142,7 @@ async def _fill(url: str, sends: int) -> None:
 
 
 async def _bytes_per_send(url: str, sends: int) -> tuple[int, int]:
-    """Of the table alone, and of its indexes."""
+    """Bytes per send of the table, and of its indexes."""
     owner = Database(url, role=None)
     query = "SELECT pg_table_size('marketing_sends') AS rows, pg_indexes_size('marketing_sends') AS indexes"
     async with owner.transaction() as tx:
@@ -155,18 +156,20 @@ async def _measure(url: str) -> dict[str, Plan]:
     try:
         async with api.transaction(_ORG) as tx:
             page = await campaigns.newest_first(tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=1)
-            explained = Explained(tx)
-            return {name: await explained.plan(ask) for name, ask in _asks(page.items[0].id).items()}
+            explainer = Explainer(tx)
+            return {name: await explainer.plan(query) for name, query in _queries(page.items[0].id).items()}
     finally:
         await api.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sends", type=int, default=_LARGE, help="how many the large ledger has")
-    parser.add_argument("--json", type=Path, help="also write the figures and plans to this file")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--sends", type=int, default=_LARGE, help="number of sends in the large ledger, default: %(default)s"
+    )
+    parser.add_argument("--json", type=Path, help="also write the buffers and the plans to this file")
     options = parser.parse_args()
-    found: dict[int, dict[str, Plan]] = {}
+    plans_by_size: dict[int, dict[str, Plan]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         PostgresServer(Path(folder) / "postgres", durable=False) as postgres,
@@ -178,10 +181,10 @@ def main() -> None:
             config.attributes["database_url"] = postgres.url(name)
             command.upgrade(config, "head")
             asyncio.run(_fill(postgres.url(name), sends))
-            found[sends] = asyncio.run(_measure(postgres.url(name)))
+            plans_by_size[sends] = asyncio.run(_measure(postgres.url(name)))
             rows, indexes = asyncio.run(_bytes_per_send(postgres.url(name), sends))
-            print(f"{sends:,} sends: {rows} bytes a send, and {indexes} in its indexes", flush=True)
-    small, large = found[_SMALL], found[options.sends]
+            print(f"{sends:,} sends: {rows} bytes per send, and {indexes} in its indexes", flush=True)
+    small, large = plans_by_size[_SMALL], plans_by_size[options.sends]
     for name, plan in large.items():
         ratio = plan.buffers / small[name].buffers
         print(
@@ -192,7 +195,7 @@ def main() -> None:
     if options.json:
         report = {
             str(sends): {name: {"buffers": plan.buffers, "nodes": plan.nodes} for name, plan in plans.items()}
-            for sends, plans in found.items()
+            for sends, plans in plans_by_size.items()
         }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What mail is sent to: Postfix's `smtp-sink`, a sink of our own that can refuse, and a way there that takes time."""
+"""The relays of the benchmarks: Postfix's `smtp-sink`, our own sink that can refuse, and a proxy that adds delay."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ _TOOLS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 SMTP_SINK = shutil.which("smtp-sink", path=_TOOLS)
 SMTP_SOURCE = shutil.which("smtp-source", path=_TOOLS)
-MISSING = "smtp-sink and smtp-source are missing (apt-get install postfix): their columns are left out"
+MISSING = (
+    "smtp-sink and smtp-source are missing (apt-get install postfix): the benchmark skips the columns that need them"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """A running sink. `pid` is whose time is counted."""
+    """A running sink. `pid` is the process whose processor time is measured."""
 
     name: str
     port: int
@@ -36,7 +38,7 @@ class Sink:
     log: Path
 
     def accepted(self) -> int:
-        """How many messages it took since it was started, as it says itself."""
+        """Messages that the sink has accepted since it started, read from its own output."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             counts = re.findall(rb"mesg=(\d+)", log.read())
@@ -45,13 +47,13 @@ class Sink:
 
 @contextmanager
 def smtp_sink(folder: Path) -> Iterator[Sink]:
-    """Postfix's sink, counting; ours where it is missing."""
+    """Start Postfix's sink, which prints how many messages it has accepted. Without Postfix, start our own sink."""
     if SMTP_SINK is None:
         with own_sink(folder) as sink:
             yield sink
         return
     port = free_port()
-    # As root it insists on becoming somebody else.
+    # smtp-sink refuses to run as root: it needs the name of another account.
     account = ["-u", pwd.getpwnam("nobody").pw_name] if os.geteuid() == 0 else []
     with _running("smtp-sink", [SMTP_SINK, *account, "-c", f"127.0.0.1:{port}", "1000"], port, folder) as sink:
         yield sink
@@ -59,7 +61,7 @@ def smtp_sink(folder: Path) -> Iterator[Sink]:
 
 @contextmanager
 def own_sink(folder: Path, *, deferred: int = 0, refused: int = 0) -> Iterator[Sink]:
-    """Our sink: of 100 recipients it puts off `deferred` once (451) and refuses `refused` (550)."""
+    """Start our own sink. Of 100 recipients it defers `deferred` once (451) and refuses `refused` (550)."""
     port = free_port()
     command = [sys.executable, "-m", "bench.sink", f"--port={port}", f"--deferred={deferred}", f"--refused={refused}"]
     with _running("bench.sink", command, port, folder) as sink:
@@ -67,12 +69,19 @@ def own_sink(folder: Path, *, deferred: int = 0, refused: int = 0) -> Iterator[S
 
 
 @contextmanager
-def distant(port: int, folder: Path, *, round_trip: float) -> Iterator[int]:
-    """A port that leads to `port`, with a round trip of so many seconds."""
-    near = free_port()
-    command = [sys.executable, "-m", "bench.distance", f"--port={near}", f"--to={port}", f"--round-trip={round_trip}"]
-    with _running("bench.distance", command, near, folder):
-        yield near
+def with_round_trip(port: int, folder: Path, *, round_trip: float) -> Iterator[int]:
+    """Start a proxy to `port` that adds a delay of `round_trip` seconds. Returns the port of the proxy."""
+    proxy_port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "bench.distance",
+        f"--port={proxy_port}",
+        f"--to={port}",
+        f"--round-trip={round_trip}",
+    ]
+    with _running("bench.distance", command, proxy_port, folder):
+        yield proxy_port
 
 
 @contextmanager

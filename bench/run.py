@@ -1,8 +1,8 @@
-"""The benchmark: how fast mail goes out, beside others on the same sink. `make bench`, or `python -m bench.run --help`.
+"""Benchmark of the sending rate, compared with other SMTP clients: `make bench`, or `python -m bench.run --help`.
 
-Every round runs every column once, one after the other, so that what the machine does meanwhile hits all of them;
-ratios are taken within a round, and the median over the rounds is printed. Nothing is asserted on time; that the sink
-took exactly as many messages as were recorded as delivered is.
+A column is one client on one sink. Every round runs every column once, one after the other, so that other load on the
+machine affects all columns. Ratios are computed within a round, and the median of the rounds is printed. The benchmark
+asserts no times. It asserts that the sink accepted exactly as many messages as the ledger has delivered sends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ _LENGTH = 8192
 
 @dataclass(slots=True)
 class Bench:
-    """What was measured: messages a second, by column, one for each round; and the whole of our own runs."""
+    """Runs the columns and stores the measurements.
+
+    `rates` has messages per second by column, one value for each round. `runs` has all data of our own runs.
+    """
 
     service: Service
     folder: Path
@@ -48,42 +51,46 @@ class Bench:
         self.rates[column].append(round(rate, 1))
         print(f"  {column:<44} {rate:>9,.0f} messages/s", flush=True)
 
-    # ── others ──
+    # ── other clients ──
 
     def source(self, column: str, *, keep: bool) -> None:
-        """Postfix's load generator: it renders nothing and records nothing."""
+        """Measure Postfix's load generator. It renders nothing and writes nothing to a database.
+
+        With `keep`, it sends all messages of a connection in one SMTP session.
+        """
         count = min(self.recipients, 30_000)
         with relays.smtp_sink(self.folder) as sink:
             options = ["-d"] if keep else []
             command = [str(relays.SMTP_SOURCE), *options, "-s", str(CONNECTIONS), "-l", str(_LENGTH), "-m", str(count)]
-            began = datetime.now(UTC)
+            started = datetime.now(UTC)
             subprocess.run([*command, f"127.0.0.1:{sink.port}"], check=True)
-            self.note(column, count / (datetime.now(UTC) - began).total_seconds())
+            self.note(column, count / (datetime.now(UTC) - started).total_seconds())
 
-    def client(self, column: str, who: str, count: int, *, round_trip: float = 0.0) -> None:
+    def client(self, column: str, client: str, count: int, *, round_trip: float = 0.0) -> None:
+        """Measure a client of `bench.clients` with `count` messages."""
         with relays.smtp_sink(self.folder) as sink:
             if not round_trip:
-                self.note(column, count / _client(who, sink.port, count))
+                self.note(column, count / _client_seconds(client, sink.port, count))
                 return
-            with relays.distant(sink.port, self.folder, round_trip=round_trip) as port:
-                self.note(column, count / _client(who, port, count))
+            with relays.with_round_trip(sink.port, self.folder, round_trip=round_trip) as port:
+                self.note(column, count / _client_seconds(client, port, count))
 
-    # ── ours ──
+    # ── this service ──
 
     def ours(self, column: str, *, workers: int = 1, recipients: int | None = None) -> None:
         with relays.smtp_sink(self.folder) as sink:
-            self._noted(column, self._run(sink, workers=workers, recipients=recipients))
+            self._check_and_note(column, self._run(sink, workers=workers, recipients=recipients))
 
     def ours_on_own_sink(self, column: str, *, deferred: int = 0, refused: int = 0) -> None:
         with relays.own_sink(self.folder, deferred=deferred, refused=refused) as sink:
-            self._noted(column, self._run(sink))
+            self._check_and_note(column, self._run(sink))
 
     def ours_at_a_distance(self, column: str, recipients: int) -> None:
         with (
             relays.smtp_sink(self.folder) as sink,
-            relays.distant(sink.port, self.folder, round_trip=ROUND_TRIP) as port,
+            relays.with_round_trip(sink.port, self.folder, round_trip=ROUND_TRIP) as port,
         ):
-            self._noted(column, self._run(sink, port=port, recipients=recipients))
+            self._check_and_note(column, self._run(sink, port=port, recipients=recipients))
 
     def _run(
         self, sink: relays.Sink, *, workers: int = 1, recipients: int | None = None, port: int | None = None
@@ -91,35 +98,40 @@ class Bench:
         count = recipients or self.recipients
         return self.service.run(sink, port=port, recipients=count, connections=CONNECTIONS, workers=workers)
 
-    def _noted(self, column: str, run: Run) -> None:
+    def _check_and_note(self, column: str, run: Run) -> None:
         if run.accepted_by_sink != run.counters["delivered"]:
-            raise SystemExit(f"{column}: the sink took {run.accepted_by_sink}, the ledger says {run.counters}")
+            raise SystemExit(
+                f"{column}: the sink accepted {run.accepted_by_sink} messages, but the ledger has {run.counters}"
+            )
         self.runs[column].append(run.as_json())
         self.note(column, run.rate)
 
-    # ── where the time goes ──
+    # ── processor time ──
 
     def profile(self, recipients: int) -> dict[str, float]:
-        """Microseconds of processor time for one message, by stage of the worker and by process."""
+        """Return the microseconds of processor time for one message, by stage of the worker and by process."""
         samples = self.folder / "samples"
         with relays.smtp_sink(self.folder) as sink:
             run = self.service.run(sink, recipients=recipients, connections=CONNECTIONS, samples=samples)
-        found: Counter[str] = Counter()
+        samples_by_stage: Counter[str] = Counter()
         for file in self.folder.glob("samples.*.json"):
-            found.update(json.loads(file.read_text(encoding="utf-8"))["stages"])
-        share = run.cpu_seconds["worker"] / recipients * 1e6 / sum(found.values())
-        stages = {f"worker: {stage}": round(count * share, 1) for stage, count in found.most_common()}
-        others = {part: round(used / recipients * 1e6, 1) for part, used in run.cpu_seconds.items()}
-        return stages | others
+            samples_by_stage.update(json.loads(file.read_text(encoding="utf-8"))["stages"])
+        microseconds_per_sample = run.cpu_seconds["worker"] / recipients * 1e6 / sum(samples_by_stage.values())
+        stages = {
+            f"worker: {stage}": round(count * microseconds_per_sample, 1)
+            for stage, count in samples_by_stage.most_common()
+        }
+        processes = {process: round(used / recipients * 1e6, 1) for process, used in run.cpu_seconds.items()}
+        return stages | processes
 
 
-def _client(who: str, port: int, count: int) -> float:
-    command = [sys.executable, "-m", "bench.clients", who]
+def _client_seconds(client: str, port: int, count: int) -> float:
+    command = [sys.executable, "-m", "bench.clients", client]
     command += [f"--port={port}", f"--messages={count}", f"--connections={CONNECTIONS}"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-SOURCE, SOURCE_KEPT = "smtp-source -s 20 -l 8192", "smtp-source -d -s 20 -l 8192"
+SOURCE, SOURCE_ONE_SESSION = "smtp-source -s 20 -l 8192", "smtp-source -d -s 20 -l 8192"
 PLAIN, CEILING = "aiosmtplib + EmailMessage", "our connection, ready messages, no ledger"
 OURS, OURS_2 = "ours, 1 worker", "ours, 2 workers"
 OWN, FAULTY = "ours, 1 worker, own sink", "ours, own sink, 2 % 4xx and 1 % 5xx"
@@ -127,13 +139,13 @@ PLAIN_FAR, OURS_FAR = "aiosmtplib + EmailMessage, 50 ms away", "ours, 1 worker, 
 
 
 def _columns(bench: Bench) -> dict[str, Callable[[], None]]:
-    """One round, in its order."""
+    """Return the columns of a round, in the order in which they run."""
     columns: dict[str, Callable[[], None]] = {}
     if relays.SMTP_SOURCE and relays.SMTP_SINK:
         columns[SOURCE] = partial(bench.source, SOURCE, keep=False)
     columns[OURS] = partial(bench.ours, OURS)
     if relays.SMTP_SOURCE and relays.SMTP_SINK:
-        columns[SOURCE_KEPT] = partial(bench.source, SOURCE_KEPT, keep=True)
+        columns[SOURCE_ONE_SESSION] = partial(bench.source, SOURCE_ONE_SESSION, keep=True)
     columns[OURS_2] = partial(bench.ours, OURS_2, workers=2)
     columns[PLAIN] = partial(bench.client, PLAIN, "plain", 2_000)
     columns[CEILING] = partial(bench.client, CEILING, "ceiling", min(bench.recipients, 30_000))
@@ -144,11 +156,12 @@ def _columns(bench: Bench) -> dict[str, Callable[[], None]]:
     return columns
 
 
+# Column, the column that it is divided by, and the goal for the ratio, if there is one.
 RATIOS = (
     (OURS, SOURCE, 1.0),
-    (OURS, SOURCE_KEPT, 0.5),
+    (OURS, SOURCE_ONE_SESSION, 0.5),
     (OURS_2, SOURCE, 1.0),
-    (OURS_2, SOURCE_KEPT, 0.5),
+    (OURS_2, SOURCE_ONE_SESSION, 0.5),
     (OURS_FAR, PLAIN_FAR, 3.8),
     (OURS, PLAIN, None),
     (OURS, CEILING, None),
@@ -157,12 +170,12 @@ RATIOS = (
 
 
 def _ratios(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
-    found = []
-    for ours, theirs, wanted in RATIOS:
-        if rates.get(ours) and rates.get(theirs):
-            each = [a / b for a, b in zip(rates[ours], rates[theirs], strict=False)]
-            found.append({"of": ours, "to": theirs, "ratio": round(statistics.median(each), 2), "wanted": wanted})
-    return found
+    ratios = []
+    for column, other, goal in RATIOS:
+        if rates.get(column) and rates.get(other):
+            each = [a / b for a, b in zip(rates[column], rates[other], strict=False)]
+            ratios.append({"of": column, "to": other, "ratio": round(statistics.median(each), 2), "goal": goal})
+    return ratios
 
 
 def _print(bench: Bench, results: dict[str, Any]) -> None:
@@ -172,35 +185,41 @@ def _print(bench: Bench, results: dict[str, Any]) -> None:
     for column, rates in bench.rates.items():
         print(f"{column:<44} {statistics.median(rates):>9,.0f} messages/s")
     for column, runs in bench.runs.items():
-        whole = statistics.median(run["launch_to_sent_seconds"] for run in runs)
-        print(f"{column}: launch to SENT {whole:,.1f} s for {runs[0]['recipients']:,} recipients")
+        seconds = statistics.median(run["launch_to_sent_seconds"] for run in runs)
+        print(f"{column}: launch to SENT {seconds:,.1f} s for {runs[0]['recipients']:,} recipients")
     print()
     for ratio in results["ratios"]:
-        wanted = f" (wanted: {ratio['wanted']:.1f})" if ratio["wanted"] else ""
-        print(f"{ratio['ratio']:>7.2f} x  {ratio['of']}  /  {ratio['to']}{wanted}")
+        goal = f" (goal: {ratio['goal']:.1f})" if ratio["goal"] else ""
+        print(f"{ratio['ratio']:>7.2f} x  {ratio['of']}  /  {ratio['to']}{goal}")
     if results["profile"]:
         print("\nmicroseconds of processor time for one message")
-        for stage, spent in results["profile"].items():
-            print(f"{spent:>9.1f}  {stage}")
+        for stage, microseconds in results["profile"].items():
+            print(f"{microseconds:>9.1f}  {stage}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipients", type=int, default=100_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipients", type=int, default=100_000, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="10,000 recipients, one round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", default=[], help="columns whose name contains this")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument(
-        "--memory", type=int, metavar="N", help="instead: a worker's memory at 10,000 and at N recipients"
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="run only the columns whose name contains TEXT; may be repeated",
     )
-    parser.add_argument("--no-profile", action="store_true")
+    parser.add_argument(
+        "--memory", type=int, metavar="N", help="measure only the memory of a worker, with 10,000 and with N recipients"
+    )
+    parser.add_argument("--no-profile", action="store_true", help="do not measure the processor time by stage")
     options = parser.parse_args()
     recipients, rounds = (10_000, 1) if options.quick else (options.recipients, options.rounds)
     if relays.SMTP_SINK is None:
         print(relays.MISSING)
-    with tempfile.TemporaryDirectory(prefix="marketing-bench-") as place:
-        folder = Path(place)
-        folder.chmod(0o755)  # PostgreSQL, started by root, runs as somebody else
+    with tempfile.TemporaryDirectory(prefix="marketing-bench-") as path:
+        folder = Path(path)
+        folder.chmod(0o755)  # root starts PostgreSQL as another account, which must reach the folder
         with Service.started(folder) as service:
             bench = Bench(service, folder, recipients)
             if options.memory:
@@ -229,12 +248,12 @@ def main() -> None:
     stem = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     bars = {column: statistics.median(rates) for column, rates in bench.rates.items()}
-    stem.with_suffix(".svg").write_text(draw_bars("Messages a second", bars), encoding="utf-8")
+    stem.with_suffix(".svg").write_text(draw_bars("Messages per second", bars), encoding="utf-8")
     print(f"\n{stem}.json, {stem}.svg")
 
 
-def _memory(bench: Bench, most: int) -> None:
-    for count in (10_000, most):
+def _memory(bench: Bench, recipients: int) -> None:
+    for count in (10_000, recipients):
         bench.ours(f"ours, {count:,} recipients", recipients=count)
     for column, runs in bench.runs.items():
         print(f"{column}: {runs[0]['memory']} MB")

@@ -1,7 +1,8 @@
-"""A worker that is looked at every two milliseconds of its processor time: `python -m bench.sampler FILE`.
+"""Run a worker with a sampling profiler: `python -m bench.sampler FILE`.
 
-Each look finds the innermost place of ours on the stack, and counts it towards a stage. What runs in C without a
-frame of its own (the event loop's own work, and its writing to sockets) is found at the next Python line.
+The profiler takes a sample for every two milliseconds of processor time. A sample belongs to the stage of the innermost
+stack frame that matches `_STAGES`. Code in C has no Python frame (the event loop, and its writes to sockets): its
+samples belong to the next Python frame.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from marketing_service.cli import main as run
 if TYPE_CHECKING:
     from types import FrameType
 
-_EVERY = 0.002
-_DEPTH = 60
-# The first that fits, from the innermost frame outwards, is the stage.
+_INTERVAL_SECONDS = 0.002
+_MAX_DEPTH = 60
+# Stage and part of the file name. The search goes from the innermost frame outwards; the first match is the stage.
 _STAGES = (
     ("render", "/marketing_service/rendering/"),
     ("compose", "/marketing_service/tokens/"),
@@ -31,26 +32,28 @@ _STAGES = (
     ("commit", "/marketing_service/db.py"),
     ("commit", "/sqlalchemy/"),
     ("commit", "/asyncpg/"),
-    ("lanes", "/marketing_service/sending/"),
+    ("dispatcher", "/marketing_service/sending/"),
     ("queue", "/redis/"),
 )
 
 
 class Samples:
+    """Number of samples, by stage and by line of code."""
+
     def __init__(self) -> None:
         self.stages: Counter[str] = Counter()
         self.lines: Counter[str] = Counter()
 
     def take(self, _: int, frame: FrameType | None) -> None:
-        stage, line = "event loop and the rest", ""
+        stage, line = "event loop and other", ""
         depth = 0
-        while frame is not None and depth < _DEPTH:
+        while frame is not None and depth < _MAX_DEPTH:
             name = frame.f_code.co_filename
             if not line:
                 line = f"{'/'.join(name.rsplit('/', 2)[1:])}:{frame.f_code.co_qualname}"
-            found = next((stage for stage, part in _STAGES if part in name), None)
-            if found is not None:
-                stage = found
+            match = next((stage for stage, part in _STAGES if part in name), None)
+            if match is not None:
+                stage = match
                 break
             frame = frame.f_back
             depth += 1
@@ -61,7 +64,7 @@ class Samples:
 def main() -> None:
     samples = Samples()
     signal.signal(signal.SIGPROF, samples.take)
-    signal.setitimer(signal.ITIMER_PROF, _EVERY, _EVERY)
+    signal.setitimer(signal.ITIMER_PROF, _INTERVAL_SECONDS, _INTERVAL_SECONDS)
     code = run(["worker"])
     signal.setitimer(signal.ITIMER_PROF, 0)
     lines = dict(samples.lines.most_common(60))

@@ -1,4 +1,4 @@
-"""The service under load: PostgreSQL as it comes (fsync and all), Valkey, a CRM, and worker processes."""
+"""The service under load: PostgreSQL with its default settings (fsync is on), Valkey, a CRM, and worker processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
-from bench import campaign as written
+from bench import campaign as content
 from bench.machine import cpu_seconds, resident_megabytes
 from sqlalchemy import insert, text
 
@@ -41,23 +41,23 @@ TOKEN_KEY = "a-token-key-of-at-least-thirty-two-bytes"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One campaign, from its launch to SENT. Times are in seconds, by PostgreSQL's clock; memory in megabytes."""
+    """One campaign, from its launch to SENT. Times are in seconds and come from PostgreSQL's clock."""
 
     recipients: int
     counters: dict[str, int]
     accepted_by_sink: int
     sending_seconds: float
-    """From the first send's being marked, which precedes its hand-over, to the last result's being recorded."""
+    """From the first mark, which is committed before the submission, to the commit of the last result."""
     launch_to_sent_seconds: float
     expansion_seconds: float
     cpu_seconds: dict[str, float]
-    """What each part used of the processors, from the first mark on."""
+    """Processor time by process, measured from the moment the campaign is expanded."""
     memory: list[float] = field(default_factory=list)
-    """Of all workers together, at a tenth of the run and at each tenth after it."""
+    """Resident MiB of all workers together, after each tenth of the sends has a result."""
 
     @property
     def rate(self) -> float:
-        """Messages a second."""
+        """Messages per second."""
         return self.counters["delivered"] / self.sending_seconds
 
     def as_json(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Run:
 
 @dataclass
 class Service:
-    """The parts that stay up between runs. Every run has a database, and an empty queue, of its own."""
+    """The servers that run during the whole benchmark. Every run gets its own database and an empty queue."""
 
     folder: Path
     postgres: PostgresServer
@@ -95,29 +95,28 @@ class Service:
         samples: Path | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> Run:
-        """Launch one campaign to so many, over so many connections in all, and wait for its end.
+        """Launch one campaign and wait until it is SENT. `connections` is the total of all workers.
 
-        With `samples`, the workers run under the sampler and each writes what it found to a file of that name
-        and its number.
+        With `samples`, each worker runs with the profiler and writes its samples to `<samples>.<number>.json`.
         """
-        chosen = {"smtp_url": f"smtp://127.0.0.1:{port or sink.port}", "smtp_connections": str(connections // workers)}
-        name, environment = self.database(chosen | dict(settings or {}))
+        relay = {"smtp_url": f"smtp://127.0.0.1:{port or sink.port}", "smtp_connections": str(connections // workers)}
+        name, environment = self.database(relay | dict(settings or {}))
         with ExitStack() as stack:
             stack.callback(self.postgres.drop_database, name)
             crm = self._crm(stack, recipients, int(environment["MARKETING_CRM_URL"].rpartition(":")[2]))
-            pids = [self._worker(stack, environment, n, samples) for n in range(workers)]
-            parts = {
-                "worker": pids,
+            worker_pids = [self._worker(stack, environment, n, samples) for n in range(workers)]
+            pids_by_name = {
+                "worker": worker_pids,
                 "postgresql": [self.postgres.pid],
                 "valkey": [self.valkey.pid],
                 "sink": [sink.pid],
             }
-            run = asyncio.run(self._campaign(name, parts, sink))
+            run = asyncio.run(self._campaign(name, pids_by_name, sink))
             crm.stop()
         return run
 
     def database(self, settings: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
-        """An empty database's name, and the environment of processes that are to use it."""
+        """Create an empty database. Returns its name, and the environment for processes that use it."""
         name = f"bench_{uuid.uuid4().hex[:12]}"
         self.postgres.create_database(name, template=_TEMPLATE)
         values = {
@@ -132,8 +131,8 @@ class Service:
             "jwt_audience": "bench",
             "retry_delays": "1,1",
         } | dict(settings or {})
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
-        return name, kept | {f"MARKETING_{key.upper()}": value for key, value in values.items()}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_")}
+        return name, inherited | {f"MARKETING_{key.upper()}": value for key, value in values.items()}
 
     def _crm(self, stack: ExitStack, contacts: int, port: int) -> GuardedProcess:
         crm = GuardedProcess(
@@ -157,7 +156,7 @@ class Service:
         process.wait_until(lambda: "worker_started" in process.last_lines(), 30.0)
         return process.pid
 
-    async def _campaign(self, database: str, parts: Mapping[str, list[int]], sink: Sink) -> Run:
+    async def _campaign(self, database: str, pids_by_name: Mapping[str, list[int]], sink: Sink) -> Run:
         async with AsyncExitStack() as stack:
             owner = Database(self.postgres.url(database), role=None, pool_size=2)
             stack.push_async_callback(owner.close)
@@ -165,42 +164,42 @@ class Service:
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
             await redis.flushall()
             campaign_id = await _launch(owner, ArqJobQueue(redis))
-            begun: dict[str, float] | None = None
+            used_before: dict[str, float] | None = None
             memory: list[float] = []
-            before = sink.accepted()
+            accepted_before = sink.accepted()
             while (row := await _row(owner, campaign_id))["status"] == "SENDING":
-                if begun is None and row["expanded_at"] is not None:
-                    begun = _used(parts)
-                settled = row["recipients"] - row["queued"]
-                if row["recipients"] and settled * 10 >= row["recipients"] * (len(memory) + 1):
-                    memory.append(round(sum(map(resident_megabytes, parts["worker"])), 1))
+                if used_before is None and row["expanded_at"] is not None:
+                    used_before = _cpu_seconds_by_name(pids_by_name)
+                not_queued = row["recipients"] - row["queued"]
+                if row["recipients"] and not_queued * 10 >= row["recipients"] * (len(memory) + 1):
+                    memory.append(round(sum(map(resident_megabytes, pids_by_name["worker"])), 1))
                 await asyncio.sleep(_POLL)
-            used = _used(parts)
+            used = _cpu_seconds_by_name(pids_by_name)
             if row["status"] != "SENT":
                 raise RuntimeError(f"the campaign is {row['status']}: {row['failure_message']}")
-            first = await _first_mark(owner, campaign_id)
+            first_mark = await _first_mark(owner, campaign_id)
         return Run(
             recipients=row["recipients"],
             counters={key: row[key] for key in ("delivered", "failed", "skipped", "unconfirmed", "deferred")},
-            accepted_by_sink=sink.accepted() - before,
-            sending_seconds=round((row["sent_at"] - first).total_seconds(), 3),
+            accepted_by_sink=sink.accepted() - accepted_before,
+            sending_seconds=round((row["sent_at"] - first_mark).total_seconds(), 3),
             launch_to_sent_seconds=round((row["sent_at"] - row["launched_at"]).total_seconds(), 3),
             expansion_seconds=round((row["expanded_at"] - row["launched_at"]).total_seconds(), 3),
-            cpu_seconds={part: round(used[part] - (begun or used)[part], 2) for part in used},
+            cpu_seconds={name: round(used[name] - (used_before or used)[name], 2) for name in used},
             memory=memory,
         )
 
 
 async def _launch(owner: Database, job_queue: ArqJobQueue) -> UUID:
-    """A campaign, written and launched as the API does it."""
+    """Create a campaign and launch it, in the same way as the API."""
     values = {
         "org_id": _ORG,
         "name": "Bench",
         "from_name": "Example Ltd",
-        "from_email": written.FROM_EMAIL,
-        "subject": written.SUBJECT,
-        "html_body": written.HTML,
-        "text_body": written.TEXT,
+        "from_email": content.FROM_EMAIL,
+        "subject": content.SUBJECT,
+        "html_body": content.HTML,
+        "text_body": content.TEXT,
         "created_by": "bench",
     }
     async with owner.transaction() as tx:
@@ -228,5 +227,5 @@ async def _first_mark(owner: Database, campaign_id: UUID) -> Any:
         return rows.scalar_one()
 
 
-def _used(parts: Mapping[str, list[int]]) -> dict[str, float]:
-    return {part: sum(map(cpu_seconds, pids)) for part, pids in parts.items()}
+def _cpu_seconds_by_name(pids_by_name: Mapping[str, list[int]]) -> dict[str, float]:
+    return {name: sum(map(cpu_seconds, pids)) for name, pids in pids_by_name.items()}

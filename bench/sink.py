@@ -1,7 +1,7 @@
-"""A sink that takes messages from the network, counts and forgets them, and refuses some: `python -m bench.sink`.
+"""An SMTP sink that discards messages and refuses some recipients: `python -m bench.sink --port N`.
 
-It prints `mesg=<accepted>` as smtp-sink does. Which recipients are put off or refused is told from the number in
-their local part, so every run refuses the same ones.
+It prints the number of accepted messages as `mesg=<accepted>`, like smtp-sink. The number in the local part of a
+recipient decides whether the sink defers or refuses it, so every run refuses the same recipients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uvloop
 _NUMBER = re.compile(rb"(\d+)@")
 _END = b"\r\n.\r\n"
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
-_ANSWERS = {
+_REPLIES = {
     b"EHLO": _EHLO,
     b"HELO": b"250 sink\r\n",
     b"MAIL": b"250 2.1.0 Ok\r\n",
@@ -27,33 +27,38 @@ _ANSWERS = {
 }
 
 
-class Counts:
-    """What all connections have in common."""
+class Recipients:
+    """The rules for recipients and the number of accepted messages, shared by all connections.
+
+    Of 100 recipients, `deferred` get 451 at their first RCPT, and `refused` get 550.
+    """
 
     def __init__(self, deferred: int, refused: int) -> None:
         self._deferred = deferred
         self._refused = refused
-        self._put_off: set[int] = set()
+        self._already_deferred: set[int] = set()
         self.accepted = 0
 
-    def answer_to(self, recipient: bytes) -> bytes:
-        found = _NUMBER.search(recipient)
-        number = int(found.group(1)) if found else 0
-        place = number % 100
-        if place < self._refused:
+    def reply_to(self, recipient: bytes) -> bytes:
+        match = _NUMBER.search(recipient)
+        number = int(match.group(1)) if match else 0
+        position = number % 100
+        if position < self._refused:
             return b"550 5.1.1 No such user\r\n"
-        if place < self._refused + self._deferred and number not in self._put_off:
-            self._put_off.add(number)
+        if position < self._refused + self._deferred and number not in self._already_deferred:
+            self._already_deferred.add(number)
             return b"451 4.3.0 Try again later\r\n"
         return b"250 2.1.5 Ok\r\n"
 
 
-class Conversation(asyncio.Protocol):
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
+class SmtpSession(asyncio.Protocol):
+    """The server side of one SMTP connection, with pipelining."""
+
+    def __init__(self, recipients: Recipients) -> None:
+        self._recipients = recipients
         self._buffer = b""
         self._in_message = False
-        self._taken = False
+        self._recipient_accepted = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,16 +67,16 @@ class Conversation(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        answers: list[bytes] = []
-        while self._message_ended(answers) if self._in_message else self._command_ended(answers):
+        replies: list[bytes] = []
+        while self._read_message_end(replies) if self._in_message else self._read_command(replies):
             pass
-        if answers and self._transport is not None:
-            self._transport.write(b"".join(answers))
-            if answers[-1].startswith(b"221"):
+        if replies and self._transport is not None:
+            self._transport.write(b"".join(replies))
+            if replies[-1].startswith(b"221"):
                 self._transport.close()
 
-    def _message_ended(self, answers: list[bytes]) -> bool:
-        """Whether the message's end has come; a lone dot ends one that is empty."""
+    def _read_message_end(self, replies: list[bytes]) -> bool:
+        """Read up to the end of the message. Returns False if it has not arrived. A lone dot ends an empty message."""
         if self._buffer.startswith(_END[2:]):
             length = len(_END) - 2
         else:
@@ -80,50 +85,51 @@ class Conversation(asyncio.Protocol):
                 return False
         self._buffer = self._buffer[length:]
         self._in_message = False
-        self._counts.accepted += 1
-        sys.stdout.write(f"mesg={self._counts.accepted}\r")
-        answers.append(b"250 2.0.0 Ok\r\n")
+        self._recipients.accepted += 1
+        sys.stdout.write(f"mesg={self._recipients.accepted}\r")
+        replies.append(b"250 2.0.0 Ok\r\n")
         return True
 
-    def _command_ended(self, answers: list[bytes]) -> bool:
-        line, end, rest = self._buffer.partition(b"\r\n")
+    def _read_command(self, replies: list[bytes]) -> bool:
+        """Read one command and add its reply. Returns False if no complete line has arrived."""
+        line, end, remaining = self._buffer.partition(b"\r\n")
         if not end:
             return False
-        self._buffer = rest
+        self._buffer = remaining
         verb = line[:4].upper()
         if verb == b"RCPT":
-            answer = self._counts.answer_to(line)
-            self._taken = answer.startswith(b"250")
+            reply = self._recipients.reply_to(line)
+            self._recipient_accepted = reply.startswith(b"250")
         elif verb == b"DATA":
-            self._in_message = self._taken
-            answer = b"354 Go ahead\r\n" if self._taken else b"554 5.5.1 No valid recipients\r\n"
+            self._in_message = self._recipient_accepted
+            reply = b"354 Go ahead\r\n" if self._recipient_accepted else b"554 5.5.1 No valid recipients\r\n"
         elif verb == b"QUIT":
-            answer = b"221 2.0.0 Bye\r\n"
+            reply = b"221 2.0.0 Bye\r\n"
         else:
-            self._taken = False
-            answer = _ANSWERS.get(verb, b"500 5.5.2 What?\r\n")
-        answers.append(answer)
+            self._recipient_accepted = False
+            reply = _REPLIES.get(verb, b"500 5.5.2 What?\r\n")
+        replies.append(reply)
         return True
 
 
-async def _serve(port: int, counts: Counts) -> None:
+async def _serve(port: int, recipients: Recipients) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    server = await loop.create_server(lambda: Conversation(counts), "127.0.0.1", port, backlog=1000)
+    server = await loop.create_server(lambda: SmtpSession(recipients), "127.0.0.1", port, backlog=1000)
     async with server:
         await stop.wait()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--deferred", type=int, default=0)
-    parser.add_argument("--refused", type=int, default=0)
+    parser.add_argument("--deferred", type=int, default=0, help="recipients of 100 that get 451 once")
+    parser.add_argument("--refused", type=int, default=0, help="recipients of 100 that get 550")
     options = parser.parse_args()
-    # Written through at once, as smtp-sink does it: the count must be there as soon as the answer is.
+    # Write without a buffer, like smtp-sink: the number must be visible as soon as the reply is.
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr] # a console or a file is a TextIOWrapper
-    uvloop.run(_serve(options.port, Counts(options.deferred, options.refused)))
+    uvloop.run(_serve(options.port, Recipients(options.deferred, options.refused)))
 
 
 if __name__ == "__main__":
