@@ -41,8 +41,8 @@ class Sink:
         """Messages that the sink has accepted since it started, read from its own output."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            counts = re.findall(rb"mesg=(\d+)", log.read())
-        return int(counts[-1]) if counts else 0
+            totals = re.findall(rb"mesg=(\d+)", log.read())
+        return int(totals[-1]) if totals else 0
 
 
 @contextmanager
