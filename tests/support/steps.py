@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
     from marketing_service.ledger.batches import Claim, WaitingSend
-    from marketing_service.ledger.commit_results import Marked, Step
+    from marketing_service.ledger.commit_results import CommitResult
 
 
 async def claim(
@@ -26,19 +26,25 @@ async def claim(
     return claimed
 
 
-async def mark(owner: Database, held: Claim, *sends: WaitingSend) -> Step:
-    wanted = [(held, send.id) for send in sends]
-    return await commit_results.record_and_mark(owner.call, held.campaign_id, results=[], wanted=wanted)
+async def mark(owner: Database, held: Claim, *sends: WaitingSend) -> CommitResult:
+    to_mark = [(held, send) for send in sends]
+    return await commit_results.commit_results(owner.call, held.campaign_id, results=[], to_mark=to_mark)
 
 
 async def record(
-    owner: Database, held: Claim, marked: Marked, status: SendStatus, *, resend_ambiguous: bool = False, **values: Any
-) -> Step:
+    owner: Database,
+    held: Claim,
+    marked: MarkedSend,
+    status: SendStatus,
+    *,
+    resend_ambiguous: bool = False,
+    **values: Any,
+) -> CommitResult:
     async with owner.transaction() as tx:
         return await commit_results.record(
             tx.connection,
             held.campaign_id,
-            results=[commit_results.Result(held, marked.send_id, marked.attempt, status, **values)],
+            results=[commit_results.SendResult(held, marked.send.id, marked.attempt, status, **values)],
             resend_ambiguous=resend_ambiguous,
         )
 

@@ -88,7 +88,7 @@ class Expander:
                 await self._try_again(attempt, error)
             except expansion.StagingIncomplete:
                 await self._postpone(attempt, delay=1.0)
-        await self._enqueuer.ring(campaign_id)
+        await self._enqueuer.enqueue(campaign_id)
 
     async def _attempt(self, attempt: Expansion) -> None:
         if not self._relay_configured:

@@ -56,7 +56,7 @@ class Sweep:
         for campaign_id in cancelled:
             await self._finish_cancel(campaign_id)
         for campaign_id in active:
-            await self._enqueuer.ring(campaign_id)
+            await self._enqueuer.enqueue(campaign_id)
         await self._enqueue_due_jobs()
         await self._clean()
 

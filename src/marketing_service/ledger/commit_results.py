@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Call
-    from marketing_service.ledger.batches import Claim
+    from marketing_service.ledger.batches import Claim, WaitingSend
 
 
-class Result(NamedTuple):
-    """What became of one marked send. `delay` (seconds) is when a DEFERRED one is due again."""
+class SendResult(NamedTuple):
+    """What became of one marked send. `delay`: seconds until a DEFERRED one is due again."""
 
     claim: Claim
     send_id: UUID
@@ -40,63 +40,79 @@ class Result(NamedTuple):
     delay: float | None = None
 
 
-class Marked(NamedTuple):
-    """A send that is ours to hand over: its attempt, how many tries that makes, and when it was first marked."""
+class MarkedSend(NamedTuple):
+    """A send that a commit has marked SENDING: this process must submit it, and record a result for it."""
 
-    send_id: UUID
+    claim: Claim
+    send: WaitingSend
     attempt: int
+    """The number of this submission, counted from 1, over the whole life of the send."""
     tries: int
+    """The same, counted from the last resend."""
     first_marked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What one commit did. `open` is False once the campaign is paused, cancelled or done: mark no more."""
+class CommitResult:
+    """What one commit did."""
 
-    open: bool
+    may_mark: bool
+    """Whether more sends of the campaign may be marked; false if it is paused, cancelled or finished."""
     is_cancelled: bool = False
-    marked: dict[UUID, Marked] = field(default_factory=dict)
+    marked: dict[UUID, MarkedSend] = field(default_factory=dict)
+    """The sends that are marked now, by id."""
     recorded: frozenset[UUID] = frozenset()
+    """The sends whose result is recorded."""
 
 
-_RECORD_AND_MARK = f"SELECT * FROM marketing_record_and_mark({', '.join(f'${place}' for place in range(1, 15))})"
+_COMMIT_RESULTS = f"SELECT * FROM marketing_record_and_mark({', '.join(f'${place}' for place in range(1, 15))})"
 
 
-async def record_and_mark(
-    call: Call, campaign_id: UUID, *, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]
-) -> Step:
-    """Record `results` and mark `wanted`, all of one campaign, in a transaction of its own that takes one round trip.
+async def commit_results(
+    call: Call, campaign_id: UUID, *, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]
+) -> CommitResult:
+    """Record `results` and mark `to_mark`, all of one campaign, in a transaction of its own that takes one round trip.
 
-    A send is in at most one of the two. A result that is not in `recorded` was refused by the fence. A wanted send
-    that is not in `marked` is not to be handed over: opted out, cancelled, or no longer ours. Where the campaign
-    `is_cancelled`, what waits again is to be skipped next; the sweep does so too. Raises Unavailable.
+    A send is in at most one of the two. The fence has refused a result that is not in `recorded`. A send that is not in
+    `marked` must not be submitted: it is opted out, suppressed or cancelled, or another worker has its batch. If the
+    campaign `is_cancelled`, the sends that wait again must be skipped next; the sweep does so too. Raises Unavailable.
     """
-    return _step(await call(_RECORD_AND_MARK, *_arguments(campaign_id, results, wanted)))
+    return _commit_result(await call(_COMMIT_RESULTS, *_arguments(campaign_id, results, to_mark)), to_mark)
 
 
 async def record(
-    connection: AsyncConnection, campaign_id: UUID, *, results: Sequence[Result], resend_ambiguous: bool = False
-) -> Step:
-    """Record `results` in this transaction, with all that follows from them: once the campaign is cancelled, what
-    would wait is SKIPPED; with `resend_ambiguous`, what is UNCONFIRMED is queued again after its delay, if it has one.
+    connection: AsyncConnection,
+    campaign_id: UUID,
+    *,
+    results: Sequence[SendResult],
+    resend_ambiguous: bool = False,
+) -> CommitResult:
+    """Record `results` in this transaction, with all that follows from them.
+
+    In a cancelled campaign, sends that would wait again are SKIPPED. With `resend_ambiguous`, an UNCONFIRMED send is
+    queued again after its delay, if it has one.
     """
     await lock_campaign(connection, campaign_id)
-    # In the same transaction, but past SQLAlchemy: the statement is written for the driver.
+    # In the same transaction, but not through SQLAlchemy: the statement is written for the driver.
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    step = _step(await driver.fetchrow(_RECORD_AND_MARK, *_arguments(campaign_id, results, ())))
+    commit = _commit_result(await driver.fetchrow(_COMMIT_RESULTS, *_arguments(campaign_id, results, ())), ())
     if resend_ambiguous:
         again = {
-            r.send_id: r.delay
-            for r in results
-            if r.status is SendStatus.UNCONFIRMED and r.delay is not None and r.send_id in step.recorded
+            result.send_id: result.delay
+            for result in results
+            if result.status is SendStatus.UNCONFIRMED
+            and result.delay is not None
+            and result.send_id in commit.recorded
         }
         await requeue_unconfirmed(connection, campaign_id, again)
-    if step.is_cancelled:
+    if commit.is_cancelled:
         await skip_cancelled(connection, campaign_id, most=len(results))
-    return step
+    return commit
 
 
-def _arguments(campaign_id: UUID, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> list[object]:
+def _arguments(
+    campaign_id: UUID, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]
+) -> list[object]:
     return [
         campaign_id,
         [r.send_id for r in results],
@@ -109,18 +125,19 @@ def _arguments(campaign_id: UUID, results: Sequence[Result], wanted: Sequence[tu
         [r.enhanced_code for r in results],
         [r.message for r in results],
         [r.delay for r in results],
-        [send_id for _, send_id in wanted],
-        [claim.number for claim, _ in wanted],
-        [claim.epoch for claim, _ in wanted],
+        [send.id for _, send in to_mark],
+        [claim.number for claim, _ in to_mark],
+        [claim.epoch for claim, _ in to_mark],
     ]
 
 
-def _step(row: Record) -> Step:
+def _commit_result(row: Record, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> CommitResult:
+    wanted = {send.id: (claim, send) for claim, send in to_mark}
     marks = zip(row["marked_ids"], row["marked_attempts"], row["marked_tries"], row["first_marked_at"], strict=True)
-    return Step(
-        open=row["may_mark"],
+    return CommitResult(
+        may_mark=row["may_mark"],
         is_cancelled=row["is_cancelled"],
-        marked={mark[0]: Marked(*mark) for mark in marks},
+        marked={send_id: MarkedSend(*wanted[send_id], *mark) for send_id, *mark in marks},
         recorded=frozenset(row["recorded_ids"]),
     )
 

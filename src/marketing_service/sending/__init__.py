@@ -1,20 +1,25 @@
-"""From a launch to messages: the batches, the relay's answers, and what is tried again."""
+"""The engine: claims batches, submits their sends to the relay, and commits what becomes of each.
+
+`sender` claims and releases batches. `dispatcher` opens connections and runs a session on each. `assignment` decides
+which session gets which send next. `commit_loop` and `committer` record results and mark the next sends.
+"""
 
 from marketing_service.sending.enqueueing import BatchEnqueuer
-from marketing_service.sending.leases import RENEWALS
+from marketing_service.sending.leases import RENEWALS_PER_LEASE
 from marketing_service.sending.messages import Messages
 from marketing_service.sending.retries import RetryPolicy
-from marketing_service.sending.sender import Sender
+from marketing_service.sending.sender import Sender, SendingRules
 from marketing_service.sending.stats import SECONDS, SendingStats
 from marketing_service.sending.throttle import DomainThrottle
 
 __all__ = [
-    "RENEWALS",
+    "RENEWALS_PER_LEASE",
     "SECONDS",
     "BatchEnqueuer",
     "DomainThrottle",
     "Messages",
     "RetryPolicy",
     "Sender",
+    "SendingRules",
     "SendingStats",
 ]

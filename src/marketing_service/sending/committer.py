@@ -1,26 +1,28 @@
-"""Records results and marks what goes next, for all connections of one campaign in one commit at a time."""
+"""Commits: one commit records results and marks the next sends of a campaign, for all connections of a process."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.commit_results import record, record_and_mark
+from marketing_service.ledger.commit_results import commit_results, record
 from marketing_service.ledger.counters import lock_campaign
 from marketing_service.ledger.lifecycle import skip_cancelled
+from marketing_service.ports import Allowance
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from marketing_service.db import Call, Transactions
-    from marketing_service.ledger.batches import Claim
-    from marketing_service.ledger.commit_results import Marked, Result, Step
+    from marketing_service.ledger.batches import Claim, WaitingSend
+    from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import RateLimiter
     from marketing_service.sending.stats import SendingStats
 
@@ -28,28 +30,15 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_FIRST_PAUSE = 0.2
-_MAX_PAUSE = 5.0
-_WITHOUT_RATES = 5.0
-"""Seconds after which the rates are asked for again when nobody could be asked: until then nothing goes."""
+_BACKOFF = ExponentialBackoff(first=0.2, maximum=5.0)
+_RATE_LIMITER_RETRY_SECONDS = 5.0
+"""Time until the rate limiter is asked again after it did not answer. Nothing is marked until then."""
 
 
-class Turn(NamedTuple):
-    """What one commit did. `open`: whether more of the campaign may be marked. The first `granted` of what was wanted
-    are in `marked`, or not to be handed over at all; for the others the rates are to be asked in `wait` seconds."""
+class Committer:
+    """Makes the commits of one campaign.
 
-    open: bool
-    marked: Mapping[UUID, Marked]
-    granted: int
-    wait: float
-
-
-class Recorder:
-    """Commits, one at a time.
-
-    While PostgreSQL is away it tries again: a result is worth keeping, and nothing new can be marked meanwhile. Where
-    there are rates, exactly what is about to be marked is taken from them, in one go: what is taken is used at once,
-    and nothing needs to be given back.
+    While PostgreSQL does not answer, it retries: a result must not be lost, and nothing new can be marked.
     """
 
     def __init__(
@@ -69,57 +58,56 @@ class Recorder:
         self._resend_ambiguous = resend_ambiguous
         self._stats = stats
 
-    async def step(self, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> Turn:
-        """Record `results` and mark `wanted`; returns once committed."""
-        granted, wait = len(wanted), 0.0
-        if self._rates is not None and wanted:
-            granted, wait = await self._take(self._rates, wanted[0][0].org_id, len(wanted))
-        step = await self._commit(results, wanted[:granted])
-        return Turn(step.open, step.marked, granted, wait)
+    async def allowance(self, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> Allowance:
+        """How many of these sends the rate limiter allows now.
 
-    async def _take(self, rates: RateLimiter, org_id: str, wanted: int) -> tuple[int, float]:
-        """How many of the wishes may go now, and in how many seconds to ask for the others."""
+        Exactly what the next commit marks is taken, so that nothing has to be given back.
+        """
+        if self._rates is None or not to_mark:
+            return Allowance(len(to_mark))
         try:
-            allowance = await rates.take(org_id, wanted)
+            return await self._rates.take(to_mark[0][0].org_id, len(to_mark))
         except Unavailable as error:
             log.warning("rates_unavailable", campaign_id=str(self._campaign_id), error=error.detail)
-            return 0, _WITHOUT_RATES
-        return allowance.granted, allowance.wait
+            return Allowance(0, _RATE_LIMITER_RETRY_SECONDS)
 
-    async def _commit(self, results: Sequence[Result], wanted: Sequence[tuple[Claim, UUID]]) -> Step:
-        unknown = [r for r in results if r.status is SendStatus.UNCONFIRMED] if self._resend_ambiguous else []
-        if unknown:
-            self._note_refused(unknown, await self._patiently(partial(self._requeue, unknown)))
-            results = [r for r in results if r.status is not SendStatus.UNCONFIRMED]
-        mark = partial(record_and_mark, self._call, self._campaign_id, results=results, wanted=wanted)
-        step = await self._patiently(mark)
-        self._note_refused(results, step)
-        waits_again = sum(r.status in (SendStatus.QUEUED, SendStatus.DEFERRED) for r in results)
-        if step.is_cancelled and waits_again:
-            await self._patiently(partial(self._skip, waits_again))
-        return step
+    async def commit(self, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]) -> CommitResult:
+        """Record `results` and mark `to_mark`; returns once this is committed."""
+        if self._resend_ambiguous:
+            unconfirmed = [result for result in results if result.status is SendStatus.UNCONFIRMED]
+            if unconfirmed:
+                self._note_refused(unconfirmed, await self._retry(partial(self._record_and_requeue, unconfirmed)))
+                results = [result for result in results if result.status is not SendStatus.UNCONFIRMED]
+        commit = await self._retry(
+            partial(commit_results, self._call, self._campaign_id, results=results, to_mark=to_mark)
+        )
+        self._note_refused(results, commit)
+        waits_again = sum(result.status in (SendStatus.QUEUED, SendStatus.DEFERRED) for result in results)
+        if commit.is_cancelled and waits_again:
+            await self._retry(partial(self._skip_cancelled, waits_again))
+        return commit
 
-    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        pause = _FIRST_PAUSE
+    async def _retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        failures = 0
         while True:
             try:
                 return await work()
             except Unavailable:
+                failures += 1
                 log.warning("ledger_unavailable", campaign_id=str(self._campaign_id))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _MAX_PAUSE)
+                await asyncio.sleep(_BACKOFF.delay(failures))
 
-    async def _requeue(self, unknown: Sequence[Result]) -> Step:
+    async def _record_and_requeue(self, unconfirmed: Sequence[SendResult]) -> CommitResult:
         async with self._transactions() as tx:
-            return await record(tx.connection, self._campaign_id, results=unknown, resend_ambiguous=True)
+            return await record(tx.connection, self._campaign_id, results=unconfirmed, resend_ambiguous=True)
 
-    async def _skip(self, most: int) -> None:
+    async def _skip_cancelled(self, limit: int) -> None:
         async with self._transactions() as tx:
             await lock_campaign(tx.connection, self._campaign_id)
-            await skip_cancelled(tx.connection, self._campaign_id, most=most)
+            await skip_cancelled(tx.connection, self._campaign_id, most=limit)
 
-    def _note_refused(self, results: Sequence[Result], step: Step) -> None:
-        refused = len(results) - len(step.recorded)
+    def _note_refused(self, results: Sequence[SendResult], commit: CommitResult) -> None:
+        refused = len(results) - len(commit.recorded)
         if refused:
             self._stats.refused_by_fence += refused
             log.warning("results_refused_by_fence", campaign_id=str(self._campaign_id), results=refused)

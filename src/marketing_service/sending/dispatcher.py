@@ -1,365 +1,222 @@
-"""The lanes of one campaign: they take the sends of its claimed batches to the relay, over one connection each."""
+"""The dispatcher of one campaign: opens connections, and submits the sends of its claimed batches over them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import RelayDown
 from marketing_service.rendering import NotRenderable
+from marketing_service.sending.assignment import Assignment
+from marketing_service.sending.commit_loop import CommitLoop
+from marketing_service.sending.connection_session import ConnectionSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from marketing_service.ledger.batches import WaitingSend
-    from marketing_service.ledger.commit_results import Marked, Result
-    from marketing_service.ports import MailConnection, Mailer
-    from marketing_service.sending.batch import BatchRun, Ready
-    from marketing_service.sending.committer import Recorder, Turn
+    from marketing_service.ledger.commit_results import SendResult
+    from marketing_service.ports import Mailer
+    from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.sending.committer import Committer
     from marketing_service.sending.stats import SendingStats
     from marketing_service.sending.throttle import DomainThrottle
 
 log = structlog.get_logger(__name__)
 
-_PLACES = 2
-"""How many marked sends a connection accounts for: one on its way, and one whose envelope travels behind it."""
-_SHARE = 10
-"""How many sends a lane takes to a connection before whoever waits for one, as other campaigns do, has its turn."""
-_MAX_WAIT = 1.05
-"""Seconds: a batch waits for the rates no longer than a second, and what is rounded up; else it is given back."""
-_MAX_DROUGHT = 5.0
-"""Seconds a batch may go without being allowed anything, however short each wait: it keeps others from a place."""
+_MAX_RATE_WAIT = 1.05
+"""Seconds. A wait for the rate limiter of up to a second, rounded up, keeps the batch; a longer one releases it."""
+_MAX_TIME_WITHOUT_ALLOWANCE = 5.0
+"""Maximum seconds to wait for the rate limiter before the batch is released, however short each wait is."""
 
 
-class _Wanted(NamedTuple):
-    run: BatchRun
-    send: WaitingSend
+class Dispatcher:
+    """Sends all batches of one campaign that this process has claimed, over at most `max_connections` connections.
 
-
-class _Due(NamedTuple):
-    """A marked send that is to be handed over."""
-
-    run: BatchRun
-    send: WaitingSend
-    marked: Marked
-
-
-class _Done(NamedTuple):
-    run: BatchRun
-    result: Result
-
-
-class _Ride:
-    """A lane's time on one connection, and the sends it has to hand over there."""
-
-    def __init__(self, connection: MailConnection, mailer: Mailer) -> None:
-        self.connection = connection
-        self.given: deque[_Due] = deque()
-        self.ready: deque[Ready] = deque()
-        """Those with an envelope: the first goes next, or is on its way; the second is announced behind it."""
-        self._mailer = mailer
-        self._left = _SHARE
-        self._woken: asyncio.Future[None] | None = None
-
-    @property
-    def goes_on(self) -> bool:
-        return self.connection.usable and (self._left > 0 or not self._mailer.is_waited_for)
-
-    @property
-    def load(self) -> int:
-        return len(self.given) + len(self.ready)
-
-    @property
-    def is_idle(self) -> bool:
-        return self._woken is not None
-
-    def give(self, due: _Due) -> None:
-        self.given.append(due)
-        self._left -= 1
-
-    async def idle(self) -> None:
-        """Wait to be woken."""
-        self._woken = asyncio.get_running_loop().create_future()
-        try:
-            await self._woken
-        finally:
-            self._woken = None
-
-    def wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
-
-
-class Lanes:
-    """At most `most` lanes for all the batches of one campaign that this process holds, oldest batch first.
-
-    There are never more than two marked sends for each connection. They are marked, and recorded, in one commit after
-    the other, each for all lanes. A lane whose connection dies takes another; when none can be had it ends.
+    Each connection has a task of its own, the connection task. It borrows a connection, runs a session on it, and
+    borrows the next one when the session ends. The commit loop marks sends and assigns them to the sessions. A
+    connection task ends when nothing waits, or when no connection can be opened.
     """
 
     def __init__(
-        self, most: int, *, mailer: Mailer, recorder: Recorder, domains: DomainThrottle, stats: SendingStats
+        self,
+        max_connections: int,
+        *,
+        mailer: Mailer,
+        committer: Committer,
+        throttle: DomainThrottle,
+        stats: SendingStats,
     ) -> None:
-        self._most = most
+        self._max_connections = max_connections
         self._mailer = mailer
-        self._recorder = recorder
-        self._domains = domains
         self._stats = stats
-        self._runs: list[BatchRun] = []
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._now = throttle.now
+        self._assignment = Assignment()
+        self._commit_loop = CommitLoop(
+            self._assignment, committer, on_applied=self._on_applied, on_error=self._fail, now=self._now
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The connection tasks."""
         self._without_connection: set[asyncio.Task[None]] = set()
-        self._rides: list[_Ride] = []
-        self._asked: Sequence[_Wanted] = ()
-        """What a commit that is under way, or not yet dealt out, is to mark."""
-        self._spare: deque[_Due] = deque()
-        """What is marked, and no ride could take."""
-        self._done: list[_Done] = []
-        """What is to be recorded."""
-        self._writer: asyncio.Task[None] | None = None
-        self._rate_wait: float | None = None
-        self._allowed_at = domains.now()
+        """The connection tasks that have no connection now."""
 
-    async def send(self, run: BatchRun) -> None:
-        """Send what waits in the batch, until nothing does, nothing more may be marked, or no connection can be had.
+    async def send(self, batch: ActiveBatch) -> None:
+        """Send what waits in the batch. Returns when nothing waits, when nothing more may be marked, or when no
+        connection can be opened.
 
-        Where a lane fails, all batches it may have worked for fail. Cancelled, the connections are closed.
+        If a connection task fails, every batch of the campaign fails. Cancelled, this closes the connections.
         """
-        if not self._runs:
-            self._allowed_at = self._domains.now()
-        self._runs.append(run)
-        self._open_lanes()
-        self._write()
+        if not self._assignment.batches:
+            self._commit_loop.allowed_at = self._now()
+        self._assignment.add(batch)
+        self._open_connections()
+        self._commit_loop.start()
         try:
-            await run.finished()
+            await batch.finished()
         except asyncio.CancelledError:
-            await self._close(self._lanes)
+            await self._cancel(self._tasks)
             raise
         finally:
-            self._runs.remove(run)
-            if not self._runs:
-                await self._close(self._without_connection)
+            self._assignment.remove(batch)
+            if not self._assignment.batches:
+                await self._cancel(self._without_connection)
 
-    # ── opening and ending ──
+    # ── connection tasks ──
 
-    def _open_lanes(self) -> None:
-        waiting = len(self._spare) + sum(run.waiting for run in self._runs)
-        for _ in range(min(self._most - len(self._lanes), waiting)):
-            lane = asyncio.create_task(self._lane())
-            self._lanes.add(lane)
-            self._without_connection.add(lane)
-            lane.add_done_callback(self._lane_ended)
+    def _open_connections(self) -> None:
+        for _ in range(min(self._max_connections - len(self._tasks), self._assignment.waiting)):
+            task = asyncio.create_task(self._use_connections())
+            self._tasks.add(task)
+            self._without_connection.add(task)
+            task.add_done_callback(self._task_ended)
 
-    async def _close(self, lanes: set[asyncio.Task[None]]) -> None:
-        closing = list(lanes)
-        for lane in closing:
-            lane.cancel()
-        await asyncio.gather(*closing, return_exceptions=True)
+    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+        cancelled = list(tasks)
+        for task in cancelled:
+            task.cancel()
+        await asyncio.gather(*cancelled, return_exceptions=True)
 
-    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
-        self._lanes.discard(lane)
-        self._without_connection.discard(lane)
-        if not self._lanes:
-            self._give_up_spare()
-        if lane.cancelled():
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._without_connection.discard(task)
+        if not self._tasks and self._assignment.unassigned:
+            self._assignment.give_up_unassigned()
+            self._commit_loop.start()
+        if task.cancelled():
             return
-        error = lane.exception()
+        error = task.exception()
         if error is None:
-            self._open_lanes()  # something may have come while it was ending
+            self._open_connections()  # a send may have come while the task was ending
         elif not isinstance(error, RelayDown):
             self._fail(error)
-        elif not self._lanes:
-            self._relay_down(error)
+        elif not self._tasks:
+            self._relay_is_down(error)
 
     def _fail(self, error: BaseException) -> None:
-        for run in self._runs:
-            run.fail(error)
-            run.stop()
+        for batch in self._assignment.batches:
+            batch.fail(error)
+            batch.stop()
 
-    def _relay_down(self, down: RelayDown) -> None:
-        """No lane is left. A batch that never had a connection says that the relay is down; else it may go on later."""
+    def _relay_is_down(self, down: RelayDown) -> None:
+        """No connection task is left. A batch that never had a connection pauses the campaign; another one continues
+        later."""
         log.warning("relay_down", phase=down.phase, error=down.detail)
-        for run in self._runs:
-            if not run.was_connected and run.hold is None:
-                run.hold = PauseReason.RELAY_DOWN
-            run.stop()
+        for batch in self._assignment.batches:
+            if not batch.had_connection and batch.pause_reason is None:
+                batch.pause_reason = PauseReason.RELAY_DOWN
+            batch.stop()
 
-    def _give_up_spare(self) -> None:
-        """Nobody is left to hand over what is marked."""
-        while self._spare:
-            run, send, marked = self._spare.popleft()
-            self._note(run, run.not_begun(send, marked))
-
-    # ── a lane ──
-
-    async def _lane(self) -> None:
-        lane = asyncio.current_task()
-        if lane is None:
-            raise RuntimeError("a lane runs as a task")
-        while self._spare or any(run.waiting for run in self._runs):
+    async def _use_connections(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("A connection task must run as a task.")
+        while self._assignment.unassigned or self._assignment.has_waiting:
             async with self._mailer.connection() as connection:
-                self._without_connection.discard(lane)
-                for run in self._runs:
-                    run.was_connected = True
-                await self._ride(_Ride(connection, self._mailer))
-            self._without_connection.add(lane)
-            if self._rate_wait is not None:
-                await self._wait_for_rate(self._rate_wait)
+                self._without_connection.discard(task)
+                for batch in self._assignment.batches:
+                    batch.had_connection = True
+                await self._run_session(ConnectionSession(connection, self._mailer))
+            self._without_connection.add(task)
+            if self._commit_loop.rate_wait is not None:
+                await self._wait_for_rate_limiter(self._commit_loop.rate_wait)
 
-    async def _wait_for_rate(self, seconds: float) -> None:
-        """Wait without a connection, which others may have a use for meanwhile."""
-        if seconds > _MAX_WAIT or self._domains.now() + seconds - self._allowed_at > _MAX_DROUGHT:
-            for run in self._runs:
-                run.rest = seconds
-                run.stop()
+    async def _wait_for_rate_limiter(self, seconds: float) -> None:
+        """Wait without a connection, so that other campaigns can use it."""
+        if (
+            seconds > _MAX_RATE_WAIT
+            or self._now() + seconds - self._commit_loop.allowed_at > _MAX_TIME_WITHOUT_ALLOWANCE
+        ):
+            for batch in self._assignment.batches:
+                batch.release_for = seconds
+                batch.stop()
             return
         self._stats.rate_waits += 1
         await asyncio.sleep(seconds)
-        self._rate_wait = None
+        self._commit_loop.rate_wait = None
 
-    # ── a ride ──
+    # ── one session ──
 
-    async def _ride(self, ride: _Ride) -> None:
-        """Hand over one send after the other until nothing comes or the connection is used up."""
-        self._rides.append(ride)
+    async def _run_session(self, session: ConnectionSession) -> None:
+        """Submit one send after the other, until no more come or the connection is used up."""
+        self._assignment.sessions.append(session)
         try:
-            while await self._has_next(ride):
-                ready = ride.ready[0]
-                began = self._domains.now()
-                submission = await ride.connection.submit(ready.envelope)
-                self._stats.submitted(submission, self._domains.now() - began)
-                ride.ready.popleft()
-                self._note(ready.run, ready.run.result(ready, submission))
+            while await self._has_next(session):
+                marked, envelope = session.prepared[0]
+                started = self._now()
+                submission = await session.connection.submit(envelope)
+                self._stats.submitted(submission, self._now() - started)
+                session.prepared.popleft()
+                self._record(self._assignment.batch_of(marked).result(marked, submission))
         finally:
-            self._rides.remove(ride)
+            self._assignment.sessions.remove(session)
 
-    async def _has_next(self, ride: _Ride) -> bool:
-        """Whether there is a send with its envelope; waits while one may come."""
-        while not ride.ready:
-            if not ride.given:
-                if self._spare and ride.goes_on:
-                    ride.give(self._spare.popleft())
-                elif not (ride.goes_on and self._more_may_come):
+    async def _has_next(self, session: ConnectionSession) -> bool:
+        """Whether the session has a prepared send. Waits while one may come."""
+        while not session.prepared:
+            if not session.assigned:
+                if self._assignment.unassigned and session.takes_more:
+                    session.assign(self._assignment.unassigned.popleft())
+                elif not (session.takes_more and self._more_may_come):
                     return False
                 else:
-                    self._write()
-                    await ride.idle()
-            self._load(ride)
+                    self._commit_loop.start()
+                    await session.wait()
+            self._prepare(session)
         return True
 
-    def _load(self, ride: _Ride) -> None:
-        """Make the envelopes of what the ride was given, and announce all but the one that goes next."""
-        while ride.given:
-            run, send, marked = ride.given.popleft()
+    def _prepare(self, session: ConnectionSession) -> None:
+        """Make the envelopes of the assigned sends, and announce each but the one that is submitted next."""
+        while session.assigned:
+            marked = session.assigned.popleft()
+            batch = self._assignment.batch_of(marked)
             try:
-                ready = run.ready(send, marked, eight_bit=ride.connection.eight_bit)
+                envelope = batch.prepare(marked, eight_bit=session.connection.eight_bit)
             except NotRenderable as error:
-                self._note(run, run.unmailable(send, marked, error))
+                self._record(batch.unmailable(marked, error))
                 continue
-            if ride.ready:
-                ride.connection.announce(ready.envelope)
-            ride.ready.append(ready)
-
-    # ── the ledger ──
+            if session.prepared:
+                session.connection.announce(envelope)
+            session.prepared.append((marked, envelope))
 
     @property
     def _more_may_come(self) -> bool:
-        return bool(self._asked) or (self._rate_wait is None and any(run.waiting for run in self._runs))
+        if self._assignment.is_marking:
+            return True
+        return self._commit_loop.rate_wait is None and self._assignment.has_waiting
 
-    def _note(self, run: BatchRun, result: Result) -> None:
-        """Have it recorded with the next commit."""
-        self._done.append(_Done(run, result))
-        self._write()
+    def _record(self, result: SendResult) -> None:
+        """Have the next commit record the result."""
+        self._assignment.add_result(result)
+        self._commit_loop.start()
 
-    def _write(self) -> None:
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._commits())
-
-    async def _commits(self) -> None:
-        """One commit after the other, for as long as there is something to record, or to mark and room for it.
-
-        What a commit has marked is dealt out once the next one is on its way: PostgreSQL works while the lanes do.
-        """
-        deal: Callable[[], None] | None = None
-        try:
-            while True:
-                done, self._done = self._done, []
-                wanted = self._wishes()
-                turn = self._turn(done, wanted) if done or wanted else None
-                if deal is not None:
-                    deal()
-                self._asked = wanted
-                if turn is not None:
-                    deal = partial(self._deal, done, wanted, await turn)
-                elif deal is not None:
-                    deal = None  # it may have made room, or something to record
-                else:
-                    break
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
-            self._asked = ()
-            self._fail(error)
-        finally:
-            self._writer = None
-        self._wake()
-
-    def _turn(self, done: Sequence[_Done], wanted: Sequence[_Wanted]) -> asyncio.Task[Turn]:
-        results = [one.result for one in done]
-        return asyncio.create_task(self._recorder.step(results, [(run.claim, send.id) for run, send in wanted]))
-
-    def _wishes(self) -> list[_Wanted]:
-        """The sends that are to be marked next: as many as there is room for, of the oldest batches that have any."""
-        wishes: list[_Wanted] = []
-        if self._rate_wait is not None:
-            return wishes
-        places = _PLACES * sum(ride.goes_on for ride in self._rides)
-        room = places - len(self._asked) - len(self._spare) - sum(ride.load for ride in self._rides)
-        for run in self._runs:
-            while len(wishes) < room and (send := run.take()) is not None:
-                wishes.append(_Wanted(run, send))
-        return wishes
-
-    def _deal(self, done: Sequence[_Done], wanted: Sequence[_Wanted], turn: Turn) -> None:
-        """What became of a commit: `done` is settled, and what is marked of `wanted` goes to the lanes."""
-        self._asked = ()
-        for run, result in done:
-            run.settled(result)
-        if not turn.open:
-            for run in self._runs:
-                run.stop()
-        if turn.granted:
-            self._allowed_at = self._domains.now()
-        if turn.granted < len(wanted):
-            self._rate_wait = turn.wait
-            for run, send in reversed(wanted[turn.granted :]):
-                run.put_back(send)
-        for run, send in wanted[: turn.granted]:
-            marked = turn.marked.get(send.id)
-            if marked is None:
-                run.passed_over()
-            else:
-                self._spare.append(_Due(run, send, marked))
-        self._deal_spare()
-        self._open_lanes()  # for what waits again, or was marked for a lane that has ended since
-
-    def _deal_spare(self) -> None:
-        """Two to each lane that has none, so that the second's envelope can travel behind the first; then one to each
-        that has one."""
-        for ride in sorted(self._rides, key=lambda ride: not ride.is_idle):
-            if not ride.goes_on:
-                continue
-            while self._spare and ride.load < _PLACES:
-                ride.give(self._spare.popleft())
-            if not ride.is_idle:
-                self._load(ride)
-        self._wake()
-
-    def _wake(self) -> None:
-        """Those that have something to do, and all of them where nothing more comes."""
+    def _on_applied(self) -> None:
+        """A commit was applied: prepare what it assigned, and wake the sessions that have something to do. If nothing
+        more can come, wake all of them, so that they end."""
         more_may_come = self._more_may_come
-        for ride in self._rides:
-            if ride.given or not more_may_come:
-                ride.wake()
+        for session in self._assignment.sessions:
+            if session.is_idle:
+                if session.assigned or not more_may_come:
+                    session.wake()
+            else:
+                self._prepare(session)  # at once: its envelope can still travel behind the message under way
+        self._open_connections()  # for sends that wait again, or that were marked for a session that has ended

@@ -1,4 +1,4 @@
-"""Puts due batches in the queue, a bounded window of each campaign at a time."""
+"""Puts due batches into the queue, a bounded window of each campaign at a time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class BatchEnqueuer:
-    """Rings for campaigns' batches.
+    """Enqueues the batches of campaigns.
 
-    `window`: how many batches of one campaign may wait in the queue; `patience`: seconds after which one that
-    nobody claimed stats as lost, and is rung again.
+    `window`: how many batches of one campaign may wait in the queue. `requeue_after`: seconds after which a batch that
+    no worker has claimed is enqueued again, because the queue may have lost it.
     """
 
-    def __init__(self, transactions: Transactions, job_queue: JobQueue, *, window: int, patience: float) -> None:
+    def __init__(self, transactions: Transactions, job_queue: JobQueue, *, window: int, requeue_after: float) -> None:
         self._transactions = transactions
         self._job_queue = job_queue
         self._window = window
-        self._patience = patience
+        self._requeue_after = requeue_after
 
-    async def ring(self, campaign_id: UUID) -> None:
+    async def enqueue(self, campaign_id: UUID) -> None:
         """Fill the campaign's window."""
         async with self._transactions() as tx:
             await self.enqueue_after_commit(tx, campaign_id)
@@ -39,12 +39,12 @@ class BatchEnqueuer:
     async def enqueue_after_commit(self, tx: Transaction, campaign_id: UUID) -> None:
         """Fill the campaign's window once this transaction has committed."""
         taken = await batches.take_batches_to_enqueue(
-            tx.connection, campaign_id, window=self._window, patience=self._patience
+            tx.connection, campaign_id, window=self._window, patience=self._requeue_after
         )
         if taken:
-            enqueue_count = [QueuedBatch(campaign_id, number, ring, ahead) for number, ring, ahead in taken]
-            tx.after_commit(partial(self._job_queue.enqueue_batches, enqueue_count))
+            queued = [QueuedBatch(campaign_id, number, enqueue_count, ahead) for number, enqueue_count, ahead in taken]
+            tx.after_commit(partial(self._job_queue.enqueue_batches, queued))
 
-    async def rest(self, connection: AsyncConnection, claim: Claim, seconds: float) -> None:
-        """Have a batch that was just given back rung in `seconds`, and leave it alone until then."""
-        await batches.requeue_batch_later(connection, claim, seconds=seconds, patience=self._patience)
+    async def requeue_later(self, connection: AsyncConnection, claim: Claim, seconds: float) -> None:
+        """Have a batch that was released in this transaction enqueued again after `seconds`, and not earlier."""
+        await batches.requeue_batch_later(connection, claim, seconds=seconds, patience=self._requeue_after)

@@ -1,4 +1,4 @@
-"""Keeps the leases of the batches this process works on."""
+"""Renews the leases of the batches that this process works on."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RENEWALS = 3
-"""How often a lease is renewed before it would run out."""
+RENEWALS_PER_LEASE = 3
+"""How often a lease is renewed before it would expire."""
 
 
 class Leases:
-    """Holds leases; `seconds` is how long one lasts, and `renew` is to be called every `seconds / RENEWALS`."""
+    """The leases of this process. A lease lasts `seconds`; call `renew` every `seconds / RENEWALS_PER_LEASE`."""
 
     def __init__(self, transactions: Transactions, *, seconds: float) -> None:
         self.seconds = seconds
         self._transactions = transactions
-        self._held: dict[Claim, Callable[[], None]] = {}
+        self._on_loss: dict[Claim, Callable[[], None]] = {}
 
     @contextmanager
-    def held(self, claim: Claim, on_loss: Callable[[], None]) -> Iterator[None]:
-        """Renew `claim` while the block runs; `on_loss` is called when it is no longer ours."""
-        self._held[claim] = on_loss
+    def kept(self, claim: Claim, on_loss: Callable[[], None]) -> Iterator[None]:
+        """Renew the lease of `claim` while the block runs. `on_loss` is called when another process has the batch."""
+        self._on_loss[claim] = on_loss
         try:
             yield
         finally:
-            del self._held[claim]
+            del self._on_loss[claim]
 
     async def renew(self) -> None:
-        """Renew every lease held now. Raises Unavailable; the fence then decides: whoever settles our claims
-        meanwhile raises their epoch."""
-        claims = list(self._held)
+        """Renew every lease.
+
+        Raises Unavailable. The fence then decides: a process that settles an expired claim raises its epoch.
+        """
+        claims = list(self._on_loss)
         if not claims:
             return
         async with self._transactions() as tx:
             kept = await renew_leases(tx.connection, claims, lease=self.seconds)
         for claim in set(claims) - kept:
-            on_loss = self._held.get(claim)
+            on_loss = self._on_loss.get(claim)
             if on_loss is not None:
                 log.warning("lease_lost", campaign_id=str(claim.campaign_id), batch=claim.number)
                 on_loss()

@@ -1,10 +1,11 @@
-"""From what a relay did to what becomes of the send."""
+"""The retry policy: what a submission means for its send."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Outcome, judge
 from marketing_service.store.states import FailReason, SendStatus
@@ -12,59 +13,87 @@ from marketing_service.store.states import FailReason, SendStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from marketing_service.ledger.commit_results import MarkedSend
     from marketing_service.ports import Submission
 
 MAX_LOSSES = 3
-"""How often one send may lose its connection within a batch before that stats as a try: the relay may be
-restarting, or it may be this very message that it hangs up on."""
+"""How often one send may lose its connection within a batch before this counts as a try. The relay may be restarting,
+or it may be this message that makes the relay close the connection."""
 
 
-class Decision(NamedTuple):
-    """The state a send goes to. `delay` is in seconds; `refuses_us` when it is not the recipient that is refused."""
-
-    status: SendStatus
-    reason: FailReason | None = None
-    delay: float | None = None
-    refuses_us: bool = False
+def refuses_sender(submission: Submission) -> bool:
+    """Whether the relay's reply is about the sender, not about the recipient."""
+    return (
+        submission.outcome is SubmissionOutcome.REFUSED
+        and submission.reply is not None
+        and judge(submission.reply, submission.phase).outcome is Outcome.SENDER
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to wait before each further try, in seconds; after the last of them a deferred send has failed."""
+    """The waits before each further try, in seconds. After the last try a deferred send has failed."""
 
     delays: Sequence[float]
 
-    def decide(self, submission: Submission, *, tries: int, losses: int) -> Decision:
-        """What becomes of a send at its `tries`-th try, having lost its connection `losses` times in this batch."""
+    def result(self, marked: MarkedSend, submission: Submission, *, losses: int) -> SendResult:
+        """The result of a submission that does not refuse the sender. `losses`: how often the send has lost its
+        connection in this batch."""
         match submission.outcome:
             case SubmissionOutcome.ACCEPTED:
-                return Decision(SendStatus.DELIVERED)
+                return _result(marked, submission, SendStatus.DELIVERED)
             case SubmissionOutcome.UNKNOWN:
-                return Decision(SendStatus.UNCONFIRMED, delay=self.delay_after(tries))
+                return _result(marked, submission, SendStatus.UNCONFIRMED, delay=self.delay_after(marked.tries))
             case SubmissionOutcome.NOT_BEGUN:
-                return Decision(SendStatus.QUEUED)
+                return self.requeued(marked, submission)
             case SubmissionOutcome.LOST:
-                return self._deferred(tries) if losses >= MAX_LOSSES else Decision(SendStatus.QUEUED)
+                again = self.requeued if losses < MAX_LOSSES else self._deferred
+                return again(marked, submission)
             case SubmissionOutcome.REFUSED:
-                return self._refused(submission, tries)
+                return self._refused(marked, submission)
+
+    def requeued(self, marked: MarkedSend, submission: Submission) -> SendResult:
+        """The send was certainly not accepted: it waits again, and no try is used up."""
+        return _result(marked, submission, SendStatus.QUEUED)
+
+    def rejected(self, marked: MarkedSend, submission: Submission) -> SendResult:
+        """The send has failed for good."""
+        return _result(marked, submission, SendStatus.FAILED, reason=FailReason.REJECTED)
 
     def delay_after(self, tries: int) -> float | None:
-        """Seconds until the try after the `tries`-th; None where that was the last."""
+        """Seconds until the try that follows the `tries`-th; None if that was the last one."""
         return self.delays[tries - 1] if tries <= len(self.delays) else None
 
-    def _refused(self, submission: Submission, tries: int) -> Decision:
+    def _refused(self, marked: MarkedSend, submission: Submission) -> SendResult:
         if submission.reply is None:
-            raise ValueError("a refusal has a reply")
-        match judge(submission.reply, submission.phase).outcome:
-            case Outcome.SENDER:
-                return Decision(SendStatus.QUEUED, refuses_us=True)
-            case Outcome.TRANSIENT:
-                return self._deferred(tries)
-            case _:
-                return Decision(SendStatus.FAILED, FailReason.REJECTED)
+            raise ValueError("A refused submission must have a reply.")
+        is_transient = judge(submission.reply, submission.phase).outcome is Outcome.TRANSIENT
+        return self._deferred(marked, submission) if is_transient else self.rejected(marked, submission)
 
-    def _deferred(self, tries: int) -> Decision:
-        delay = self.delay_after(tries)
+    def _deferred(self, marked: MarkedSend, submission: Submission) -> SendResult:
+        delay = self.delay_after(marked.tries)
         if delay is None:
-            return Decision(SendStatus.FAILED, FailReason.DEFERRED_TOO_OFTEN)
-        return Decision(SendStatus.DEFERRED, delay=delay)
+            return _result(marked, submission, SendStatus.FAILED, reason=FailReason.DEFERRED_TOO_OFTEN)
+        return _result(marked, submission, SendStatus.DEFERRED, delay=delay)
+
+
+def _result(
+    marked: MarkedSend,
+    submission: Submission,
+    status: SendStatus,
+    *,
+    reason: FailReason | None = None,
+    delay: float | None = None,
+) -> SendResult:
+    reply = None if submission.outcome is SubmissionOutcome.ACCEPTED else submission.reply
+    return SendResult(
+        marked.claim,
+        marked.send.id,
+        marked.attempt,
+        status,
+        reason=reason,
+        smtp_code=reply.code if reply else None,
+        enhanced_code=reply.enhanced_code if reply else None,
+        message=reply.text if reply else submission.detail,
+        delay=delay,
+    )

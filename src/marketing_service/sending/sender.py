@@ -1,26 +1,26 @@
-"""Sends batches: claims one, runs it, gives it back, and has the next rung."""
+"""Sends batches: claims one, sends it, releases it, and has the next one enqueued."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import structlog
 
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import batches, lifecycle
-from marketing_service.sending.batch import BatchRun
-from marketing_service.sending.committer import Recorder
-from marketing_service.sending.dispatcher import Lanes
+from marketing_service.sending.batch import ActiveBatch
+from marketing_service.sending.committer import Committer
+from marketing_service.sending.dispatcher import Dispatcher
+from marketing_service.sending.envelopes import EnvelopeBuilder
 from marketing_service.sending.leases import Leases
 from marketing_service.sending.stats import SendingStats
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Call, Transaction, Transactions
     from marketing_service.ledger.batches import Claim, WaitingSend
@@ -33,16 +33,28 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_RELEASE_TRIES = 5
-_TURN = 1.0
-"""Seconds for which one ring is good for further batches, while none rung for another campaign waits."""
-_SHORTEST_REST = 1.0
-_MAX_REST = 60.0
-"""Seconds. A limit may have been raised meanwhile, so even where an hour's is used up it is asked again."""
+_MAX_RELEASE_TRIES = 5
+_RELEASE_BACKOFF = ExponentialBackoff(first=0.25, maximum=4.0)
+_JOB_SECONDS = 1.0
+"""Seconds during which one job continues with further batches of its campaign, if no other campaign waits."""
+_MIN_RELEASE_SECONDS = 1.0
+_MAX_RELEASE_SECONDS = 60.0
+"""A released batch is enqueued again after this at the latest, even if an hourly limit is used up: the limit may have
+been raised since."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRules:
+    """How one process sends. `lease`: seconds a claimed batch belongs to it without a sign of life."""
+
+    max_connections: int
+    lease: float
+    resend_ambiguous: bool
+    """Whether a send with an unknown outcome is sent again by itself."""
 
 
 class Sender:
-    """The sending side of one process; its batches share the mailer's connections."""
+    """The sending of one process. All its batches share the mailer's connections."""
 
     def __init__(
         self,
@@ -56,13 +68,11 @@ class Sender:
         enqueuer: BatchEnqueuer,
         retries: RetryPolicy,
         rates: RateLimiter | None,
-        domains: DomainThrottle,
-        lanes: int,
-        lease: float,
-        resend_ambiguous: bool,
+        throttle: DomainThrottle,
+        rules: SendingRules,
     ) -> None:
         self.stats = SendingStats()
-        self.leases = Leases(transactions, seconds=lease)
+        self.leases = Leases(transactions, seconds=rules.lease)
         self._transactions = transactions
         self._call = call
         self._mailer = mailer
@@ -72,119 +82,128 @@ class Sender:
         self._enqueuer = enqueuer
         self._retries = retries
         self._rates = rates
-        self._domains = domains
-        self._most_lanes = lanes
-        self._resend_ambiguous = resend_ambiguous
-        self._lanes: WeakValueDictionary[UUID, Lanes] = WeakValueDictionary()
-        self._runs: set[BatchRun] = set()
+        self._throttle = throttle
+        self._rules = rules
+        self._dispatchers: WeakValueDictionary[UUID, Dispatcher] = WeakValueDictionary()
+        self._active: set[ActiveBatch] = set()
         self._draining = False
 
     @property
     def batches_running(self) -> int:
-        return len(self._runs)
+        """How many batches are being sent."""
+        return len(self._active)
 
     def drain(self) -> None:
-        """Mark no more, in any batch: what is marked is finished and recorded, the rest goes back."""
+        """Mark no more sends. Marked sends are finished and recorded; the others stay in their batch."""
         self._draining = True
-        for run in self._runs:
-            run.stop()
+        for batch in self._active:
+            batch.stop()
 
     async def send_batch(self, campaign_id: UUID, number: int) -> None:
-        """Send what is due of one batch; does nothing where it is held, done, or the process is draining.
+        """Send what is due of one batch. Does nothing if the batch is leased or finished, or if the process drains.
 
-        While its turn lasts it goes on with the campaign's next batches that nobody was rung for: taking one from the
-        ledger, in the call that gives the last one back, costs a tenth of a way through the queue.
-        Raises Unavailable when PostgreSQL does not answer; the sweep then rings again.
+        For a second it continues with the campaign's next batches that are not in the queue. The call that releases
+        one batch also claims the next one, which costs a tenth of the way through the queue.
+        Raises Unavailable if PostgreSQL does not answer; the sweep then enqueues the batch again.
         """
         if self._draining:
             return
-        turn_ends = time.monotonic() + _TURN
+        clock = asyncio.get_running_loop().time
+        job_ends = clock() + _JOB_SECONDS
         async with self._transactions() as tx:
             claimed = await batches.claim_batch(tx.connection, campaign_id, number, lease=self.leases.seconds)
         while claimed is not None:
             claim, waiting = claimed
             with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), batch=claim.number):
-                run = await self._run(claim, waiting) if waiting else None
-                goes_on = time.monotonic() < turn_ends and (run is None or (run.hold is None and run.rest is None))
-                claimed = await self._give_back(claim, run, goes_on=goes_on)
+                batch = await self._send(claim, waiting) if waiting else None
+                may_continue = batch is None or (batch.pause_reason is None and batch.release_for is None)
+                claimed = await self._release(claim, batch, claim_next=may_continue and clock() < job_ends)
 
-    async def _run(self, claim: Claim, waiting: list[WaitingSend]) -> BatchRun:
+    async def _send(self, claim: Claim, waiting: list[WaitingSend]) -> ActiveBatch:
         message = await self._messages.of_launched(claim.campaign_id)
-        run = BatchRun(
+        batch = ActiveBatch(
             claim,
             waiting,
-            message=message,
-            tokens=self._tokens,
-            bounces=self._bounces,
+            envelopes=EnvelopeBuilder(message, tokens=self._tokens, bounces=self._bounces),
             retries=self._retries,
-            domains=self._domains,
+            throttle=self._throttle,
         )
-        self._runs.add(run)
+        self._active.add(batch)
         try:
-            with self.leases.held(claim, run.stop):
+            with self.leases.kept(claim, batch.stop):
                 if self._draining:
-                    run.stop()
-                await self._lanes_of(claim.campaign_id).send(run)
+                    batch.stop()
+                await self._dispatcher_of(claim.campaign_id).send(batch)
         finally:
-            self._runs.discard(run)
-        return run
+            self._active.discard(batch)
+        return batch
 
-    def _lanes_of(self, campaign_id: UUID) -> Lanes:
-        """Shared by the campaign's batches, gone with the last of them."""
-        lanes = self._lanes.get(campaign_id)
-        if lanes is None:
-            recorder = Recorder(
+    def _dispatcher_of(self, campaign_id: UUID) -> Dispatcher:
+        """The campaign's dispatcher. Its batches share it; it is removed with the last of them."""
+        dispatcher = self._dispatchers.get(campaign_id)
+        if dispatcher is None:
+            committer = Committer(
                 self._transactions,
                 self._call,
                 campaign_id,
                 rates=self._rates,
-                resend_ambiguous=self._resend_ambiguous,
+                resend_ambiguous=self._rules.resend_ambiguous,
                 stats=self.stats,
             )
-            lanes = Lanes(
-                self._most_lanes, mailer=self._mailer, recorder=recorder, domains=self._domains, stats=self.stats
+            dispatcher = Dispatcher(
+                self._rules.max_connections,
+                mailer=self._mailer,
+                committer=committer,
+                throttle=self._throttle,
+                stats=self.stats,
             )
-            self._lanes[campaign_id] = lanes
-        return lanes
+            self._dispatchers[campaign_id] = dispatcher
+        return dispatcher
 
-    async def _give_back(
-        self, claim: Claim, run: BatchRun | None, *, goes_on: bool
+    async def _release(
+        self, claim: Claim, batch: ActiveBatch | None, *, claim_next: bool
     ) -> tuple[Claim, list[WaitingSend]] | None:
-        """Give a batch back, and take the next one or have it rung."""
-        for tries in range(_RELEASE_TRIES):
+        """Release a batch. Returns the next one if it was claimed; else the next one is enqueued."""
+        is_settled = batch is None
+        for failures in range(1, _MAX_RELEASE_TRIES + 1):
             try:
-                if run is not None and (run.hold is not None or run.postponed):
-                    async with self._transactions() as tx:
-                        await self._pause_and_postpone(tx.connection, claim, run)
-                if goes_on and not self._draining:
+                if batch is not None and not is_settled:
+                    await self._pause_and_postpone(claim, batch)
+                    is_settled = True
+                if claim_next and not self._draining:
                     following = await batches.next_batch(self._call, claim, lease=self.leases.seconds)
                     if following is not None:
                         return following
-                # What has been given back above is no longer ours, and giving it back again changes nothing.
+                # The call above has released the batch; to release it twice changes nothing.
                 async with self._transactions() as tx:
-                    await self._release(tx, claim, run)
+                    await self._release_and_enqueue(tx, claim, batch)
             except Unavailable:
-                await asyncio.sleep(2**tries / 4)
+                await asyncio.sleep(_RELEASE_BACKOFF.delay(failures))
             else:
                 return None
-        log.warning("batch_not_released")  # its lease runs out, and the sweep settles it
+        log.warning("batch_not_released")  # its lease expires, and the sweep settles it
         return None
 
-    async def _release(self, tx: Transaction, claim: Claim, run: BatchRun | None) -> None:
+    async def _release_and_enqueue(self, tx: Transaction, claim: Claim, batch: ActiveBatch | None) -> None:
         await batches.release_batch(tx.connection, claim)
-        if run is not None and run.rest is not None:
-            seconds = min(max(run.rest, _SHORTEST_REST), _MAX_REST)
-            await self._enqueuer.rest(tx.connection, claim, seconds)
+        if batch is not None and batch.release_for is not None:
+            seconds = min(max(batch.release_for, _MIN_RELEASE_SECONDS), _MAX_RELEASE_SECONDS)
+            await self._enqueuer.requeue_later(tx.connection, claim, seconds)
             self.stats.batches_released += 1
         if not self._draining:
             await self._enqueuer.enqueue_after_commit(tx, claim.campaign_id)
 
-    async def _pause_and_postpone(self, connection: AsyncConnection, claim: Claim, run: BatchRun) -> None:
-        if run.hold is not None and await lifecycle.pause(connection, claim.campaign_id, run.hold):
-            log.warning("campaign_paused", reason=run.hold)
-            self.stats.pauses[run.hold] += 1
-        postponed = run.postponed
+    async def _pause_and_postpone(self, claim: Claim, batch: ActiveBatch) -> None:
+        reason, postponed = batch.pause_reason, batch.postponed
+        if reason is None and not postponed:
+            return
+        async with self._transactions() as tx:
+            paused = reason is not None and await lifecycle.pause(tx.connection, claim.campaign_id, reason)
+            if postponed:
+                await batches.postpone_sends(tx.connection, claim, postponed)
+        if reason is not None and paused:
+            log.warning("campaign_paused", reason=reason)
+            self.stats.pauses[reason] += 1
         if postponed:
             log.info("sends_postponed", sends=len(postponed))
             self.stats.postponed += len(postponed)
-            await batches.postpone_sends(connection, claim, postponed)

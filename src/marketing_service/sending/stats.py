@@ -1,4 +1,4 @@
-"""What the sending of one process has come to since it started."""
+"""What the sending of one process did since it started."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ if TYPE_CHECKING:
     from marketing_service.replies import Phase
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
-"""The upper bounds by which durations are told apart."""
+"""The upper bounds of the histogram of submission times, in seconds."""
 
 
 class SendingStats:
-    """Plain numbers, so that counting costs the hot path next to nothing; they only grow."""
+    """Plain numbers that only grow, so that counting costs almost nothing."""
 
     def __init__(self) -> None:
         self.submissions: Counter[tuple[SubmissionOutcome, Phase]] = Counter()
         self.durations = [0] * (len(SECONDS) + 1)
-        """How many hand-overs took no longer than each of SECONDS and longer than the one before; the last: longer."""
+        """How many submissions took at most each of SECONDS and more than the one before; the last: more than all."""
         self.seconds = 0.0
         self.refused_by_fence = 0
+        """Results that were not recorded, because another worker had claimed their batch."""
         self.rate_waits = 0
-        """How often a lane had to wait, for up to a second, until the rates allowed its next message."""
+        """How often a connection waited, for up to a second, until the rate limiter allowed the next message."""
         self.batches_released = 0
-        """Batches given back because the rates would not have allowed more soon."""
+        """Batches released because the rate limiter would not have allowed more soon."""
         self.postponed = 0
-        """Sends that were put off because their domain rests."""
+        """Sends postponed because their domain backs off."""
         self.pauses: Counter[PauseReason] = Counter()
+        """Campaigns that this process paused."""
 
     def submitted(self, submission: Submission, seconds: float) -> None:
+        """Count one submission, which took this many seconds."""
         self.submissions[submission.outcome, submission.phase] += 1
         self.durations[bisect_left(SECONDS, seconds)] += 1
         self.seconds += seconds

@@ -1,16 +1,17 @@
-"""Receiving domains that want less mail from us: each is rested by itself, and nobody else waits for it.
+"""Back-off for each receiving domain that asks for less mail; other domains do not wait.
 
-Kept in the process. What waits is in the ledger; this is only what the relay's last answers suggest, a process
-that starts learns it from as many answers, and nothing has to be agreed upon or kept.
+The state stays in the process. The ledger keeps what waits; this keeps only what the relay's last replies suggest. A
+process that starts learns it again from as many replies, so nothing has to be stored or shared.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Phase
 
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
 
     from marketing_service.ports import Submission
 
-IN_A_ROW = 5
-"""So many put off, and none taken in between, say that it is the domain: one mailbox may be full, one greylisted."""
-_LONGEST = 60
-"""How many first rests the longest is."""
+MAX_CONSECUTIVE_DEFERRALS = 5
+"""So many deferrals, with no message accepted in between, show that the domain asks for less mail. Fewer may be about
+one full or greylisted mailbox."""
+_MAX_FACTOR = 60
+"""The longest back-off, as a multiple of the first one."""
 _SPREAD = 64
-"""Into how many parts those held back are spread, so that they do not all come back at once."""
-_KEPT = 10_000
+"""Postponed sends of a domain become due at this many different times, so that they do not all return at once."""
+_MAX_DOMAINS = 10_000
+"""How many domains are kept; beyond this the one that was deferred longest ago is forgotten."""
 
 
 def asks_for_less(submission: Submission) -> bool:
-    """Whether a refusal speaks of the receiving system, and not of one mailbox (RFC 3463 §3.2 and §3.3) or of us."""
+    """Whether a refusal is about the receiving system, not about one mailbox (RFC 3463 §3.2, §3.3) or the sender."""
     reply = submission.reply
     return (
         submission.outcome is SubmissionOutcome.REFUSED
@@ -42,30 +45,42 @@ def asks_for_less(submission: Submission) -> bool:
 
 @dataclass(slots=True)
 class _Domain:
-    in_a_row: int = 0
-    rests: int = 0
-    """How many steps up the last rest was; each message taken is a step down, and at 0 the domain is forgotten."""
-    rest: float = 0.0
-    began: float = 0.0
+    deferrals: int = 0
+    """Consecutive deferrals."""
+    level: int = 0
+    """How many back-offs followed each other. Each accepted message lowers it; at 0 the domain is forgotten."""
+    backoff: float = 0.0
+    started: float = 0.0
     until: float = 0.0
-    """While a rest lasts and until its probe is answered; 0 where mail goes out."""
-    held: int = 0
+    """The end of the back-off. It stays set until the probe's reply is known; 0 if mail goes out."""
+    postponed: int = 0
 
 
 class DomainThrottle:
-    """Which domains rest, and how long: `first_backoff` seconds, then twice that each time, up to sixty times.
+    """Which domains back off, and for how long: `first_backoff` seconds, doubled each time, up to sixty times that.
 
-    After a rest one message goes as a probe. Is it taken, the rest of them follow; is it put off, the next rest
-    begins. An answer counts only if its message went after the last rest began.
+    After a back-off one message goes as a probe. If it is accepted, the others follow. If it is deferred, the next
+    back-off starts. A reply counts only if its message started after the last back-off started.
     """
 
-    def __init__(self, *, first_backoff: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.now = clock
+    def __init__(self, *, first_backoff: float, clock: Callable[[], float] | None = None) -> None:
+        """`clock`: seconds from any start; the event loop's clock if None."""
+        self._clock = clock
         self._first_backoff = first_backoff
+        self._backoff = ExponentialBackoff(first=first_backoff, maximum=first_backoff * _MAX_FACTOR)
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
 
-    def postpone_sends(self, email: str) -> float | None:
-        """For how many seconds a message to this address is to wait; None where it may go now."""
+    def now(self) -> float:
+        """The time by which back-offs are measured, in seconds."""
+        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
+
+    @property
+    def domains_kept(self) -> int:
+        """How many domains have deferrals that count."""
+        return len(self._domains)
+
+    def delay_for(self, email: str) -> float | None:
+        """Seconds that a message to this address must wait; None if it may go now."""
         if not self._domains:
             return None
         domain = self._domains.get(_name(email))
@@ -73,45 +88,45 @@ class DomainThrottle:
             return None
         now = self.now()
         if now >= domain.until:
-            # Should the probe's answer never be known, the next one goes after so long.
+            # This message is the probe. If its reply never becomes known, the next probe goes after the first back-off.
             domain.until = now + self._first_backoff
             return None
-        domain.held += 1
-        return domain.until - now + domain.rest * (domain.held % _SPREAD) / _SPREAD
+        domain.postponed += 1
+        return domain.until - now + domain.backoff * (domain.postponed % _SPREAD) / _SPREAD
 
-    def taken(self, email: str, *, begun: float) -> None:
-        """A message to this address, begun at `begun`, was accepted."""
+    def accepted(self, email: str, *, started: float) -> None:
+        """A message to this address, started at `started`, was accepted."""
         if not self._domains:
             return
         name = _name(email)
         domain = self._domains.get(name)
-        if domain is None or begun < domain.began:
+        if domain is None or started < domain.started:
             return
         domain.until = 0.0
-        domain.in_a_row = 0
-        domain.rests -= 1
-        if domain.rests <= 0:
+        domain.deferrals = 0
+        domain.level -= 1
+        if domain.level <= 0:
             del self._domains[name]
 
-    def postponed(self, email: str, *, begun: float) -> float | None:
-        """The domain asked for less, in answer to a message begun at `begun`. Returns the seconds it rests, if a
-        rest begins with this."""
+    def deferred(self, email: str, *, started: float) -> float | None:
+        """The domain asked for less, in reply to a message started at `started`. Returns the length of the back-off
+        in seconds, if one starts now."""
         name = _name(email)
         domain = self._domains.setdefault(name, _Domain())
         self._domains.move_to_end(name)
-        if len(self._domains) > _KEPT:
+        if len(self._domains) > _MAX_DOMAINS:
             self._domains.popitem(last=False)
-        if begun < domain.began:
+        if started < domain.started:
             return None
-        domain.in_a_row += 1
-        if not domain.until and domain.in_a_row < IN_A_ROW:
+        domain.deferrals += 1
+        if not domain.until and domain.deferrals < MAX_CONSECUTIVE_DEFERRALS:
             return None
-        domain.rest = self._first_backoff * min(2**domain.rests, _LONGEST)
-        domain.began = self.now()
-        domain.until = domain.began + domain.rest
-        domain.in_a_row = domain.held = 0
-        domain.rests = min(domain.rests + 1, _LONGEST.bit_length())
-        return domain.rest
+        domain.backoff = self._backoff.delay(domain.level + 1)
+        domain.started = self.now()
+        domain.until = domain.started + domain.backoff
+        domain.deferrals = domain.postponed = 0
+        domain.level = min(domain.level + 1, _MAX_FACTOR.bit_length())
+        return domain.backoff
 
 
 def _name(email: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from marketing_service.campaigns.test_mails import TestMailer
 from marketing_service.launching import Expander, Sweep
 from marketing_service.preflight import DryRun, PreflightRules
-from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender
+from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender, SendingRules
 
 if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
@@ -31,7 +31,7 @@ class WorkerDependencies:
         transactions = resources.transactions
         messages = Messages(transactions, public_base_url=settings.public_base_url)
         enqueuer = BatchEnqueuer(
-            transactions, resources.job_queue, window=settings.batch_window, patience=settings.requeue_seconds
+            transactions, resources.job_queue, window=settings.batch_window, requeue_after=settings.requeue_seconds
         )
         retries = RetryPolicy(settings.retry_delays)
         resend_ambiguous = settings.ambiguous_sends == "resend"
@@ -47,10 +47,12 @@ class WorkerDependencies:
                 enqueuer=enqueuer,
                 retries=retries,
                 rates=resources.rates,
-                domains=DomainThrottle(first_backoff=settings.domain_backoff_seconds),
-                lanes=settings.smtp_connections,
-                lease=settings.lease_seconds,
-                resend_ambiguous=resend_ambiguous,
+                throttle=DomainThrottle(first_backoff=settings.domain_backoff_seconds),
+                rules=SendingRules(
+                    max_connections=settings.smtp_connections,
+                    lease=settings.lease_seconds,
+                    resend_ambiguous=resend_ambiguous,
+                ),
             )
         return cls(
             resources=resources,

@@ -12,7 +12,7 @@ from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
 from marketing_service.metrics import NOWHERE, exposed
 from marketing_service.queue import Queue, connect
-from marketing_service.sending import RENEWALS
+from marketing_service.sending import RENEWALS_PER_LEASE
 from marketing_service.tracking import bring_opt_outs_to_crm
 from marketing_service.worker.arq_consumer import ArqConsumer
 from marketing_service.worker.dependencies import WorkerDependencies
@@ -96,7 +96,7 @@ class WorkerProcess:
     async def _keep_leases(self) -> None:
         if self._dependencies.sender is not None:
             leases = self._dependencies.sender.leases
-            await _repeat("leases", leases.seconds / RENEWALS, leases.renew)
+            await _repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
 
     async def _bring_opt_outs(self) -> None:
         await bring_opt_outs_to_crm(self._resources.transactions, self._resources.audience)

@@ -26,7 +26,7 @@ def expander(world: World, *, patience: float = 60.0) -> Expander:
         resources.transactions,
         audience=resources.audience,
         messages=Messages(resources.transactions, public_base_url=world.settings.public_base_url),
-        enqueuer=BatchEnqueuer(resources.transactions, resources.job_queue, window=8, patience=30.0),
+        enqueuer=BatchEnqueuer(resources.transactions, resources.job_queue, window=8, requeue_after=30.0),
         relay_configured=resources.mailer is not None,
         patience=patience,
         lease=60.0,

@@ -94,7 +94,7 @@ async def test_whoever_loses_a_lease_is_told(world: World) -> None:
     leases = Leases(world.worker.transactions, seconds=60)
     lost: list[str] = []
     await leases.renew()
-    with leases.held(held, lambda: lost.append("lost")):
+    with leases.kept(held, lambda: lost.append("lost")):
         await leases.renew()
         assert not lost
         await let_leases_run_out(world.owner)

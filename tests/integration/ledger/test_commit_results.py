@@ -64,7 +64,7 @@ async def test_nothing_is_marked_after_a_pause_and_results_are_still_recorded(ow
     step = await mark(owner, held, waiting[0])
     await _pause(owner, campaign_id)
     after = await mark(owner, held, *waiting[1:])
-    assert (after.open, after.marked) == (False, {})
+    assert (after.may_mark, after.marked) == (False, {})
     await record(owner, held, step.marked[waiting[0].id], SendStatus.DELIVERED)
     counters = await assert_adds_up(owner, campaign_id)
     assert (counters["delivered"], counters["queued"]) == (1, 2)
@@ -134,10 +134,10 @@ async def test_a_deferred_send_leaves_its_batch_and_is_gathered_when_due(owner: 
         assert await batches.campaigns_with_due_sends(tx.connection) == [campaign_id]
         await batches.gather_due(tx.connection, campaign_id, most=100)
     held, due = await claim(owner, campaign_id, 1)
-    assert [send.id for send in due] == [second.send_id]
+    assert [send.id for send in due] == [second.send.id]
     step = await mark(owner, held, *due)
-    assert step.marked[second.send_id].tries == 2
-    await record(owner, held, step.marked[second.send_id], SendStatus.DELIVERED)
+    assert step.marked[second.send.id].tries == 2
+    await record(owner, held, step.marked[second.send.id], SendStatus.DELIVERED)
     assert (await campaign_row(owner, campaign_id))["status"] == "SENT"
     await assert_adds_up(owner, campaign_id)
 

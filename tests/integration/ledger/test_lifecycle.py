@@ -67,7 +67,7 @@ class CampaignLife(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.owner = Database(self.postgres.url(name), role=None, pool_size=2)
         self.claims: list[tuple[batches.Claim, list[batches.WaitingSend]]] = []
-        self.marks: list[tuple[batches.Claim, commit_results.Marked]] = []
+        self.marks: list[tuple[batches.Claim, commit_results.MarkedSend]] = []
         self.run(audit_moves(self.owner))
         self.campaign_id: UUID = self.run(draft(self.owner))
 
@@ -153,7 +153,7 @@ class CampaignLife(RuleBasedStateMachine):
     def record(self, index: int, status: SendStatus, again: bool) -> None:
         """OnResult by a worker that was frozen, and also twice."""
         held, marked = self.marks[index % len(self.marks)]
-        result = commit_results.Result(held, marked.send_id, marked.attempt, status, reason="X", delay=0.0)
+        result = commit_results.SendResult(held, marked.send.id, marked.attempt, status, reason="X", delay=0.0)
         self.within(lambda c: commit_results.record(c, self.campaign_id, results=[result], resend_ambiguous=again))
 
     @precondition(lambda self: self.claims)

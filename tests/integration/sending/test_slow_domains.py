@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.sending.throttle import IN_A_ROW
+from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
 from tests.support.relay import Now, Step, answer
 from tests.support.world import open_world, until
@@ -43,7 +43,9 @@ async def test_a_domain_that_is_slowed_slows_no_other_and_costs_those_held_back_
         tried = [email for email in SLOW if sends[email]["status"] == "DEFERRED"]
         postponed = [email for email in SLOW if sends[email]["status"] == "QUEUED"]
         assert len(tried) + len(postponed) == len(SLOW)
-        assert IN_A_ROW <= len(tried) <= IN_A_ROW + 2 * world.settings.smtp_connections
+        assert (
+            MAX_CONSECUTIVE_DEFERRALS <= len(tried) <= MAX_CONSECUTIVE_DEFERRALS + 2 * world.settings.smtp_connections
+        )
         assert {(sends[email]["attempts"], sends[email]["batch"]) for email in postponed} == {(0, None)}
         await assert_adds_up(owner, campaign_id)
         assert await illegal_moves(owner) == set()

@@ -1,4 +1,4 @@
-"""A domain's rest: when it begins, how it grows, and how it heals."""
+"""The back-off of a receiving domain: when it starts, how it grows, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply
-from marketing_service.sending.throttle import IN_A_ROW, DomainThrottle, asks_for_less
+from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle, asks_for_less
 
 
 @dataclass
@@ -25,99 +25,101 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def domains(clock: Clock) -> DomainThrottle:
+def throttle(clock: Clock) -> DomainThrottle:
     return DomainThrottle(first_backoff=10, clock=clock)
 
 
-def postponed(domains: DomainThrottle, times: int = IN_A_ROW) -> list[float | None]:
-    return [domains.postponed(f"p{number}@slow.example", begun=domains.now()) for number in range(times)]
+def defer(throttle: DomainThrottle, times: int = MAX_CONSECUTIVE_DEFERRALS) -> list[float | None]:
+    return [throttle.deferred(f"p{number}@slow.example", started=throttle.now()) for number in range(times)]
 
 
-def test_a_rest_begins_with_the_fifth_in_a_row_and_for_that_domain_alone(domains: DomainThrottle) -> None:
-    assert postponed(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
-    assert domains.postpone_sends("a@slow.example") is None
-    assert postponed(domains, 1) == [10]
-    assert domains.postpone_sends("a@SLOW.example ") is not None
-    assert domains.postpone_sends("a@other.example") is None
+def test_a_backoff_starts_with_the_fifth_consecutive_deferral_of_one_domain(
+    throttle: DomainThrottle,
+) -> None:
+    assert defer(throttle, MAX_CONSECUTIVE_DEFERRALS - 1) == [None] * (MAX_CONSECUTIVE_DEFERRALS - 1)
+    assert throttle.delay_for("a@slow.example") is None
+    assert defer(throttle, 1) == [10]
+    assert throttle.delay_for("a@SLOW.example ") is not None
+    assert throttle.delay_for("a@other.example") is None
 
 
-def test_one_that_is_taken_in_between_makes_the_row_begin_anew(domains: DomainThrottle) -> None:
+def test_an_accepted_message_resets_the_count_of_deferrals(throttle: DomainThrottle) -> None:
     for _ in range(10):
-        assert postponed(domains, IN_A_ROW - 1) == [None] * (IN_A_ROW - 1)
-        domains.taken("a@slow.example", begun=domains.now())
-    assert domains.postpone_sends("a@slow.example") is None
+        assert defer(throttle, MAX_CONSECUTIVE_DEFERRALS - 1) == [None] * (MAX_CONSECUTIVE_DEFERRALS - 1)
+        throttle.accepted("a@slow.example", started=throttle.now())
+    assert throttle.delay_for("a@slow.example") is None
 
 
-def test_those_held_back_come_due_after_the_rest_one_after_the_other(domains: DomainThrottle) -> None:
-    postponed(domains)
-    waits = [domains.postpone_sends("a@slow.example") or 0.0 for _ in range(60)]
+def test_postponed_sends_become_due_after_the_backoff_at_different_times(throttle: DomainThrottle) -> None:
+    defer(throttle)
+    waits = [throttle.delay_for("a@slow.example") or 0.0 for _ in range(60)]
     assert min(waits) >= 10
     assert max(waits) <= 20
     assert len(set(waits)) == 60
 
 
-def test_after_the_rest_one_probe_goes_and_the_others_wait_for_its_answer(
-    domains: DomainThrottle, clock: Clock
+def test_after_the_backoff_one_probe_goes_and_the_others_wait_for_its_reply(
+    throttle: DomainThrottle, clock: Clock
 ) -> None:
-    postponed(domains)
+    defer(throttle)
     clock.seconds += 10
-    assert domains.postpone_sends("probe@slow.example") is None
-    assert domains.postpone_sends("a@slow.example") is not None
-    domains.taken("probe@slow.example", begun=clock.seconds)
-    assert domains.postpone_sends("a@slow.example") is None
+    assert throttle.delay_for("probe@slow.example") is None
+    assert throttle.delay_for("a@slow.example") is not None
+    throttle.accepted("probe@slow.example", started=clock.seconds)
+    assert throttle.delay_for("a@slow.example") is None
 
 
-def test_a_probe_whose_answer_is_never_known_does_not_block_the_domain(domains: DomainThrottle, clock: Clock) -> None:
-    postponed(domains)
+def test_a_probe_without_a_known_reply_does_not_block_the_domain(throttle: DomainThrottle, clock: Clock) -> None:
+    defer(throttle)
     clock.seconds += 10
-    assert domains.postpone_sends("probe@slow.example") is None
+    assert throttle.delay_for("probe@slow.example") is None
     clock.seconds += 10
-    assert domains.postpone_sends("another@slow.example") is None
+    assert throttle.delay_for("another@slow.example") is None
 
 
-def test_each_probe_that_is_put_off_doubles_the_rest_up_to_sixty_times_the_first(
-    domains: DomainThrottle, clock: Clock
+def test_each_deferred_probe_doubles_the_backoff_up_to_sixty_times_the_first(
+    throttle: DomainThrottle, clock: Clock
 ) -> None:
-    rests = postponed(domains)[-1:]
+    backoffs = defer(throttle)[-1:]
     for _ in range(8):
         clock.seconds += 1000
-        assert domains.postpone_sends("probe@slow.example") is None
-        rests += postponed(domains, 1)
-    assert rests == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+        assert throttle.delay_for("probe@slow.example") is None
+        backoffs += defer(throttle, 1)
+    assert backoffs == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
-def test_what_was_on_its_way_when_the_rest_began_neither_prolongs_nor_ends_it(
-    domains: DomainThrottle, clock: Clock
+def test_messages_under_way_when_the_backoff_started_neither_extend_nor_end_it(
+    throttle: DomainThrottle, clock: Clock
 ) -> None:
-    begun = clock.seconds
+    started = clock.seconds
     clock.seconds += 1
-    postponed(domains)
-    assert domains.postponed("late@slow.example", begun=begun) is None
-    domains.taken("late@slow.example", begun=begun)
-    assert domains.postpone_sends("a@slow.example") == pytest.approx(10, abs=1)
+    defer(throttle)
+    assert throttle.deferred("late@slow.example", started=started) is None
+    throttle.accepted("late@slow.example", started=started)
+    assert throttle.delay_for("a@slow.example") == pytest.approx(10, abs=1)
 
 
-def test_it_heals_a_step_with_each_message_that_is_taken(domains: DomainThrottle, clock: Clock) -> None:
-    postponed(domains)
+def test_each_accepted_message_lowers_the_level_by_one(throttle: DomainThrottle, clock: Clock) -> None:
+    defer(throttle)
     for _ in range(2):
         clock.seconds += 1000
-        domains.postpone_sends("probe@slow.example")
-        postponed(domains, 1)
+        throttle.delay_for("probe@slow.example")
+        defer(throttle, 1)
     clock.seconds += 1000
-    domains.postpone_sends("probe@slow.example")
-    domains.taken("probe@slow.example", begun=clock.seconds)
-    assert postponed(domains)[-1] == 40, "two steps up are left of three"
+    throttle.delay_for("probe@slow.example")
+    throttle.accepted("probe@slow.example", started=clock.seconds)
+    assert defer(throttle)[-1] == 40, "two steps up are left of three"
     clock.seconds += 1000
-    domains.postpone_sends("probe@slow.example")
+    throttle.delay_for("probe@slow.example")
     for _ in range(3):
-        domains.taken("a@slow.example", begun=clock.seconds)
-    assert postponed(domains)[-1] == 10, "forgotten"
+        throttle.accepted("a@slow.example", started=clock.seconds)
+    assert defer(throttle)[-1] == 10, "forgotten"
 
 
-def test_what_is_remembered_is_bounded(domains: DomainThrottle) -> None:
+def test_the_number_of_domains_kept_is_bounded(throttle: DomainThrottle) -> None:
     for number in range(10_001):
-        domains.postponed(f"a@d{number}.example", begun=domains.now())
-    assert len(domains._domains) == 10_000
+        throttle.deferred(f"a@d{number}.example", started=throttle.now())
+    assert throttle.domains_kept == 10_000
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_what_is_remembered_is_bounded(domains: DomainThrottle) -> None:
         (432, "4.7.12 A password transition is needed", Phase.DOT, False),
     ],
 )
-def test_which_refusals_speak_of_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
+def test_which_refusals_are_about_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
     assert asks_for_less(Submission(SubmissionOutcome.REFUSED, phase, Reply.of(code, text))) is expected
 
 

@@ -1,0 +1,158 @@
+"""Who gets what next: which sends the next commit marks, and which connection session gets each marked send."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from marketing_service.store.states import SendStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from marketing_service.ledger.batches import Claim, WaitingSend
+    from marketing_service.ledger.commit_results import CommitResult, MarkedSend, SendResult
+    from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.sending.connection_session import ConnectionSession
+
+MAX_MARKED_PER_CONNECTION = 2
+"""One send that is being submitted, and one whose envelope travels behind it (pipelining, RFC 2920)."""
+
+
+class Assignment:
+    """The sends of one campaign that this process works on, from "waiting" to "result to commit".
+
+    Nothing here waits or does I/O, so each decision can be tested alone. The comments say which task writes a field.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[ConnectionSession] = []
+        """Sessions that are open. Each session's task adds and removes its own."""
+        self.unassigned: deque[MarkedSend] = deque()
+        """Marked sends that no session could take. The commit loop adds; session tasks take."""
+        self._batches: dict[Claim, ActiveBatch] = {}
+        """Batches in the order in which they were added. The tasks that send batches add; `_settle` removes."""
+        self._marking: Sequence[tuple[ActiveBatch, WaitingSend]] = ()
+        """Sends that a commit marks now, or that it has marked and `apply` has not seen yet. Commit loop only."""
+        self._results: list[SendResult] = []
+        """Results that no commit has taken yet. Session tasks add; the commit loop takes."""
+
+    # ── batches ──
+
+    def add(self, batch: ActiveBatch) -> None:
+        """Work on this batch too. Earlier batches come first."""
+        self._batches[batch.claim] = batch
+
+    def remove(self, batch: ActiveBatch) -> None:
+        """Take no more sends of this batch. Sends of it that are in flight are still settled here."""
+        batch.stop()
+        self._discard_if_finished(batch)
+
+    @property
+    def batches(self) -> list[ActiveBatch]:
+        """The batches that are worked on."""
+        return list(self._batches.values())
+
+    def batch_of(self, marked: MarkedSend) -> ActiveBatch:
+        """The batch that a marked send belongs to."""
+        return self._batches[marked.claim]
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a send waits to be marked."""
+        return any(batch.waiting for batch in self._batches.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many sends wait for a connection, marked or not."""
+        return len(self.unassigned) + sum(batch.waiting for batch in self._batches.values())
+
+    # ── what the next commit does ──
+
+    @property
+    def marked(self) -> int:
+        """How many sends are marked, or are being marked, and have no result yet."""
+        return len(self._marking) + len(self.unassigned) + sum(session.load for session in self.sessions)
+
+    def room(self) -> int:
+        """How many more sends may be marked. Only this holds the bound of two marked sends per connection."""
+        return MAX_MARKED_PER_CONNECTION * sum(session.takes_more for session in self.sessions) - self.marked
+
+    def select_to_mark(self) -> list[tuple[ActiveBatch, WaitingSend]]:
+        """The sends that the next commit marks: as many as there is room for, of the oldest batches that have any."""
+        to_mark: list[tuple[ActiveBatch, WaitingSend]] = []
+        room = self.room()
+        for batch in self._batches.values():
+            while len(to_mark) < room and (send := batch.take()) is not None:
+                to_mark.append((batch, send))
+        return to_mark
+
+    def marking_starts(self, to_mark: Sequence[tuple[ActiveBatch, WaitingSend]]) -> None:
+        """A commit that marks these sends has started."""
+        self._marking = to_mark
+
+    @property
+    def is_marking(self) -> bool:
+        """Whether a commit marks sends now."""
+        return bool(self._marking)
+
+    def add_result(self, result: SendResult) -> None:
+        """Have the next commit record this result."""
+        self._results.append(result)
+
+    def take_results(self) -> list[SendResult]:
+        """The results that the next commit records."""
+        results, self._results = self._results, []
+        return results
+
+    # ── what a commit did ──
+
+    def apply(
+        self,
+        results: Iterable[SendResult],
+        to_mark: Sequence[tuple[ActiveBatch, WaitingSend]],
+        allowed: int,
+        commit: CommitResult,
+    ) -> None:
+        """Apply a commit: settle its `results`, and assign what it marked of the first `allowed` of `to_mark`.
+
+        The rate limiter did not allow the others: they wait again.
+        """
+        self._marking = ()
+        for result in results:
+            self._settle(result)
+        if not commit.may_mark:
+            for batch in self._batches.values():
+                batch.stop()
+        for batch, send in reversed(to_mark[allowed:]):
+            batch.put_back(send)
+        for batch, send in to_mark[:allowed]:
+            marked = commit.marked.get(send.id)
+            if marked is None:
+                batch.drop()
+                self._discard_if_finished(batch)
+            else:
+                self.unassigned.append(marked)
+        self._assign()
+
+    def give_up_unassigned(self) -> None:
+        """No session is left: sends that are marked and not started go back to the queue."""
+        while self.unassigned:
+            marked = self.unassigned.popleft()
+            self.add_result(self.batch_of(marked).not_started(marked))
+
+    def _assign(self) -> None:
+        """Assign marked sends: idle sessions first, two each, so that the second travels behind the first; then one to
+        each busy session."""
+        for session in sorted(self.sessions, key=lambda session: not session.is_idle):
+            while self.unassigned and session.takes_more and session.load < MAX_MARKED_PER_CONNECTION:
+                session.assign(self.unassigned.popleft())
+
+    def _settle(self, result: SendResult) -> None:
+        batch = self._batches[result.claim]
+        batch.settle(result.send_id, waits_again=result.status is SendStatus.QUEUED)
+        self._discard_if_finished(batch)
+
+    def _discard_if_finished(self, batch: ActiveBatch) -> None:
+        if batch.is_stopped and not batch.in_flight:
+            self._batches.pop(batch.claim, None)

@@ -1,0 +1,99 @@
+"""The commit loop: records results and marks the next sends, one commit after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from marketing_service.ledger.batches import WaitingSend
+    from marketing_service.ledger.commit_results import CommitResult, SendResult
+    from marketing_service.ports import Allowance
+    from marketing_service.sending.assignment import Assignment
+    from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.sending.committer import Committer
+
+    _Finished: TypeAlias = tuple[
+        Sequence[SendResult], Sequence[tuple[ActiveBatch, WaitingSend]], Allowance, CommitResult
+    ]
+
+
+class CommitLoop:
+    """Runs while there is a result to record, or a send to mark and room for it.
+
+    A commit starts before the previous one is applied: PostgreSQL works while the connections do.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        committer: Committer,
+        *,
+        on_applied: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+        now: Callable[[], float],
+    ) -> None:
+        """`on_applied` is called after each commit is applied, and when the loop ends. `on_error` gets the error that
+        ends it."""
+        self.rate_wait: float | None = None
+        """Seconds until the rate limiter may allow more. The loop sets it; a session task clears it after the wait.
+        While it is set, nothing is marked."""
+        self.allowed_at = now()
+        """When the rate limiter last allowed something."""
+        self._assignment = assignment
+        self._committer = committer
+        self._on_applied = on_applied
+        self._on_error = on_error
+        self._now = now
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Run, unless it runs already."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        finished: _Finished | None = None
+        try:
+            while True:
+                results = self._assignment.take_results()
+                to_mark = [] if self.rate_wait is not None else self._assignment.select_to_mark()
+                commit = asyncio.create_task(self._commit(results, to_mark)) if results or to_mark else None
+                if finished is not None:
+                    self._apply(*finished)
+                self._assignment.marking_starts(to_mark)
+                if commit is not None:
+                    finished = (results, to_mark, *(await commit))
+                elif finished is not None:
+                    finished = None  # applying it may have made room, or a result
+                else:
+                    break
+        except Exception as error:  # noqa: BLE001 - passed on to every batch
+            self._assignment.marking_starts(())
+            self._on_error(error)
+        finally:
+            self._task = None
+        self._on_applied()
+
+    async def _commit(
+        self, results: Sequence[SendResult], to_mark: Sequence[tuple[ActiveBatch, WaitingSend]]
+    ) -> tuple[Allowance, CommitResult]:
+        sends = [(batch.claim, send) for batch, send in to_mark]
+        allowance = await self._committer.allowance(sends)
+        return allowance, await self._committer.commit(results, sends[: allowance.granted])
+
+    def _apply(
+        self,
+        results: Sequence[SendResult],
+        to_mark: Sequence[tuple[ActiveBatch, WaitingSend]],
+        allowance: Allowance,
+        commit: CommitResult,
+    ) -> None:
+        if allowance.granted:
+            self.allowed_at = self._now()
+        if allowance.granted < len(to_mark):
+            self.rate_wait = allowance.wait
+        self._assignment.apply(results, to_mark, allowance.granted, commit)
+        self._on_applied()
