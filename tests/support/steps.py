@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
     from marketing_service.ledger.batches import Claim, WaitingSend
-    from marketing_service.ledger.commit_results import CommitResult
+    from marketing_service.ledger.commit_results import CommitResult, MarkedSend
 
 
 async def claim(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from marketing_service.ledger.commit_results import MarkedSend
     from marketing_service.ports import Envelope, Submission
     from marketing_service.rendering import NotRenderable
-    from marketing_service.sending.envelopes import EnvelopeBuilder
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.throttle import DomainThrottle
 
@@ -32,6 +31,14 @@ log = structlog.get_logger(__name__)
 
 MAX_SENDER_REFUSALS = 3
 """So many recipients in a row, with no message accepted, show that the relay refuses the sender."""
+
+
+class EnvelopeSource(Protocol):
+    """What a batch asks for the envelope of a marked send: an EnvelopeBuilder."""
+
+    def build(self, marked: MarkedSend, *, eight_bit: bool) -> Envelope:
+        """Raises NotRenderable."""
+        ...
 
 
 class ActiveBatch:
@@ -45,7 +52,7 @@ class ActiveBatch:
         claim: Claim,
         waiting: Sequence[WaitingSend],
         *,
-        envelopes: EnvelopeBuilder,
+        envelopes: EnvelopeSource,
         retries: RetryPolicy,
         throttle: DomainThrottle,
     ) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from marketing_service.ledger.batches import WaitingSend
+    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import Allowance
     from marketing_service.sending.assignment import Assignment
     from marketing_service.sending.batch import ActiveBatch
-    from marketing_service.sending.committer import Committer
 
     _Finished: TypeAlias = tuple[
         Sequence[SendResult], Sequence[tuple[ActiveBatch, WaitingSend]], Allowance, CommitResult
     ]
+
+
+class Commits(Protocol):
+    """What makes the loop's commits: a Committer."""
+
+    async def allowance(self, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> Allowance:
+        """How many of these sends the rate limiter allows now."""
+        ...
+
+    async def commit(self, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]) -> CommitResult:
+        """Record `results` and mark `to_mark`; returns once this is committed."""
+        ...
 
 
 class CommitLoop:
@@ -29,7 +40,7 @@ class CommitLoop:
     def __init__(
         self,
         assignment: Assignment,
-        committer: Committer,
+        committer: Commits,
         *,
         on_applied: Callable[[], None],
         on_error: Callable[[BaseException], None],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from marketing_service.ledger.commit_results import SendResult
     from marketing_service.ports import Mailer
     from marketing_service.sending.batch import ActiveBatch
-    from marketing_service.sending.committer import Committer
+    from marketing_service.sending.commit_loop import Commits
     from marketing_service.sending.stats import SendingStats
     from marketing_service.sending.throttle import DomainThrottle
 
@@ -43,7 +43,7 @@ class Dispatcher:
         max_connections: int,
         *,
         mailer: Mailer,
-        committer: Committer,
+        committer: Commits,
         throttle: DomainThrottle,
         stats: SendingStats,
     ) -> None:
