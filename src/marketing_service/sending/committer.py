@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_BACKOFF = ExponentialBackoff(first=0.2, maximum=5.0)
+RETRY_BACKOFF = ExponentialBackoff(first=0.2, maximum=5.0)
 _RATE_LIMITER_RETRY_SECONDS = 5.0
 """Time until the rate limiter is asked again after it did not answer. Nothing is marked until then."""
 
@@ -50,6 +50,7 @@ class Committer:
         rates: RateLimiter | None,
         resend_ambiguous: bool,
         stats: SendingStats,
+        backoff: ExponentialBackoff = RETRY_BACKOFF,
     ) -> None:
         self._transactions = transactions
         self._call = call
@@ -57,6 +58,7 @@ class Committer:
         self._rates = rates
         self._resend_ambiguous = resend_ambiguous
         self._stats = stats
+        self._backoff = backoff
 
     async def allowance(self, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> Allowance:
         """How many of these sends the rate limiter allows now.
@@ -95,7 +97,7 @@ class Committer:
             except Unavailable:
                 failures += 1
                 log.warning("ledger_unavailable", campaign_id=str(self._campaign_id))
-                await asyncio.sleep(_BACKOFF.delay(failures))
+                await asyncio.sleep(self._backoff.delay(failures))
 
     async def _record_and_requeue(self, unconfirmed: Sequence[SendResult]) -> CommitResult:
         async with self._transactions() as tx:
