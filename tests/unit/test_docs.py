@@ -1,4 +1,4 @@
-"""What README and docs state is what the code has."""
+"""The README and the documents state what the code does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from marketing_service.settings import Settings
-from marketing_service.store.states import MOVES, SendStatus
+from marketing_service.store.states import MOVES, CampaignStatus, SendStatus
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -18,15 +18,22 @@ if TYPE_CHECKING:
 
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
-PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+GLOSSARY = ROOT / "docs" / "glossary.md"
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(path for folder in ("docs", "deploy", "tests") for path in (ROOT / folder).rglob("*.md"))]
+)
 
 _SETTING = re.compile(r"^\| `(MARKETING_\w+)` \| (?:`([^`]+)`|(required|none)) \| .+ \|$", re.MULTILINE)
 _MOVE = re.compile(r"^\| `([A-Z]+)` \| `([A-Z]+)` \| .+ \|$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_DIAGRAM = re.compile(r"^```mermaid\nstateDiagram-v2\n(.+?)^```$", re.MULTILINE | re.DOTALL)
+_ARROW = re.compile(r"^ +([A-Z]+) --> ([A-Z]+)\b", re.MULTILINE)
+_TERM = re.compile(r"^\| \*\*(.+?)\*\* \| .+ \| (.+) \|$", re.MULTILINE)
+_PATH = re.compile(r"`([a-z_/]+(?:\.py|/))`")
 
 
 def as_written(field: FieldInfo) -> str:
-    """A setting's default as the environment would have it."""
+    """The default of a setting, as it is written in an environment variable."""
     if field.is_required():
         return "required"
     value: Any = field.default
@@ -46,11 +53,29 @@ def test_the_settings_tables_name_every_setting_with_its_default() -> None:
     assert written == {f"MARKETING_{name.upper()}": as_written(field) for name, field in Settings.model_fields.items()}
 
 
-def test_the_table_of_moves_is_the_ledgers() -> None:
+def test_the_table_of_moves_is_that_of_the_ledger() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     moves = [(SendStatus(before), SendStatus(after)) for before, after in _MOVE.findall(text)]
     assert len(moves) == len(set(moves))
     assert set(moves) == MOVES
+
+
+def test_the_diagrams_show_every_state_and_the_moves_of_the_table() -> None:
+    campaign, send = _DIAGRAM.findall(ARCHITECTURE.read_text(encoding="utf-8"))
+    arrows = [(SendStatus(before), SendStatus(after)) for before, after in _ARROW.findall(send)]
+    assert len(arrows) == len(set(arrows))
+    assert set(arrows) == MOVES
+    assert {CampaignStatus(state) for arrow in _ARROW.findall(campaign) for state in arrow} == set(CampaignStatus)
+
+
+def test_the_glossary_is_in_order_and_names_modules_that_exist() -> None:
+    terms = _TERM.findall(GLOSSARY.read_text(encoding="utf-8"))
+    names = [term.lower() for term, _ in terms]
+    assert len(names) > 50
+    assert names == sorted(set(names))
+    for term, places in terms:
+        for path in _PATH.findall(places):
+            assert (ROOT / "src" / "marketing_service" / path).exists(), f"{term} is not in {path}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
