@@ -1,10 +1,10 @@
-# One image for the API, the worker, the door for bounces and the migrations; the command says which:
+# One image for the API, the worker, the listener for bounces, and the migrations. The command selects one of them:
 #   serve (the default) | worker | bounces lmtp | migrate
 
 FROM python:3.13-slim AS build
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-# The build backend stands in an environment of its own, and so stays out of the image.
+# The build backend is in a separate environment, so it does not become part of the image.
 COPY requirements/ requirements/
 RUN python -m venv /opt/hatchling \
  && /opt/hatchling/bin/pip install --require-hashes -r requirements/install.txt \
@@ -25,7 +25,7 @@ COPY migrations/ migrations/
 ENV PATH=/opt/marketing/bin:$PATH PYTHONUNBUFFERED=1
 USER marketing
 EXPOSE 8000
-# Process 1's command line tells whether this container serves HTTP; the others are healthy while they run.
+# The command line of process 1 says whether this container serves HTTP. All other containers are healthy while they run.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", \
   "import sys, urllib.request as u; b'serve' in open('/proc/1/cmdline', 'rb').read().split(b'\\0') and u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["marketing-service"]
