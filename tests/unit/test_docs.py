@@ -26,6 +26,7 @@ PAGES = sorted(
 _SETTING = re.compile(r"^\| `(MARKETING_\w+)` \| (?:`([^`]+)`|(required|none)) \| .+ \|$", re.MULTILINE)
 _MOVE = re.compile(r"^\| `([A-Z]+)` \| `([A-Z]+)` \| .+ \|$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _DIAGRAM = re.compile(r"^```mermaid\nstateDiagram-v2\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 _ARROW = re.compile(r"^ +([A-Z]+) --> ([A-Z]+)\b", re.MULTILINE)
 _TERM = re.compile(r"^\| \*\*(.+?)\*\* \| .+ \| (.+) \|$", re.MULTILINE)
@@ -79,10 +80,19 @@ def test_the_glossary_is_in_order_and_names_modules_that_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
     for link in _LINK.findall(page.read_text(encoding="utf-8")):
-        if "://" not in link and not link.startswith("#"):
-            assert (page.parent / link.partition("#")[0]).exists(), f"{page.name} links to {link}"
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name} links to {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as GitHub names them in addresses."""
+    headings = _HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_first_campaign_is_in_blocks_that_a_shell_can_run() -> None:
