@@ -23,6 +23,7 @@ from marketing_service.campaigns import email_log
 from marketing_service.db import Database
 from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.store import campaigns
+from marketing_service.store.email_log import LogFilter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -115,9 +116,9 @@ def _queries(campaign_id: UUID) -> dict[str, Callable[[Transaction], Awaitable[o
             tx.connection, _ORG, statuses=(), name_prefix=None, after=None, limit=50
         ),
         "GET stats": lambda tx: campaigns.overview(tx.connection, _ORG),
-        "GET campaigns/{id}/stats": lambda tx: campaigns.progress(tx.connection, _ORG, campaign_id),
+        "GET campaigns/{id}/stats": lambda tx: campaigns.find_stats(tx.connection, _ORG, campaign_id),
         "GET campaigns/{id}/sends?limit=10": lambda tx: email_log.page(
-            tx, _ORG, campaign_id, only=email_log.LogFilter(), after=None, limit=10
+            tx, _ORG, campaign_id, only=LogFilter(), after=None, limit=10
         ),
     }
 

@@ -1,12 +1,14 @@
-"""Runs the migrations over the database that MARKETING_DATABASE_URL names, one transaction each."""
+"""Runs the migrations on the database that MARKETING_DATABASE_URL names, each in its own transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from alembic import context
+from alembic.script import ScriptDirectory
 from sqlalchemy import pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -16,7 +18,7 @@ from marketing_service.store import tables  # noqa: F401 - fills the metadata
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# A migration that waits for a lock makes every request behind it wait too: give up early, and run it again.
+# A migration that waits for a lock makes every request behind it wait, too. It gives up early, and can be run again.
 LOCK_TIMEOUT = "5s"
 
 
@@ -40,8 +42,20 @@ def _configure(**options: Any) -> None:
 
 def _run(connection: Connection) -> None:
     _configure(connection=connection)
+    _refuse_unknown_revision()
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _refuse_unknown_revision() -> None:
+    """End the process with EX_DATAERR and one line if the database is at a revision that is not in this version."""
+    known = {script.revision for script in ScriptDirectory.from_config(context.config).walk_revisions()}
+    for revision in context.get_context().get_current_heads():
+        if revision not in known:
+            sys.stderr.write(
+                f"The database is at revision {revision}, which this version does not have: another version made it.\n"
+            )
+            raise SystemExit(os.EX_DATAERR)
 
 
 async def _online() -> None:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import httpx
 import structlog
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
-from marketing_service.db import Database
+from marketing_service.db import Database, ping
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import Unavailable
 from marketing_service.ports import AudienceError, RelayDown
@@ -118,8 +117,7 @@ class Resources:
         return [name for name, probe in zip(parts, probes, strict=True) if probe in late or not probe.result()]
 
     async def _reach_database(self) -> None:
-        async with self.transactions() as tx:
-            await tx.connection.execute(text("SELECT 1"))
+        await ping(self.transactions)
 
     async def _reach_relay(self) -> None:
         if self.mailer is not None:

@@ -1,4 +1,4 @@
-"""The database: metadata with named constraints, and transactions that ring only after they have committed."""
+"""The database: metadata with named constraints, transactions, and calls that run after a commit."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ T = TypeVar("T")
 Role = Literal["marketing_api", "marketing_worker"]
 
 _MAX_IDLENESS = 10.0
-"""Seconds a transaction may stand idle before PostgreSQL ends it: no transaction waits for anything else here, so
-its process is frozen or cut off, and would hold everybody up with the rows it has locked."""
+"""Seconds that a transaction may be idle before PostgreSQL ends it. Transactions wait for nothing but PostgreSQL, so
+the process of an idle one is frozen or disconnected, and the rows that it has locked would block all others."""
 
 metadata = MetaData(
     naming_convention={
@@ -45,49 +45,52 @@ metadata = MetaData(
 
 
 class Transaction:
-    """One unit of work: a connection inside a transaction, and what to do once that has committed."""
+    """One unit of work: a connection inside a transaction, and the calls to make after its commit."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self._calls: list[Callable[[], Awaitable[None]]] = []
 
     def after_commit(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Have `call` made after the commit; a rollback forgets it. Its failure is logged, never raised:
-        what it announces is already true, and the sweep announces it again."""
+        """Make `call` after the commit; after a rollback it is not made. Its error is logged and never raised: what it
+        announces is committed already, and the sweep announces it again."""
         self._calls.append(call)
 
     async def _make_calls(self) -> None:
         for call in self._calls:
             try:
                 await call()
-            except Exception as error:  # noqa: BLE001 - the transaction stands; see after_commit
+            except Exception as error:  # noqa: BLE001 - the transaction is committed; see after_commit
                 log.warning("after_commit_failed", error=f"{type(error).__name__}: {error}")
 
 
 OnResult: TypeAlias = Callable[[Transaction, T], Awaitable[None]]
-"""What a caller has done in the same unit of work, with what that has made."""
+"""A caller's part of the same unit of work; it gets the result of the other part."""
 
 
 class Transactions(Protocol):
     """Opens one unit of work: `async with transactions(org_id) as tx`.
 
-    With an organisation, row-level security shows the API's role that organisation's rows and no others.
-    Raises Unavailable when PostgreSQL does not answer.
+    With an organisation, row-level security shows the API's role only the rows of that organisation.
+    Raises Unavailable if PostgreSQL does not respond.
     """
 
     def __call__(self, org_id: str | None = None) -> AbstractAsyncContextManager[Transaction]: ...
 
 
 class Call(Protocol):
-    """Runs one statement, written for the driver, as a transaction of its own: one round trip, and committed when it
-    returns. Answers with the only row. Raises Unavailable when PostgreSQL does not answer.
+    """Runs one statement, with the driver's placeholders, as a transaction of its own: one round trip, committed on
+    return. Returns the only row. Raises Unavailable if PostgreSQL does not respond.
     """
 
     async def __call__(self, statement: str, *arguments: object) -> asyncpg.Record: ...
 
 
 class Database:
-    """Connections that all act as one PostgreSQL role: at most `pool_size` for transactions, and as many for calls."""
+    """Connections with one PostgreSQL role: at most `pool_size` for transactions and as many for calls.
+
+    Timeouts are in seconds.
+    """
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class Database:
             server_settings["role"] = role
         if statement_timeout is not None:
             server_settings["statement_timeout"] = str(int(statement_timeout * 1000))
-        # A server that is stopped, rather than gone, never answers by itself.
+        # A server that is stopped, not gone, sends nothing at all: the driver needs a limit of its own.
         command_timeout = None if statement_timeout is None else statement_timeout + 0.5
         self._connect_timeout = connect_timeout
         self._callers: asyncpg.Pool[asyncpg.Record] | None = None
@@ -163,7 +166,7 @@ class Database:
                 except asyncpg.PostgresError:
                     raise
                 except BaseException:
-                    # Cut off in the middle of a conversation, it must not go back to the others.
+                    # Interrupted in the middle of the protocol: the connection must not be used again.
                     connection.terminate()
                     raise
         except _FAILURES as error:
@@ -171,7 +174,7 @@ class Database:
                 raise Unavailable("PostgreSQL") from error
             raise
         if row is None:
-            raise LookupError("the statement answers with no row")
+            raise LookupError("the statement returned no row")
         return row
 
     async def close(self) -> None:
@@ -180,12 +183,18 @@ class Database:
             await self._callers.close()
 
 
+async def ping(transactions: Transactions) -> None:
+    """Run a statement. Raises Unavailable if PostgreSQL does not respond."""
+    async with transactions() as tx:
+        await tx.connection.execute(text("SELECT 1"))
+
+
 async def _nothing_to_reset(_: object) -> None:
-    """Calls leave nothing behind in their session, so a connection goes back without a round trip."""
+    """Calls change nothing in their session, so a connection needs no reset, which would be a round trip."""
 
 
 def async_url(url: str) -> URL:
-    """The same address, for SQLAlchemy's asyncpg dialect, which says `ssl` for what libpq calls `sslmode`."""
+    """The URL for SQLAlchemy's asyncpg dialect, whose name for libpq's `sslmode` is `ssl`."""
     address = make_url(url).set(drivername="postgresql+asyncpg")
     query = {"ssl" if name == "sslmode" else name: value for name, value in address.query.items()}
     return address.set(query=query)
@@ -200,14 +209,14 @@ _OUTAGES = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    # A deadlock or a lock not to be had: nothing was done, and another try is likely to get through.
+    # A deadlock, or a lock that was not available: nothing was done, and another try is likely to succeed.
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
 )
 
 
 def _is_outage(error: BaseException) -> bool:
-    """Whether the server or the moment, not the statement, is at fault."""
+    """Whether the statement may succeed later: the server or a lock is the reason, not the statement."""
     if isinstance(error, (OSError, asyncio.TimeoutError, PoolTimeout, *_OUTAGES)):
         return True
     if isinstance(error, DBAPIError):

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from marketing_service.ledger.batches import Claim, WaitingSend
 from marketing_service.ledger.commit_results import CommitResult, MarkedSend
 from marketing_service.ports import Allowance, Envelope, RelayDown, Submission, SubmissionOutcome
 from marketing_service.rendering import NotRenderable
@@ -18,6 +17,7 @@ from marketing_service.replies import Phase, Reply
 from marketing_service.sending.batch import ActiveBatch
 from marketing_service.sending.retries import RetryPolicy
 from marketing_service.sending.throttle import DomainThrottle
+from marketing_service.store.batches import Claim, WaitingSend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -10,6 +10,7 @@ from sqlalchemy import insert, text
 
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ledger.counters import COUNTERS, TIMELINE
+from marketing_service.store import expansions
 from marketing_service.store.states import MOVES
 from marketing_service.store.tables import campaigns
 
@@ -125,7 +126,7 @@ async def draft(owner: Database, **values: Any) -> UUID:
         return UUID(str(result.scalar_one()))
 
 
-def contact(number: int, **values: Any) -> expansion.StagedContact:
+def contact(number: int, **values: Any) -> expansions.StagedContact:
     defaults: dict[str, Any] = {
         "contact_id": f"c{number:06}",
         "email": f"person{number}@example.com",
@@ -135,17 +136,17 @@ def contact(number: int, **values: Any) -> expansion.StagedContact:
         "last_name": f"Last{number}",
         "company_name": None,
     }
-    return expansion.StagedContact(**(defaults | values))
+    return expansions.StagedContact(**(defaults | values))
 
 
-async def launched(owner: Database, contacts: Sequence[expansion.StagedContact] | int = 3, **values: Any) -> UUID:
+async def launched(owner: Database, contacts: Sequence[expansions.StagedContact] | int = 3, **values: Any) -> UUID:
     """A campaign whose list stands."""
     people = [contact(n) for n in range(contacts)] if isinstance(contacts, int) else contacts
     campaign_id = await draft(owner, **values)
     async with owner.transaction() as tx:
         assert await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt is not None
-        assert await expansion.stage(tx.connection, attempt, page=0, contacts=people, lease=60)
+        assert await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=people, lease=60)
         assert await expansion.merge(tx.connection, attempt)
     return campaign_id

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger import batches, commit_results
+from marketing_service.ledger import commit_results
+from marketing_service.store import batches
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Database
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import CommitResult, MarkedSend
+    from marketing_service.store.batches import Claim, WaitingSend
 
 
 async def claim(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from marketing_service.api.csv_cells import lines, moment, safe
-from marketing_service.store.model import NO_ERROR
+from marketing_service.store.email_log import NO_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from marketing_service.store.model import LogEntry
+    from marketing_service.store.email_log import LogEntry
 
 HEADER = (
     "id",

@@ -9,7 +9,7 @@ from marketing_service.api.csv_cells import lines, moment, safe
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from marketing_service.ledger.suppressions import Suppression
+    from marketing_service.store.suppressions import Suppression
 
 HEADER = ("id", "email", "reason", "origin", "campaignId", "note", "createdBy", "createdAt")
 

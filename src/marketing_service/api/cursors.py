@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from marketing_service.errors import FieldError, InvalidInput
-from marketing_service.store.model import CampaignKey, LogKey
+from marketing_service.store.campaigns import CampaignKey
+from marketing_service.store.email_log import LogKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

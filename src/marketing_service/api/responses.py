@@ -12,7 +12,8 @@ from marketing_service.api.requests import NewCampaign
 from marketing_service.ports import AudienceType
 from marketing_service.preflight import AudienceCount
 from marketing_service.rendering import Preview, Severity
-from marketing_service.store.model import Campaign, LogEntry, Overview, Progress
+from marketing_service.store.campaigns import Campaign, Overview, StatsSnapshot
+from marketing_service.store.email_log import LogEntry
 from marketing_service.store.preflights import Preflight, PreflightStatus
 from marketing_service.store.states import CampaignStatus, SendStatus
 
@@ -155,7 +156,7 @@ class ProgressResponse(_Answer):
     expanding: Annotated[Expanding | None, Field(description="Only there while the list is being made.")] = None
 
     @classmethod
-    def of(cls, progress: Progress) -> Self:
+    def of(cls, progress: StatsSnapshot) -> Self:
         stats, fetched = progress.stats, progress.contacts_fetched
         return cls(
             status=progress.status,

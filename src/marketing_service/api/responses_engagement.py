@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from marketing_service.api.responses import ANSWER, Count
 from marketing_service.campaigns.engagement import BUCKET_SECONDS, Timeline
-from marketing_service.ledger.clicks import LinkStats
 from marketing_service.rendering import MAX_LINKS, shown_link
+from marketing_service.store.clicks import LinkStats
 
 
 class _Answer(BaseModel):

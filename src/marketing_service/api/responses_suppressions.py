@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 
 from marketing_service.api.responses import ANSWER, Count
 from marketing_service.campaigns.suppression_list import MAX_MALFORMED, Imported
-from marketing_service.ledger.suppressions import Suppression
 from marketing_service.reports import Kind
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
+from marketing_service.store.suppressions import Suppression
 from marketing_service.tracking import Outcome
 
 

@@ -9,7 +9,7 @@ from marketing_service.campaigns.validation import validate_statuses, validated
 from marketing_service.errors import FieldError, InvalidInput, NotFound, StaleVersion, WrongState
 from marketing_service.ports import Audience
 from marketing_service.store import campaigns
-from marketing_service.store.model import Content
+from marketing_service.store.campaigns import Content
 from marketing_service.store.states import CampaignStatus
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
     from marketing_service.settings import Settings
-    from marketing_service.store.model import Campaign, CampaignKey, Overview, Page, Progress
+    from marketing_service.store.campaigns import Campaign, CampaignKey, Overview, StatsSnapshot
+    from marketing_service.store.page import Page
 
 MAX_NAME = 200
 EVERYBODY = Audience()
@@ -79,9 +80,9 @@ async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
     return _there(await campaigns.find(tx.connection, org_id, campaign_id))
 
 
-async def progress(tx: Transaction, org_id: str, campaign_id: UUID) -> Progress:
+async def progress(tx: Transaction, org_id: str, campaign_id: UUID) -> StatsSnapshot:
     """The campaign's state and counters. Raises NotFound."""
-    found = await campaigns.progress(tx.connection, org_id, campaign_id)
+    found = await campaigns.find_stats(tx.connection, org_id, campaign_id)
     if found is None:
         raise NotFound(_NO_CAMPAIGN)
     return found

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from marketing_service.campaigns import drafts
-from marketing_service.ledger import clicks
-from marketing_service.store import timeline as ledger
+from marketing_service.store import timeline as store
+from marketing_service.store.clicks import links_of
 from marketing_service.store.timeline import Happened
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transaction
-    from marketing_service.ledger.clicks import LinkStats
+    from marketing_service.store.clicks import LinkStats
 
 BUCKET_SECONDS = (60, 300, 900, 3600, 21_600, 86_400, 604_800)
 """What a bucket of a timeline may hold: from a minute to a week."""
@@ -37,7 +37,7 @@ class Timeline:
 async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkStats]:
     """The campaign's tracked links, by number. Raises NotFound."""
     await drafts.progress(tx, org_id, campaign_id)
-    return await clicks.links_of(tx.connection, campaign_id)
+    return await links_of(tx.connection, campaign_id)
 
 
 async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, most: int) -> Timeline:
@@ -47,9 +47,9 @@ async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, most: int
     if launched_at is None:
         return Timeline(None, BUCKET_SECONDS[0], ())
     start = launched_at.replace(second=0, microsecond=0)
-    last = await ledger.last_minute(tx.connection, campaign_id)
+    last = await store.last_minute(tx.connection, campaign_id)
     seconds, count = _buckets(0 if last is None else max(0, int((last - start).total_seconds())), most)
-    found = await ledger.buckets(tx.connection, campaign_id, start=start, seconds=seconds)
+    found = await store.buckets(tx.connection, campaign_id, start=start, seconds=seconds)
     return Timeline(
         start,
         seconds,

@@ -18,7 +18,7 @@ from marketing_service.errors import NotFound, WrongState
 from marketing_service.ledger import lifecycle as ledger
 from marketing_service.ports import Audience, AudienceError
 from marketing_service.rendering import SAMPLE, MergeFields
-from marketing_service.store.model import Content
+from marketing_service.store.campaigns import Content
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import AudienceSource, JobQueue
     from marketing_service.rendering import Preview
     from marketing_service.settings import Settings
-    from marketing_service.store.model import Campaign
+    from marketing_service.store.campaigns import Campaign
 
 # A message that is only looked at has no sender and no campaign yet; neither shows in a preview.
 _NOBODY = "nobody@example.com"

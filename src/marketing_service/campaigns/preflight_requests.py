@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from marketing_service.campaigns import drafts
 from marketing_service.campaigns.validation import validate_for_launch
 from marketing_service.errors import NotFound, PreflightFoundErrors
-from marketing_service.store import preflights as ledger
+from marketing_service.store import preflights as store
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from marketing_service.db import Transaction, Transactions
     from marketing_service.ports import JobQueue
     from marketing_service.settings import Settings
-    from marketing_service.store.model import Campaign
+    from marketing_service.store.campaigns import Campaign
     from marketing_service.store.preflights import Preflight
 
 
@@ -38,7 +38,7 @@ async def request(
     await validate_for_launch(before, settings)
     async with transactions(org_id) as tx:
         await drafts.editable(tx, org_id, campaign_id, {before.version})
-        epoch = await ledger.request_preflight(
+        epoch = await store.request_preflight(
             tx.connection,
             org_id=org_id,
             campaign_id=campaign_id,
@@ -52,7 +52,7 @@ async def request(
 
 async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Preflight:
     """The campaign's last check. Raises NotFound."""
-    check = await ledger.find_preflight(tx.connection, org_id=org_id, campaign_id=campaign_id)
+    check = await store.find_preflight(tx.connection, org_id=org_id, campaign_id=campaign_id)
     if check is None:
         await drafts.get(tx, org_id, campaign_id)
         raise NotFound("This campaign has not been checked.")
@@ -61,7 +61,7 @@ async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Preflight:
 
 async def refuse_errors(tx: Transaction, campaign: Campaign) -> None:
     """Raises PreflightFoundErrors where the campaign, as it is now, was checked and has errors."""
-    errors = await ledger.errors_found(
+    errors = await store.errors_found(
         tx.connection, org_id=campaign.org_id, campaign_id=campaign.id, version=campaign.version
     )
     if errors:

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from marketing_service.errors import NotFound, Unavailable, WrongState
-from marketing_service.ledger import opt_outs
-from marketing_service.ledger import resend as ledger
-from marketing_service.ledger.suppressions import suppressed_among
+from marketing_service.ledger.resend import requeue
 from marketing_service.ports import AudienceError, AudienceUnavailable
+from marketing_service.store import opt_outs
+from marketing_service.store.sends import resend_candidate
 from marketing_service.store.states import SendStatus
+from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +38,7 @@ async def resend(
     from the CRM, or its address is suppressed; Unavailable when PostgreSQL or the CRM does not answer.
     """
     async with transactions(org_id) as tx:
-        send = await ledger.find_send(tx.connection, org_id=org_id, campaign_id=campaign_id, send_id=send_id)
+        send = await resend_candidate(tx.connection, org_id=org_id, campaign_id=campaign_id, send_id=send_id)
     if send is None:
         raise NotFound("There is no such send in this campaign.")
     if send.status not in RESENDABLE:
@@ -55,7 +56,7 @@ async def resend(
         raise WrongState("The contact has opted out.")
     async with transactions(org_id) as tx:
         await _refuse_unless_mailable(tx, org_id, send.address, read_at)
-        if not await ledger.requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
+        if not await requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
             raise WrongState("The send has changed meanwhile; look at it again.")
         if on_result is not None:
             await on_result(tx)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.errors import FieldError, InvalidInput, NotFound
-from marketing_service.ledger import suppressions as ledger
-from marketing_service.ledger.suppressions import Entry
+from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, suppress
+from marketing_service.store import suppressions as store
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
+from marketing_service.store.suppressions import SuppressionEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.ledger.suppressions import Suppression
+    from marketing_service.store.suppressions import Suppression
 
 MAX_NOTE = 500
 MAX_MALFORMED = 1000
@@ -64,10 +65,10 @@ async def add(
     """Put an address on the list, and skip what waits for it; whether it is new there. Raises InvalidInput."""
     if not is_deliverable(email.strip()):
         raise InvalidInput(FieldError("email", "is no address that mail could go to.", "email"))
-    entry = Entry(normal_form(email), note)
+    entry = SuppressionEntry(normal_form(email), note)
     async with transactions(org_id) as tx:
-        locked = await ledger.lock_waiting(tx.connection, org_id=org_id, addresses=(entry.address,))
-        added = await ledger.suppress(
+        locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=(entry.address,))
+        added = await suppress(
             tx.connection,
             org_id=org_id,
             entries=(entry,),
@@ -76,7 +77,7 @@ async def add(
             created_by=created_by,
             locked=locked,
         )
-        found = await ledger.find_suppression(tx.connection, org_id=org_id, address=entry.address)
+        found = await store.find_suppression(tx.connection, org_id=org_id, address=entry.address)
     if found is None:
         raise NotFound("The address was taken off the list at the same moment.")
     return found, bool(added)
@@ -85,7 +86,7 @@ async def add(
 async def remove(transactions: Transactions, *, org_id: str, suppression_id: UUID) -> None:
     """Take an address off the list. Raises NotFound."""
     async with transactions(org_id) as tx:
-        if not await ledger.remove_suppression(tx.connection, org_id=org_id, suppression_id=suppression_id):
+        if not await store.remove_suppression(tx.connection, org_id=org_id, suppression_id=suppression_id):
             raise NotFound("There is no such address on the list.")
 
 
@@ -94,13 +95,13 @@ async def page(
 ) -> tuple[list[Suppression], UUID | None]:
     """At most `limit`, newest first, and where the next page begins, if there is one."""
     async with transactions(org_id) as tx:
-        found = await ledger.page_of_suppressions(
+        found = await store.page_of_suppressions(
             tx.connection,
             org_id=org_id,
             reasons=only.reasons,
             prefix=normal_form(only.prefix or ""),
             before=before,
-            most=limit + 1,
+            limit=limit + 1,
         )
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
@@ -125,9 +126,9 @@ async def read_in(transactions: Transactions, *, org_id: str, file: bytes, creat
     addresses = sorted(entries)
     added = 0
     async with transactions(org_id) as tx:
-        locked = await ledger.lock_waiting(tx.connection, org_id=org_id, addresses=addresses)
+        locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=addresses)
         for start in range(0, len(addresses), _AT_ONCE):
-            added += await ledger.suppress(
+            added += await suppress(
                 tx.connection,
                 org_id=org_id,
                 entries=[entries[address] for address in addresses[start : start + _AT_ONCE]],
@@ -139,15 +140,15 @@ async def read_in(transactions: Transactions, *, org_id: str, file: bytes, creat
     return Imported(added, len(addresses) - added, tuple(malformed))
 
 
-def _read(file: bytes) -> tuple[dict[str, Entry], list[Malformed]]:
+def _read(file: bytes) -> tuple[dict[str, SuppressionEntry], list[Malformed]]:
     """The addresses, each once with the first note it has, and what is none."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, SuppressionEntry] = {}
     malformed: list[Malformed] = []
     try:
         for line, email, note in _rows(file.decode("utf-8-sig")):
             if is_deliverable(email):
                 address = normal_form(email)
-                entries.setdefault(address, Entry(address, note))
+                entries.setdefault(address, SuppressionEntry(address, note))
             elif len(malformed) < MAX_MALFORMED:
                 malformed.append(Malformed(line, email[:_MAX_VALUE]))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -8,19 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import text
 
 from marketing_service.errors import Unavailable
 from marketing_service.ports import Envelope, RelayDown
 from marketing_service.rendering import SAMPLE, MergeFields, Personal, ascii_address
+from marketing_service.store import test_mails as store
 from marketing_service.tokens import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
-
-    from sqlalchemy import TextClause
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Transaction, Transactions
     from marketing_service.ports import JobQueue, Mailer, RateLimiter
@@ -31,23 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_RECIPIENTS = 5
-
-_REQUEST = text(
-    """
-    INSERT INTO marketing_test_mails (org_id, campaign_id, recipients, created_by)
-    VALUES (:org_id, :campaign_id, :recipients, :requested_by) RETURNING id
-    """
-)
-# A test that could not go out within the hour is not waited for any more.
-_DUE = text("SELECT id FROM marketing_test_mails WHERE started_at IS NULL AND created_at > now() - interval '1 hour'")
-_START = text(
-    """
-    UPDATE marketing_test_mails SET started_at = now() WHERE id = :id AND started_at IS NULL
-    RETURNING org_id, campaign_id, recipients
-    """
-)
-_PUT_BACK = text("UPDATE marketing_test_mails SET started_at = NULL WHERE id = :id AND finished_at IS NULL")
-_FINISH = text("UPDATE marketing_test_mails SET finished_at = now() WHERE id = :id")
 
 
 async def request_test_mail(
@@ -60,23 +40,10 @@ async def request_test_mail(
     requested_by: str,
 ) -> None:
     """Have the campaign's present message sent to `recipients` as soon as this commits."""
-    test_mail_id = (
-        await tx.connection.execute(
-            _REQUEST,
-            {
-                "org_id": org_id,
-                "campaign_id": campaign_id,
-                "recipients": list(recipients),
-                "requested_by": requested_by,
-            },
-        )
-    ).scalar_one()
+    test_mail_id = await store.add_test_mail(
+        tx.connection, org_id=org_id, campaign_id=campaign_id, recipients=recipients, requested_by=requested_by
+    )
     tx.after_commit(partial(job_queue.enqueue_test_mail, test_mail_id))
-
-
-async def due_test_mails(connection: AsyncConnection) -> list[UUID]:
-    """The test sends nobody has started."""
-    return list((await connection.execute(_DUE)).scalars())
 
 
 class TestMailer:
@@ -106,14 +73,14 @@ class TestMailer:
             log.warning("test_mail_without_relay", test_mail_id=str(test_mail_id))
             return
         async with self._transactions() as tx:
-            row = (await tx.connection.execute(_START, {"id": test_mail_id})).one_or_none()
-        if row is None:
+            test_mail = await store.start_test_mail(tx.connection, test_mail_id)
+        if test_mail is None:
             return
-        message = await self._messages.of_current_version(row.campaign_id)
+        message = await self._messages.of_current_version(test_mail.campaign_id)
         submitted = 0
         try:
-            for recipient in row.recipients:
-                await self._wait_for_rate(row.org_id, begun=submitted > 0)
+            for recipient in test_mail.recipients:
+                await self._wait_for_rate(test_mail.org_id, begun=submitted > 0)
                 async with self._mailer.connection() as connection:
                     envelope = self._envelope(message, test_mail_id, recipient, eight_bit=connection.eight_bit)
                     outcome = await connection.submit(envelope)
@@ -122,9 +89,11 @@ class TestMailer:
         except (RelayDown, Unavailable) as obstacle:
             log.warning("test_mail_postponed", test_mail_id=str(test_mail_id), error=obstacle.detail)
             if not submitted:
-                await self._execute(_PUT_BACK, test_mail_id)
+                async with self._transactions() as tx:
+                    await store.reset_test_mail(tx.connection, test_mail_id)
                 return
-        await self._execute(_FINISH, test_mail_id)
+        async with self._transactions() as tx:
+            await store.finish_test_mail(tx.connection, test_mail_id)
 
     async def _wait_for_rate(self, org_id: str, *, begun: bool) -> None:
         """Return when one more message may go. Raises Unavailable where that is not now, unless some have gone: a
@@ -151,7 +120,3 @@ class TestMailer:
             ascii_address(recipient),
             message.render(personal, eight_bit=eight_bit),
         )
-
-    async def _execute(self, statement: TextClause, test_mail_id: UUID) -> None:
-        async with self._transactions() as tx:
-            await tx.connection.execute(statement, {"id": test_mail_id})

@@ -13,7 +13,6 @@ from marketing_service.errors import FieldError, InvalidInput, Unavailable
 from marketing_service.ports import AudienceError, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import (
     SAMPLE,
-    MessageSource,
     NotRenderable,
     TemplateError,
     ascii_address,
@@ -21,6 +20,7 @@ from marketing_service.rendering import (
     header_text_problem,
     validate_template,
 )
+from marketing_service.store.messages import message_source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import Audience, AudienceSource
     from marketing_service.rendering import MergeFields, Preview
     from marketing_service.settings import Settings
-    from marketing_service.store.model import Campaign, Content
+    from marketing_service.store.campaigns import Campaign, Content
 
 MAX_BODY_BYTES = 1_000_000
 MAX_TEST_RECIPIENTS = 5
@@ -88,17 +88,7 @@ async def previewed(
         raise InvalidInput(
             FieldError("htmlBody", "is empty, and so is textBody: write at least one of them first.", "required")
         )
-    # Everything but the campaign's name, which no recipient sees.
-    source = MessageSource(
-        campaign_id=campaign_id,
-        org_id=org_id,
-        from_name=content.from_name,
-        from_email=content.from_email,
-        reply_to=content.reply_to,
-        subject=content.subject,
-        html_body=content.html_body,
-        text_body=content.text_body,
-    )
+    source = message_source(content, org_id=org_id, campaign_id=campaign_id, track_clicks=False)
 
     def preview() -> Preview:
         return compile_message(source, public_base_url=settings.public_base_url, one_click=False).preview(fields)

@@ -156,6 +156,10 @@ class _Run:
         while (code := migration.poll()) is None:
             self._go_on()
             await asyncio.sleep(_POLL_SECONDS)
+        if code == os.EX_DATAERR and server is not None:
+            raise DevstackError(
+                f"The data in {self._home.folder} was made by another version: start with --fresh to delete it."
+            )
         if code != 0:
             raise DevstackError(f"The database could not be migrated:\n{migration.last_lines()}")
 

@@ -14,16 +14,17 @@ from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import NotRenderable, TemplateError
+from marketing_service.store import expansions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.ledger.expansion import Expansion
     from marketing_service.ports import AudienceSource, Contact, ContactPage
     from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
+    from marketing_service.store.expansions import Expansion
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +75,7 @@ class Expander:
         if self._draining:
             return
         async with self._transactions() as tx:
-            attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=self._lease)
+            attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=self._lease)
         if attempt is None:
             return
         with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
@@ -132,9 +133,11 @@ class Expander:
             await asyncio.gather(following, return_exceptions=True)
         return fetched
 
-    async def _stage(self, attempt: Expansion, number: int, contacts: list[expansion.StagedContact]) -> bool:
+    async def _stage(self, attempt: Expansion, number: int, contacts: list[expansions.StagedContact]) -> bool:
         async with self._transactions() as tx:
-            return await expansion.stage(tx.connection, attempt, page=number, contacts=contacts, lease=self._lease)
+            return await expansions.stage_contacts(
+                tx.connection, attempt, page=number, contacts=contacts, lease=self._lease
+            )
 
     async def _validate_statuses(self, org_id: str, audience: Audience) -> None:
         if audience.type is not AudienceType.BY_STATUS:
@@ -171,16 +174,16 @@ class Expander:
 
     async def _postpone(self, attempt: Expansion, *, delay: float) -> None:
         async with self._transactions() as tx:
-            await expansion.postpone(tx.connection, attempt, delay=delay)
+            await expansions.postpone_expansion(tx.connection, attempt, delay=delay)
 
 
-def _staged(contact: Contact) -> expansion.StagedContact | None:
+def _staged(contact: Contact) -> expansions.StagedContact | None:
     """The contact as the ledger stages it; None for one without an address, or who opted out: whatever a CRM
     answers to the question for the others, these are not mailed."""
     email = (contact.email or "").strip()
     if not email or contact.marketing_opt_out:
         return None
-    return expansion.StagedContact(
+    return expansions.StagedContact(
         contact_id=contact.id,
         email=_storable(email),
         address=_storable(normal_form(email)),

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.campaigns.test_mails import due_test_mails
 from marketing_service.errors import Unavailable
-from marketing_service.ledger import batches, commit_results, expansion, lifecycle
-from marketing_service.ledger.counters import lock_campaign
+from marketing_service.ledger import commit_results, expired_leases, lifecycle
 from marketing_service.ports import RelayDown
-from marketing_service.store import idempotency, preflights
+from marketing_service.store import batches, expansions, idempotency, preflights
+from marketing_service.store.campaigns import active_campaigns, lock_campaign
+from marketing_service.store.test_mails import due_test_mails
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -65,7 +65,7 @@ class Sweep:
             expired = await batches.campaigns_with_expired_leases(tx.connection)
         for campaign_id in expired:
             async with self._transactions() as tx:
-                unconfirmed = await batches.settle_expired(tx.connection, campaign_id)
+                unconfirmed = await expired_leases.settle_expired(tx.connection, campaign_id)
                 if self._resend_ambiguous:
                     await commit_results.requeue_unconfirmed(
                         tx.connection,
@@ -74,7 +74,7 @@ class Sweep:
                     )
                 campaign = await lock_campaign(tx.connection, campaign_id)
                 if campaign is not None and campaign.cancelled_at is not None:
-                    await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
+                    await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_CANCELLED_AT_ONCE)
             log.warning("lease_expired", campaign_id=str(campaign_id), unconfirmed=len(unconfirmed))
 
     async def _resume_after_relay(self) -> None:
@@ -96,26 +96,26 @@ class Sweep:
             due = await batches.campaigns_with_due_sends(tx.connection)
         for campaign_id in due:
             async with self._transactions() as tx:
-                await batches.gather_due(tx.connection, campaign_id, most=_GATHERED_AT_ONCE)
+                await batches.gather_due(tx.connection, campaign_id, limit=_GATHERED_AT_ONCE)
 
     async def _campaigns(self) -> tuple[list[UUID], list[UUID]]:
         async with self._transactions() as tx:
-            return await batches.active_campaigns(tx.connection)
+            return await active_campaigns(tx.connection)
 
     async def _finish_cancel(self, campaign_id: UUID) -> None:
         moved = _CANCELLED_AT_ONCE
         while moved == _CANCELLED_AT_ONCE:
             async with self._transactions() as tx:
                 await lock_campaign(tx.connection, campaign_id)
-                moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, most=_CANCELLED_AT_ONCE)
+                moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_CANCELLED_AT_ONCE)
 
     async def _enqueue_due_jobs(self) -> None:
         async with self._transactions() as tx:
-            expansions = await expansion.due_expansions(tx.connection)
+            due_expansions = await expansions.due_expansions(tx.connection)
             tests = await due_test_mails(tx.connection)
             dry_runs = await preflights.due_preflights(tx.connection)
         try:
-            for campaign_id, epoch in expansions:
+            for campaign_id, epoch in due_expansions:
                 await self._job_queue.enqueue_expansion(campaign_id, epoch)
             for campaign_id, epoch in dry_runs:
                 await self._job_queue.enqueue_preflight(campaign_id, epoch)
@@ -126,5 +126,5 @@ class Sweep:
 
     async def _clean(self) -> None:
         async with self._transactions() as tx:
-            await expansion.clean_staging(tx.connection)
+            await expansions.clean_staging(tx.connection)
             await idempotency.forget_old_responses(tx.connection)

@@ -1,8 +1,8 @@
-"""Marking and recording: what was sent is written down, what goes next is marked, in one commit.
+"""Commit results and mark: results of submitted sends are recorded and the next sends marked, in one commit.
 
-A send is marked (SENDING) in a commit before any of its content reaches a socket. Every write here is fenced:
-it counts only while the batch it names is still held under the same epoch, so a worker that was frozen and
-thaws after its lease ran out changes nothing.
+A send is marked (SENDING) in a commit before any of its content reaches a socket. Every write here is fenced: it has an
+effect only while its batch has the same epoch. A worker that was frozen, and goes on after its lease has run out,
+changes nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from marketing_service.ledger.counters import MOVED, counted, lock_campaign
+from marketing_service.ledger.counters import MOVED, counted
 from marketing_service.ledger.lifecycle import skip_cancelled
+from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Call
-    from marketing_service.ledger.batches import Claim, WaitingSend
+    from marketing_service.store.batches import Claim, WaitingSend
 
 
 class SendResult(NamedTuple):
@@ -65,7 +66,7 @@ class CommitResult:
     """The sends whose result is recorded."""
 
 
-_COMMIT_RESULTS = f"SELECT * FROM marketing_record_and_mark({', '.join(f'${place}' for place in range(1, 15))})"
+_COMMIT_RESULTS = f"SELECT * FROM marketing_commit_results_v1({', '.join(f'${place}' for place in range(1, 15))})"
 
 
 async def commit_results(
@@ -106,7 +107,7 @@ async def record(
         }
         await requeue_unconfirmed(connection, campaign_id, again)
     if commit.is_cancelled:
-        await skip_cancelled(connection, campaign_id, most=len(results))
+        await skip_cancelled(connection, campaign_id, limit=len(results))
     return commit
 
 
@@ -156,9 +157,9 @@ _REQUEUE = counted(
 
 
 async def requeue_unconfirmed(connection: AsyncConnection, campaign_id: UUID, delays: dict[UUID, float]) -> None:
-    """Send again what nobody can tell the outcome of, each after its delay in seconds; the campaign is locked.
+    """Queue UNCONFIRMED sends again, each after its delay in seconds. The campaign is locked.
 
-    `unconfirmed_at` stays on the row: it is the evidence that somebody may have got it twice.
+    `unconfirmed_at` stays set: it shows that the recipient may have received the message twice.
     """
     if delays:
         await connection.execute(

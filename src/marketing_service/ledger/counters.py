@@ -1,63 +1,38 @@
-"""The one way to move sends: a statement that moves rows also moves the campaign's counters, and its state.
+"""A campaign's counters: what each counts, and the SQL text that moves them together with the sends.
 
-Whoever moves rows holds the campaign's row lock first (`lock_campaign`). So movers of one campaign come one
-after the other, each seeing what the last committed, and none can deadlock with another.
+A statement that moves sends locks the campaign's row first (`store.campaigns.lock_campaign`). Movers of one campaign
+therefore run one after the other, each sees what the last one has committed, and two of them cannot deadlock.
+
+Sends move in three ways:
+
+* statements in Python, all made by `counted()`;
+* the database functions `marketing_commit_results_v1` and `marketing_record_opens_v1`, whose text is generated from
+  the same fragments (`ledger/functions.py`);
+* the merge (`ledger/expansion.py`), which inserts all sends of a campaign and sets its counters for the first time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.store.states import CampaignStatus, FailReason, SendStatus
+from marketing_service.store import rules
+from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
+    from collections.abc import Iterable
 
     from sqlalchemy import TextClause
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-
-@dataclass(frozen=True, slots=True)
-class LockedCampaign:
-    """What the ledger must know of a campaign before it moves its rows."""
-
-    id: UUID
-    org_id: str
-    status: CampaignStatus
-    expanded_at: datetime | None
-    paused_at: datetime | None
-    cancelled_at: datetime | None
-
-    @property
-    def may_mark(self) -> bool:
-        return self.status is CampaignStatus.SENDING and self.expanded_at is not None and self.paused_at is None
-
-
-_LOCK = text(
-    "SELECT id, org_id, status, expanded_at, paused_at, cancelled_at FROM marketing_campaigns"
-    " WHERE id = :campaign_id FOR NO KEY UPDATE"
-)
-
-
-async def lock_campaign(connection: AsyncConnection, campaign_id: UUID) -> LockedCampaign | None:
-    """Lock the campaign's row until the transaction ends; None where there is none (or it is not ours to see)."""
-    row = (await connection.execute(_LOCK, {"campaign_id": campaign_id})).one_or_none()
-    if row is None:
-        return None
-    return LockedCampaign(
-        row.id, row.org_id, CampaignStatus(row.status), row.expanded_at, row.paused_at, row.cancelled_at
-    )
-
 
 _OPENED = "{row}.opened_at IS NOT NULL"
 _BY_A_MACHINE = "{row}.machine_reason IS NOT NULL"
 _DELIVERED = "{row}.status = 'DELIVERED'"
 
-COUNTERS = {status.value.lower(): f"{{row}}.status = '{status.value}'" for status in SendStatus} | {
+STATES = {status.value.lower(): f"{{row}}.status = '{status.value}'" for status in SendStatus}
+"""The counters of which each send is in exactly one."""
+
+COUNTERS = STATES | {
     "opens": _OPENED,
     "opens_delivered": f"{_OPENED} AND {_DELIVERED}",
     "machine_opens": _BY_A_MACHINE,
@@ -67,61 +42,88 @@ COUNTERS = {status.value.lower(): f"{{row}}.status = '{status.value}'" for statu
     "hard_bounces": f"{{row}}.reason IS NOT DISTINCT FROM '{FailReason.BOUNCED_HARD}'",
     "soft_bounces": f"{{row}}.reason IS NOT DISTINCT FROM '{FailReason.BOUNCED_SOFT}'",
 }
-"""Each counter of a campaign, and which of its sends it counts."""
+"""Each counter of a campaign, and the condition on a send to be counted in it."""
 
 TIMELINE = ("delivered", "opens", "clicks", "unsubscribes")
-"""Those of which each campaign also has a count by the minute. There a delivery stays what a bounce corrects later."""
+"""The counters that the timeline also has by the minute. A bounce does not take a delivery out of the timeline."""
 
 
-def _counts(row: str, condition: str) -> str:
-    return f"CAST({condition.format(row=row)} AS int)"
+def deltas(names: Iterable[str] = COUNTERS) -> str:
+    """What an UPDATE of marketing_sends returns: by how much each moved send moves each counter."""
+    return ",\n".join(f"{_count('new', name)}\n    - {_count('old', name)} AS {name}" for name in names)
 
 
-MOVED = ", ".join(f"{_counts('new', counts)} - {_counts('old', counts)} AS {name}" for name, counts in COUNTERS.items())
-"""What an UPDATE of marketing_sends must return to be counted: by how much each row moves each counter."""
+def _count(row: str, name: str) -> str:
+    return f"CAST({COUNTERS[name].format(row=row)} AS int)"
 
-PROVEN = """
-    status = CASE s.status WHEN 'UNCONFIRMED' THEN 'DELIVERED' ELSE s.status END,
-    sent_at = CASE s.status WHEN 'UNCONFIRMED' THEN coalesce(s.sent_at, s.marked_at) ELSE s.sent_at END
-"""
-"""What an UPDATE of marketing_sends, as `s`, sets where something proves that the message arrived."""
 
-_IS_THROUGH = " + ".join(f"c.{name} + tally.{name}" for name in ("queued", "sending", "deferred")) + " = 0"
-_NEW = {name: f"count(*) FILTER (WHERE {name} > 0)" for name in TIMELINE}
+def sums(names: Iterable[str] = COUNTERS) -> str:
+    """The sums of the deltas, under the counters' names."""
+    return ",\n".join(f"sum({name}) AS {name}" for name in names)
+
+
+def firsts(names: Iterable[str] = TIMELINE) -> str:
+    """How many sends each counter counts that it did not count before, as `new_...`."""
+    return ",\n".join(f"count(*) FILTER (WHERE {name} > 0) AS new_{name}" for name in names)
+
+
+def increments(names: Iterable[str] = COUNTERS) -> str:
+    """What an UPDATE of marketing_campaigns, as `c`, sets: each counter plus its sum in `total`."""
+    return ",\n".join(f"{name} = c.{name} + total.{name}" for name in names)
+
+
+def state_when(is_finished: str) -> str:
+    """What an UPDATE of marketing_campaigns, as `c`, sets for the campaign to be SENT exactly if it is finished.
+
+    `sent_at` keeps the moment of the first time. A finished campaign is not paused.
+    """
+    return (
+        f"status = CASE WHEN {is_finished} THEN 'SENT' ELSE 'SENDING' END,\n"
+        f"sent_at = CASE WHEN {is_finished} THEN coalesce(c.sent_at, clock_timestamp()) ELSE c.sent_at END,\n"
+        f"paused_at = CASE WHEN {is_finished} THEN NULL ELSE c.paused_at END,\n"
+        f"pause_reason = CASE WHEN {is_finished} THEN NULL ELSE c.pause_reason END"
+    )
+
+
+def timeline_upsert(names: Iterable[str] = TIMELINE, *, org_id: str, campaign_id: str, source: str = "total") -> str:
+    """Adds the `new_...` columns of `source` to the timeline's row of this minute."""
+    names = tuple(names)
+    new = ", ".join(f"new_{name}" for name in names)
+    return (
+        f"INSERT INTO marketing_timeline AS t (org_id, campaign_id, minute, {', '.join(names)})\n"
+        f"SELECT {org_id}, {campaign_id}, date_trunc('minute', clock_timestamp()), {new}\n"
+        f"FROM {source} WHERE greatest({new}) > 0\n"
+        f"ON CONFLICT (campaign_id, minute) DO UPDATE\n"
+        f"SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in names)}"
+    )
+
+
+MOVED = deltas()
+"""What the UPDATE inside `counted()` returns."""
 
 _COUNTED = f"""
-tally AS (
-    SELECT {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)},
-           {", ".join(f"{new} AS new_{name}" for name, new in _NEW.items())}
+total AS (
+    SELECT {sums()}, {firsts()}
     FROM moved
     HAVING count(*) > 0
 ),
-counted AS (
+campaign_update AS (
     UPDATE marketing_campaigns c
-    SET {", ".join(f"{name} = c.{name} + tally.{name}" for name in COUNTERS)},
-        status = CASE WHEN {_IS_THROUGH} THEN 'SENT' ELSE 'SENDING' END,
-        sent_at = CASE WHEN {_IS_THROUGH} THEN coalesce(c.sent_at, now()) ELSE c.sent_at END,
-        paused_at = CASE WHEN {_IS_THROUGH} THEN NULL ELSE c.paused_at END,
-        pause_reason = CASE WHEN {_IS_THROUGH} THEN NULL ELSE c.pause_reason END
-    FROM tally
+    SET {increments()}, {state_when(f"{rules.unsettled_count('c')} + {rules.unsettled_count('total')} = 0")}
+    FROM total
     WHERE c.id = :campaign_id
     RETURNING c.org_id
 ),
-charted AS (
-    INSERT INTO marketing_timeline AS t (org_id, campaign_id, minute, {", ".join(TIMELINE)})
-    SELECT org_id, :campaign_id, date_trunc('minute', clock_timestamp()), {", ".join(f"new_{n}" for n in TIMELINE)}
-    FROM tally, counted
-    WHERE greatest({", ".join(f"new_{n}" for n in TIMELINE)}) > 0
-    ON CONFLICT (campaign_id, minute) DO UPDATE
-    SET {", ".join(f"{name} = t.{name} + excluded.{name}" for name in TIMELINE)}
+timeline_update AS (
+    {timeline_upsert(org_id="org_id", campaign_id=":campaign_id", source="total, campaign_update")}
 )
 """
 
 
-def counted(moves: str, answer: str = "SELECT count(*) FROM moved") -> TextClause:
+def counted(moves: str, returning: str = "SELECT count(*) FROM moved") -> TextClause:
     """The statement that makes `moves` and counts them.
 
     `moves` is a list of common table expressions, the last of them called `moved` with the columns of MOVED;
-    `:campaign_id` names the campaign, whose list must stand. `answer` is the final SELECT.
+    `:campaign_id` names the campaign, which must be expanded. `returning` is the final SELECT.
     """
-    return text(f"WITH {moves}, {_COUNTED} {answer}")
+    return text(f"WITH {moves}, {_COUNTED} {returning}")

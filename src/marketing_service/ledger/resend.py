@@ -1,48 +1,17 @@
-"""Resend: a FAILED or UNCONFIRMED send goes back to the queue, and its tries start again."""
+"""Resend: a FAILED or UNCONFIRMED send is queued again, and its tries start again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
-from marketing_service.ledger.counters import MOVED, counted, lock_campaign
-from marketing_service.store.states import SendStatus
+from marketing_service.ledger.counters import MOVED, counted
+from marketing_service.store.campaigns import lock_campaign
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-
-@dataclass(frozen=True, slots=True)
-class ResendCandidate:
-    """The send somebody wants to go out again."""
-
-    contact_id: str
-    address: str
-    status: SendStatus
-
-
-_FIND = text(
-    "SELECT contact_id, address, status FROM marketing_sends"
-    " WHERE campaign_id = :campaign_id AND id = :send_id AND org_id = :org_id"
-)
-
-
-async def find_send(
-    connection: AsyncConnection, *, org_id: str, campaign_id: UUID, send_id: UUID
-) -> ResendCandidate | None:
-    """The send, or None where this organisation has no such send in this campaign."""
-    row = (
-        await connection.execute(_FIND, {"org_id": org_id, "campaign_id": campaign_id, "send_id": send_id})
-    ).one_or_none()
-    if row is None:
-        return None
-    return ResendCandidate(row.contact_id, row.address, SendStatus(row.status))
-
 
 _REQUEUE = counted(
     f"""
@@ -59,7 +28,8 @@ _REQUEUE = counted(
 
 
 async def requeue(connection: AsyncConnection, *, campaign_id: UUID, send_id: UUID, read_at: datetime) -> bool:
-    """Queue the send again, on the CRM's word of `read_at` that it may be mailed. False where its state changed."""
+    """Queue the send again. At `read_at` the CRM said that the contact may be mailed. False if the send is not FAILED
+    or UNCONFIRMED any more."""
     await lock_campaign(connection, campaign_id)
     moved = await connection.execute(_REQUEUE, {"campaign_id": campaign_id, "send_id": send_id, "read_at": read_at})
     return bool(moved.scalar_one())

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
-from marketing_service.ledger import opt_outs
-from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceType
+from marketing_service.store import opt_outs
+from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ async def count_audience(
     )
     addresses = [normal_form(contact.email or "") for contact in contacts]
     async with transactions(org_id) as tx:
-        pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, most=_LOOKED_UP)
+        pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, limit=_LOOKED_UP)
         blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
         blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
     found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))

@@ -11,8 +11,6 @@ from uuid import UUID
 import structlog
 
 from marketing_service.addresses import normal_form
-from marketing_service.ledger import opt_outs
-from marketing_service.ledger.suppressions import suppressed_among
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
@@ -28,7 +26,8 @@ from marketing_service.rendering import (
     compile_message,
     lint,
 )
-from marketing_service.store import preflights
+from marketing_service.store import opt_outs, preflights
+from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
     from marketing_service.db import Transactions
@@ -149,7 +148,7 @@ class DryRun:
                     tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=began
                 )
                 suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
-                if not await preflights.note_progress(
+                if not await preflights.count_fetched(
                     tx.connection,
                     attempt,
                     fetched=fetched,

@@ -10,10 +10,10 @@ from marketing_service.store.states import SendStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import CommitResult, MarkedSend, SendResult
     from marketing_service.sending.batch import ActiveBatch
     from marketing_service.sending.connection_session import ConnectionSession
+    from marketing_service.store.batches import Claim, WaitingSend
 
 MAX_MARKED_PER_CONNECTION = 2
 """One send that is being submitted, and one whose envelope travels behind it (pipelining, RFC 2920)."""

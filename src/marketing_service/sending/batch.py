@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import MarkedSend
     from marketing_service.ports import Envelope, Submission
     from marketing_service.rendering import NotRenderable
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.throttle import DomainThrottle
+    from marketing_service.store.batches import Claim, WaitingSend
 
 log = structlog.get_logger(__name__)
 

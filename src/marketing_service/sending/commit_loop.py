@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import Allowance
     from marketing_service.sending.assignment import Assignment
     from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.store.batches import Claim, WaitingSend
 
     _Finished: TypeAlias = tuple[
         Sequence[SendResult], Sequence[tuple[ActiveBatch, WaitingSend]], Allowance, CommitResult

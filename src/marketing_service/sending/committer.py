@@ -11,9 +11,9 @@ import structlog
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
 from marketing_service.ledger.commit_results import commit_results, record
-from marketing_service.ledger.counters import lock_campaign
 from marketing_service.ledger.lifecycle import skip_cancelled
 from marketing_service.ports import Allowance
+from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Call, Transactions
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import RateLimiter
     from marketing_service.sending.stats import SendingStats
+    from marketing_service.store.batches import Claim, WaitingSend
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class Committer:
     async def _skip_cancelled(self, limit: int) -> None:
         async with self._transactions() as tx:
             await lock_campaign(tx.connection, self._campaign_id)
-            await skip_cancelled(tx.connection, self._campaign_id, most=limit)
+            await skip_cancelled(tx.connection, self._campaign_id, limit=limit)
 
     def _note_refused(self, results: Sequence[SendResult], commit: CommitResult) -> None:
         refused = len(results) - len(commit.recorded)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from marketing_service.ledger import batches
 from marketing_service.ports import QueuedBatch
+from marketing_service.store import batches
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Transaction, Transactions
-    from marketing_service.ledger.batches import Claim
     from marketing_service.ports import JobQueue
+    from marketing_service.store.batches import Claim
 
 
 class BatchEnqueuer:
@@ -39,7 +39,7 @@ class BatchEnqueuer:
     async def enqueue_after_commit(self, tx: Transaction, campaign_id: UUID) -> None:
         """Fill the campaign's window once this transaction has committed."""
         taken = await batches.take_batches_to_enqueue(
-            tx.connection, campaign_id, window=self._window, patience=self._requeue_after
+            tx.connection, campaign_id, window=self._window, requeue_after=self._requeue_after
         )
         if taken:
             queued = [QueuedBatch(campaign_id, number, enqueue_count, ahead) for number, enqueue_count, ahead in taken]
@@ -47,4 +47,4 @@ class BatchEnqueuer:
 
     async def requeue_later(self, connection: AsyncConnection, claim: Claim, seconds: float) -> None:
         """Have a batch that was released in this transaction enqueued again after `seconds`, and not earlier."""
-        await batches.requeue_batch_later(connection, claim, seconds=seconds, patience=self._requeue_after)
+        await batches.requeue_batch_later(connection, claim, seconds=seconds, requeue_after=self._requeue_after)

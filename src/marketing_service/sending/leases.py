@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.ledger.batches import renew_leases
+from marketing_service.store.batches import renew_leases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from marketing_service.db import Transactions
-    from marketing_service.ledger.batches import Claim
+    from marketing_service.store.batches import Claim
 
 log = structlog.get_logger(__name__)
 

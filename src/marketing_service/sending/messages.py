@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
-from marketing_service.ledger.clicks import links_of
-from marketing_service.rendering import MessageSource, compile_message, one_click_possible
-from marketing_service.store.tables import campaigns
+from marketing_service.rendering import compile_message, one_click_possible
+from marketing_service.store.messages import find_message
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,13 +15,6 @@ if TYPE_CHECKING:
     from marketing_service.rendering import CompiledMessage
 
 _KEPT = 32
-_COLUMNS = [
-    campaigns.c[name]
-    for name in (
-        *("org_id", "from_name", "from_email", "reply_to", "subject", "html_body", "text_body"),
-        *("track_clicks", "expanded_at"),
-    )
-]
 
 
 class Messages:
@@ -53,22 +43,7 @@ class Messages:
 
     async def _compiled_now(self, campaign_id: UUID, *, track_clicks: bool) -> CompiledMessage:
         async with self._transactions() as tx:
-            row = (await tx.connection.execute(select(*_COLUMNS).where(campaigns.c.id == campaign_id))).one()
-            track_clicks = track_clicks and row.track_clicks
-            # Once the list stands the numbers do too, whichever version of this service gave them.
-            known = await links_of(tx.connection, campaign_id) if track_clicks and row.expanded_at else None
-        source = MessageSource(
-            campaign_id=campaign_id,
-            org_id=row.org_id,
-            from_name=row.from_name,
-            from_email=row.from_email,
-            reply_to=row.reply_to,
-            subject=row.subject,
-            html_body=row.html_body,
-            text_body=row.text_body,
-            track_clicks=track_clicks,
-            known_links=None if known is None else tuple(link.url for link in known),
-        )
+            source = await find_message(tx.connection, campaign_id, track_clicks=track_clicks)
         return compile_message(
             source, public_base_url=self._public_base_url, one_click=one_click_possible(self._public_base_url)
         )

@@ -11,24 +11,25 @@ import structlog
 
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
-from marketing_service.ledger import batches, lifecycle
+from marketing_service.ledger import lifecycle
 from marketing_service.sending.batch import ActiveBatch
 from marketing_service.sending.committer import Committer
 from marketing_service.sending.dispatcher import Dispatcher
 from marketing_service.sending.envelopes import EnvelopeBuilder
 from marketing_service.sending.leases import Leases
 from marketing_service.sending.stats import SendingStats
+from marketing_service.store import batches
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Call, Transaction, Transactions
-    from marketing_service.ledger.batches import Claim, WaitingSend
     from marketing_service.ports import Mailer, RateLimiter
     from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.throttle import DomainThrottle
+    from marketing_service.store.batches import Claim, WaitingSend
     from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)

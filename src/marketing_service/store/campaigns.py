@@ -1,35 +1,150 @@
-"""Every statement over campaigns that does not belong to the ledger; each is bound to one organisation."""
+"""Campaigns: their content, their state and their counters. Each statement about one organisation is bound to it."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Float, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import Float, cast, delete, func, insert, select, text, tuple_, update
 
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.store.model import (
-    Campaign,
-    CampaignKey,
-    CampaignStats,
-    Content,
-    Failure,
-    Overview,
-    Page,
-    Progress,
-)
+from marketing_service.store.page import Page
+from marketing_service.store.rules import is_expanded, may_mark
 from marketing_service.store.states import CampaignStatus
 from marketing_service.store.tables import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Two bodies of a megabyte each times a page of 200 would be 400 MB of JSON: a page of such campaigns ends early.
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an administrator writes: the message, and its audience."""
+
+    name: str
+    from_name: str | None
+    from_email: str
+    reply_to: str | None
+    subject: str
+    html_body: str | None
+    text_body: str | None
+    audience: Audience
+    track_clicks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignStats:
+    """A campaign's counters, as the ledger keeps them. Each counts sends, not loads or visits."""
+
+    recipients: int
+    queued: int
+    sending: int
+    deferred: int
+    delivered: int
+    failed: int
+    skipped: int
+    unconfirmed: int
+    opens: int
+    opens_delivered: int
+    machine_opens: int
+    machine_opens_delivered: int
+    clicks: int
+    unsubscribes: int
+    hard_bounces: int
+    soft_bounces: int
+
+    @property
+    def open_rate(self) -> float:
+        """Sends opened and DELIVERED, as a fraction of those DELIVERED; 0 if none is DELIVERED."""
+        return self.opens_delivered / self.delivered if self.delivered else 0.0
+
+    @property
+    def human_open_rate(self) -> float:
+        """The open rate without the opens that look like a machine's."""
+        return (self.opens_delivered - self.machine_opens_delivered) / self.delivered if self.delivered else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a launch failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    id: UUID
+    org_id: str
+    content: Content
+    status: CampaignStatus
+    failure: Failure | None
+    scheduled_at: datetime | None
+    launched_at: datetime | None
+    expanded_at: datetime | None
+    sent_at: datetime | None
+    paused_at: datetime | None
+    pause_reason: str | None
+    cancelled_at: datetime | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    stats: CampaignStats
+
+
+@dataclass(frozen=True, slots=True)
+class StatsSnapshot:
+    """The state and the counters of a campaign, without its content."""
+
+    status: CampaignStatus
+    launched_at: datetime | None
+    stats: CampaignStats
+    contacts_fetched: int | None
+    """How many contacts the expansion has read so far; None if no expansion is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How many campaigns an organisation has. The average is over SENT campaigns with a DELIVERED send."""
+
+    total: int
+    draft: int
+    sending: int
+    sent: int
+    failed: int
+    average_open_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignKey:
+    """A place in the list of campaigns: the next page starts after it."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class LockedCampaign:
+    """What a statement that moves sends needs to know about their campaign. `may_mark`: see `rules.may_mark`."""
+
+    id: UUID
+    org_id: str
+    status: CampaignStatus
+    expanded_at: datetime | None
+    paused_at: datetime | None
+    cancelled_at: datetime | None
+    may_mark: bool
+
+
 PAGE_BYTES = 8_000_000
+"""How many bytes of bodies a page of campaigns has at most: 200 campaigns with two bodies of a megabyte each would be
+400 MB of JSON."""
 _COUNTERS = tuple(field.name for field in fields(CampaignStats))
 
 
@@ -41,15 +156,15 @@ async def add(conn: AsyncConnection, org_id: str, content: Content, *, created_b
 
 
 async def find(conn: AsyncConnection, org_id: str, campaign_id: UUID, *, for_update: bool = False) -> Campaign | None:
-    """The campaign, or None where the organisation has none with this id. `for_update` locks its row."""
+    """The campaign; None if the organisation has none with this id. `for_update` locks its row."""
     statement = select(campaigns).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
     result = await conn.execute(statement.with_for_update(key_share=True) if for_update else statement)
     row = result.mappings().one_or_none()
     return None if row is None else _campaign(row)
 
 
-async def progress(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> Progress | None:
-    """The campaign's state and counters, without its bodies; None where the organisation has none with this id."""
+async def find_stats(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> StatsSnapshot | None:
+    """The campaign's state and counters; None if the organisation has no campaign with this id."""
     columns = [campaigns.c[name] for name in ("status", "launched_at", "expanded_at", "expansion_fetched", *_COUNTERS)]
     statement = select(*columns).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
     row = (await conn.execute(statement)).mappings().one_or_none()
@@ -57,11 +172,11 @@ async def progress(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> Pro
         return None
     status = CampaignStatus(row["status"])
     expanding = status is CampaignStatus.SENDING and row["expanded_at"] is None
-    return Progress(status, row["launched_at"], _stats(row), row["expansion_fetched"] if expanding else None)
+    return StatsSnapshot(status, row["launched_at"], _stats(row), row["expansion_fetched"] if expanding else None)
 
 
 async def replace_content(conn: AsyncConnection, campaign: Campaign, content: Content) -> Campaign:
-    """Write the content over the campaign's, raise its version, and return it as it now is."""
+    """Replace the campaign's content and raise its version; returns the campaign as it is now."""
     statement = (
         update(campaigns)
         .where(campaigns.c.org_id == campaign.org_id, campaigns.c.id == campaign.id)
@@ -85,7 +200,7 @@ async def newest_first(
     after: CampaignKey | None,
     limit: int,
 ) -> Page[Campaign, CampaignKey]:
-    """A page of at most `limit` campaigns; fewer where their bodies are large (see PAGE_BYTES)."""
+    """A page of at most `limit` campaigns; fewer if their bodies are large (see PAGE_BYTES)."""
     size = func.coalesce(func.octet_length(campaigns.c.html_body), 0) + func.coalesce(
         func.octet_length(campaigns.c.text_body), 0
     )
@@ -118,7 +233,7 @@ async def newest_first(
 
 
 async def overview(conn: AsyncConnection, org_id: str) -> Overview:
-    """The organisation's campaigns by status, from the campaigns' own counters: no send is read."""
+    """How many campaigns the organisation has, by status. Reads only the campaigns' own counters, and no send."""
 
     def having(status: CampaignStatus) -> Any:
         return func.count().filter(campaigns.c.status == status)
@@ -133,6 +248,34 @@ async def overview(conn: AsyncConnection, org_id: str) -> Overview:
         func.coalesce(func.avg(rate).filter(campaigns.c.status == CampaignStatus.SENT), 0.0).label("average_open_rate"),
     ).where(campaigns.c.org_id == org_id)
     return Overview(**(await conn.execute(statement)).mappings().one())
+
+
+_LOCK = text(
+    f"""
+    SELECT c.id, c.org_id, c.status, c.expanded_at, c.paused_at, c.cancelled_at, {may_mark("c")} AS may_mark
+    FROM marketing_campaigns c WHERE c.id = :campaign_id FOR NO KEY UPDATE
+    """
+)
+
+
+async def lock_campaign(connection: AsyncConnection, campaign_id: UUID) -> LockedCampaign | None:
+    """Lock the campaign's row until the transaction ends; None if there is none that this transaction may see."""
+    row = (await connection.execute(_LOCK, {"campaign_id": campaign_id})).mappings().one_or_none()
+    return None if row is None else LockedCampaign(**(dict(row) | {"status": CampaignStatus(row["status"])}))
+
+
+_ACTIVE = text(
+    f"""
+    SELECT c.id, c.cancelled_at IS NOT NULL AS cancelled FROM marketing_campaigns c
+    WHERE {is_expanded("c")} AND (c.paused_at IS NULL OR c.cancelled_at IS NOT NULL)
+    """
+)
+
+
+async def active_campaigns(connection: AsyncConnection) -> tuple[list[UUID], list[UUID]]:
+    """The campaigns with unsettled sends that are not paused, and those of them that are cancelled."""
+    rows = (await connection.execute(_ACTIVE)).all()
+    return [row.id for row in rows], [row.id for row in rows if row.cancelled]
 
 
 def _columns(content: Content) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Idempotency keys: the answer is kept by the transaction that did what was asked, so both stand or neither does."""
+"""Idempotency keys: the transaction that does what a request asks for also stores the response."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_KEPT = text("now() - interval '24 hours'")
-_FORGOTTEN_AT_ONCE = 1_000
+_OLDEST = text("now() - interval '24 hours'")
+_DELETED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """A request that may come again. `route` is its method and path, `body_hash` the SHA-256 of its body."""
+    """A request that may be repeated. `route` is its method and path, `body_hash` the SHA-256 of its body."""
 
     org_id: str
     key: str
@@ -32,27 +32,27 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """An HTTP answer, as far as repeating it needs."""
+    """What is needed to repeat an HTTP response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-# Two 32-bit hashes would meet by accident too soon; 64 bits of one do not.
-_HOLD = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, hashtextextended(:org_id, 0)))")
+# One hash of 64 bits: with two hashes of 32 bits, different keys would collide too often.
+_LOCK_KEY = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, hashtextextended(:org_id, 0)))")
 
 
 async def stored_response(connection: AsyncConnection, request: KeyedRequest) -> StoredResponse | None:
-    """Hold the key until the transaction ends; returns what the request was answered with in the last 24 hours.
+    """Lock the key until the transaction ends; returns the response that the same request got in the last 24 hours.
 
-    Raises RequestInFlight where another transaction holds the key, KeyReused where it is another request's.
+    Raises RequestInFlight if another transaction has locked the key, KeyReused if it belongs to another request.
     """
-    # Two statements, because one would look for the row as it was before it had the lock.
-    if not (await connection.execute(_HOLD, {"org_id": request.org_id, "key": request.key})).scalar_one():
+    # Two statements: one statement would read the row as it was before it got the lock.
+    if not (await connection.execute(_LOCK_KEY, {"org_id": request.org_id, "key": request.key})).scalar_one():
         raise RequestInFlight("A request with this Idempotency-Key is being worked on; repeat it in a moment.")
     statement = select(keys.c.route, keys.c.body_hash, keys.c.status, keys.c.headers, keys.c.body).where(
-        keys.c.org_id == request.org_id, keys.c.key == request.key, keys.c.created_at > _KEPT
+        keys.c.org_id == request.org_id, keys.c.key == request.key, keys.c.created_at > _OLDEST
     )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
@@ -62,23 +62,23 @@ async def stored_response(connection: AsyncConnection, request: KeyedRequest) ->
     return StoredResponse(row.status, row.headers, row.body)
 
 
-async def store_response(connection: AsyncConnection, request: KeyedRequest, answer: StoredResponse) -> None:
-    """Keep the answer with what the transaction did; `stored_response` must have been asked in it."""
+async def store_response(connection: AsyncConnection, request: KeyedRequest, response: StoredResponse) -> None:
+    """Store the response. `stored_response` must have been called in the same transaction."""
     values = {
         "route": request.route,
         "body_hash": request.body_hash,
-        "status": answer.status,
-        "headers": dict(answer.headers),
-        "body": answer.body,
+        "status": response.status,
+        "headers": dict(response.headers),
+        "body": response.body,
         "created_at": func.now(),
     }
     statement = insert(keys).values(values | {"org_id": request.org_id, "key": request.key})
-    # What is there, under the key we hold, is too old to count.
+    # A row under the locked key is older than 24 hours.
     await connection.execute(statement.on_conflict_do_update(index_elements=["org_id", "key"], set_=values))
 
 
 async def forget_old_responses(connection: AsyncConnection) -> None:
-    """Remove up to a thousand answers older than 24 hours."""
+    """Delete up to a thousand responses that are older than 24 hours."""
     place = (keys.c.org_id, keys.c.key)
-    old = select(*place).where(keys.c.created_at <= _KEPT).order_by(keys.c.created_at).limit(_FORGOTTEN_AT_ONCE)
+    old = select(*place).where(keys.c.created_at <= _OLDEST).order_by(keys.c.created_at).limit(_DELETED_AT_ONCE)
     await connection.execute(delete(keys).where(tuple_(*place).in_(old.with_for_update(skip_locked=True))))

@@ -1,4 +1,4 @@
-"""Checks: the last dry run of each campaign, fenced as an expansion is, and what it found."""
+"""Preflights: the last check of each campaign before a launch. Its attempts are fenced as those of an expansion are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import JSON, bindparam, text
 
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.rendering import Finding, MessageSource, Severity
+from marketing_service.rendering import Finding, Severity
+from marketing_service.store.messages import message_source
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.rendering import MessageSource
+
 
 class PreflightStatus(StrEnum):
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
-    """It could not be carried out, which says nothing about the campaign."""
+    """The check could not be made. This says nothing about the campaign."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightReport:
-    """What a launch would have come to: each contact is counted once, in the first that applies to it."""
+    """What a launch would have done. Each contact is counted once, in the first class that applies to it."""
 
     opted_out: int
     without_address: int
@@ -36,14 +39,14 @@ class PreflightReport:
     duplicates: int
     recipients: int
     estimated_seconds: float | None
-    """At the speed of the last campaigns of some size, with nothing else to be sent; None while there was none."""
+    """At the speed of the last large campaigns, if nothing else is sent; None if there was no such campaign."""
     findings: tuple[Finding, ...]
-    suppressed: int = 0  # reports made before there was a suppression list do not say
+    suppressed: int = 0  # missing in reports that are older than the suppression list
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """A check as it stands. `fetched` contacts have been read, of about `expected` where that is known already."""
+    """The state of a preflight. `fetched` contacts are read, of about `expected`, if that is known already."""
 
     campaign_id: UUID
     version: int
@@ -60,14 +63,14 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class PreflightAttempt:
-    """One attempt at a check, of the campaign as it was when the attempt began."""
+    """One attempt at a preflight, of the campaign as it was when the attempt began."""
 
     campaign_id: UUID
     org_id: str
     epoch: int
     requested_at: datetime
     changed: bool
-    """Whether the campaign is not what was asked about any more."""
+    """Whether the campaign has another version than the one that was requested."""
     message: MessageSource
     audience: Audience
 
@@ -91,7 +94,7 @@ _REQUEST = text(
 async def request_preflight(
     connection: AsyncConnection, *, org_id: str, campaign_id: UUID, version: int, requested_by: str
 ) -> int | None:
-    """Ask for a check in place of the last one; its epoch, or None where one of this version is under way."""
+    """Request a preflight in place of the last one; returns its epoch, None if one of this version is running."""
     values = {"org_id": org_id, "campaign_id": campaign_id, "version": version, "requested_by": requested_by}
     epoch = (await connection.execute(_REQUEST, values)).scalar_one_or_none()
     return None if epoch is None else int(epoch)
@@ -108,7 +111,7 @@ _FIND = text(
 
 
 async def find_preflight(connection: AsyncConnection, *, org_id: str, campaign_id: UUID) -> Preflight | None:
-    """The campaign's last check, None where nobody has asked for one."""
+    """The campaign's last preflight; None if none was requested."""
     key = {"org_id": org_id, "campaign_id": campaign_id}
     row = (await connection.execute(_FIND, key)).mappings().one_or_none()
     if row is None:
@@ -124,7 +127,7 @@ _ERRORS = text(
 
 
 async def errors_found(connection: AsyncConnection, *, org_id: str, campaign_id: UUID, version: int) -> int:
-    """How many errors the check of this version found; 0 without a finished one."""
+    """How many errors the preflight of this version found; 0 if none has finished."""
     key = {"org_id": org_id, "campaign_id": campaign_id, "version": version}
     return int((await connection.execute(_ERRORS, key)).scalar_one_or_none() or 0)
 
@@ -144,7 +147,7 @@ _CLAIM = text(
 
 
 async def claim_preflight(connection: AsyncConnection, campaign_id: UUID, *, lease: float) -> PreflightAttempt | None:
-    """Take the check for one attempt, for `lease` seconds; None where it is held, over, or gone."""
+    """Claim the preflight for one attempt, for `lease` seconds; None if it is claimed, finished, or does not exist."""
     row = (await connection.execute(_CLAIM, {"campaign_id": campaign_id, "lease": lease})).one_or_none()
     if row is None:
         return None
@@ -154,48 +157,38 @@ async def claim_preflight(connection: AsyncConnection, campaign_id: UUID, *, lea
         epoch=row.epoch,
         requested_at=row.requested_at,
         changed=row.changed,
-        message=MessageSource(
-            campaign_id=campaign_id,
-            org_id=row.org_id,
-            from_name=row.from_name,
-            from_email=row.from_email,
-            reply_to=row.reply_to,
-            subject=row.subject,
-            html_body=row.html_body,
-            text_body=row.text_body,
-            track_clicks=row.track_clicks,
-        ),
+        message=message_source(row, org_id=row.org_id, campaign_id=campaign_id, track_clicks=row.track_clicks),
         audience=Audience(AudienceType(row.audience_type), tuple(row.audience_statuses)),
     )
 
 
-_HELD = "campaign_id = :campaign_id AND epoch = :epoch AND status = 'RUNNING'"
-_PROGRESS = text(
+_OURS = "campaign_id = :campaign_id AND epoch = :epoch AND status = 'RUNNING'"
+_COUNT_FETCHED = text(
     f"""
     UPDATE marketing_preflights
     SET fetched = :fetched, expected = :expected, lease_until = now() + :lease * interval '1 second'
-    WHERE {_HELD}
+    WHERE {_OURS}
     """
 )
 _FINISH = text(
     f"""
     UPDATE marketing_preflights
     SET status = 'DONE', report = :report, errors = :errors, finished_at = now(), due_at = NULL, lease_until = NULL
-    WHERE {_HELD}
+    WHERE {_OURS}
     """
 ).bindparams(bindparam("report", type_=JSON))
 _FAIL = text(
     f"""
     UPDATE marketing_preflights
     SET status = 'FAILED', failure = :failure, finished_at = now(), due_at = NULL, lease_until = NULL
-    WHERE {_HELD}
+    WHERE {_OURS}
     """
 )
 _POSTPONE = text(
     f"""
     UPDATE marketing_preflights
     SET lease_until = NULL, due_at = now() + :delay * interval '1 second'
-    WHERE {_HELD}
+    WHERE {_OURS}
     """
 )
 
@@ -204,28 +197,29 @@ def _key(attempt: PreflightAttempt) -> dict[str, object]:
     return {"campaign_id": attempt.campaign_id, "epoch": attempt.epoch}
 
 
-async def note_progress(
+async def count_fetched(
     connection: AsyncConnection, attempt: PreflightAttempt, *, fetched: int, expected: int, lease: float
 ) -> bool:
-    """Note how far it came, and hold it for another `lease` seconds. False where it is not ours any more."""
+    """Store how many contacts are read and renew the lease, for `lease` seconds from now. False if the preflight is not
+    ours any more."""
     values = _key(attempt) | {"fetched": fetched, "expected": expected, "lease": lease}
-    return (await connection.execute(_PROGRESS, values)).rowcount == 1
+    return (await connection.execute(_COUNT_FETCHED, values)).rowcount == 1
 
 
 async def finish_preflight(connection: AsyncConnection, attempt: PreflightAttempt, report: PreflightReport) -> bool:
-    """Keep the report. False where the check is not ours any more."""
+    """Store the report. False if the preflight is not ours any more."""
     errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
     values = _key(attempt) | {"report": _REPORT.dump_python(report, mode="json"), "errors": errors}
     return (await connection.execute(_FINISH, values)).rowcount == 1
 
 
 async def fail_preflight(connection: AsyncConnection, attempt: PreflightAttempt, failure: str) -> None:
-    """Give up, for a reason that a person can read."""
+    """End the preflight without a report. `failure` is a sentence for the user."""
     await connection.execute(_FAIL, _key(attempt) | {"failure": failure})
 
 
 async def postpone_preflight(connection: AsyncConnection, attempt: PreflightAttempt, *, delay: float) -> None:
-    """Let go of it; the next attempt is due in `delay` seconds."""
+    """Release the preflight; the next attempt is due after `delay` seconds."""
     await connection.execute(_POSTPONE, _key(attempt) | {"delay": delay})
 
 
@@ -238,12 +232,12 @@ _DUE = text(
 
 
 async def due_preflights(connection: AsyncConnection) -> list[tuple[UUID, int]]:
-    """The checks nobody holds and whose next attempt is due: campaign and the epoch of the last attempt."""
+    """The preflights that are not claimed and whose next attempt is due: campaign, and epoch of the last attempt."""
     return [(row.campaign_id, row.epoch) for row in await connection.execute(_DUE)]
 
 
-# The middle eight tenths of the first 10,000 sends of each of the last three campaigns that had at least 1,000: the
-# ends, where workers warm up and wait for stragglers, would say too little, and so would what is tried again.
+# Of each of the last three campaigns with at least 1,000 sends: the middle 80 % of the first 10,000 sends. The first
+# and the last 10 % are slower, because workers start up and wait for the last results; retries are slower, too.
 _PACE = text(
     """
     SELECT sum(pace.sends) * 0.8 / nullif(sum(pace.seconds), 0)
@@ -263,6 +257,6 @@ _PACE = text(
 
 
 async def recent_pace(connection: AsyncConnection) -> float | None:
-    """How many messages a second the last campaigns went out at; None while there has been none of some size."""
+    """How many messages per second the last large campaigns sent; None if there was no such campaign."""
     pace = (await connection.execute(_PACE)).scalar_one()
     return None if pace is None else float(pace)

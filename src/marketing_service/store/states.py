@@ -1,4 +1,4 @@
-"""The states of a campaign and of a send, and the moves between them."""
+"""The states of a campaign and of a send, the reasons for them, and the moves between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SendStatus(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """Why a send is not to be mailed after all."""
+    """Why a send is not mailed."""
 
     OPTED_OUT = "OPTED_OUT"
     SUPPRESSED = "SUPPRESSED"
@@ -38,17 +38,17 @@ class FailReason(StrEnum):
     REJECTED = "REJECTED"
     DEFERRED_TOO_OFTEN = "DEFERRED_TOO_OFTEN"
     BOUNCED_HARD = "BOUNCED_HARD"
-    """The relay took it, and a report said later that the address takes no mail."""
+    """The relay accepted the message, and a report said later that the address takes no mail."""
     BOUNCED_SOFT = "BOUNCED_SOFT"
-    """... and a report said later that this message could not be delivered."""
+    """The relay accepted the message, and a report said later that this message could not be delivered."""
 
 
 class SuppressionReason(StrEnum):
-    """Why an address is not to be mailed."""
+    """Why an address must not be mailed."""
 
     HARD_BOUNCE = "HARD_BOUNCE"
     SOFT_BOUNCES = "SOFT_BOUNCES"
-    """Several in a row."""
+    """Several soft bounces in a row."""
     MANUAL = "MANUAL"
 
 
@@ -70,7 +70,7 @@ MOVES: frozenset[tuple[SendStatus, SendStatus]] = frozenset(
         (SendStatus.SENDING, SendStatus.DEFERRED),
         (SendStatus.SENDING, SendStatus.FAILED),
         (SendStatus.SENDING, SendStatus.UNCONFIRMED),
-        (SendStatus.SENDING, SendStatus.QUEUED),  # claimed, but certainly not handed over
+        (SendStatus.SENDING, SendStatus.QUEUED),  # marked, but certainly not submitted
         (SendStatus.DELIVERED, SendStatus.FAILED),  # a bounce
         (SendStatus.UNCONFIRMED, SendStatus.FAILED),  # a bounce
         (SendStatus.UNCONFIRMED, SendStatus.DELIVERED),  # on proof
@@ -78,4 +78,4 @@ MOVES: frozenset[tuple[SendStatus, SendStatus]] = frozenset(
         (SendStatus.FAILED, SendStatus.QUEUED),  # resend
     }
 )
-"""Every move a send can make, as `docs/architecture.md` draws them. A send may be born QUEUED, SKIPPED or FAILED."""
+"""Every move of a send; `docs/architecture.md` shows them. Sends are inserted as QUEUED, SKIPPED or FAILED."""

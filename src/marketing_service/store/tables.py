@@ -1,4 +1,4 @@
-"""The tables, with their rules as constraints: a counter that does not add up cannot be committed."""
+"""The tables. Constraints make sure that counters which do not add up cannot be committed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
+from marketing_service.store.rules import UNSETTLED
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from enum import StrEnum
 
 
@@ -38,6 +40,10 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 _now = text("now()")
 _zero = text("0")
 _new_id = text("uuidv7()")
+
+
+def _sum(statuses: Iterable[SendStatus]) -> str:
+    return " + ".join(status.value.lower() for status in statuses)
 
 
 def _moment(name: str) -> Column[object]:
@@ -77,7 +83,7 @@ campaigns = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("version", Integer, nullable=False, server_default=text("1")),
-    # The expansion: which attempt holds it, until when, when the next may start, how far it came.
+    # The expansion: the epoch and the lease of its attempt, when the next attempt may start, contacts read so far.
     Column("expansion_epoch", Integer, nullable=False, server_default=_zero),
     _moment("expansion_lease_until"),
     _moment("expansion_due_at"),
@@ -103,9 +109,7 @@ campaigns = Table(
     CheckConstraint(_one_of("status", CampaignStatus), name="status"),
     CheckConstraint("audience_type IN ('ALL', 'BY_STATUS')", name="audience_type"),
     CheckConstraint("(audience_type = 'BY_STATUS') = (cardinality(audience_statuses) > 0)", name="audience_statuses"),
-    CheckConstraint(
-        "recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed", name="ledger_adds_up"
-    ),
+    CheckConstraint(f"recipients = {_sum(SendStatus)}", name="ledger_adds_up"),
     CheckConstraint(
         "least(queued, sending, deferred, delivered, failed, skipped, unconfirmed, opens, opens_delivered) >= 0",
         name="no_negative_counter",
@@ -115,20 +119,20 @@ campaigns = Table(
         "least(machine_opens, machine_opens_delivered, clicks, unsubscribes, hard_bounces, soft_bounces) >= 0 "
         "AND machine_opens <= opens AND machine_opens_delivered <= opens_delivered "
         "AND greatest(clicks, unsubscribes) <= recipients AND hard_bounces + soft_bounces <= failed",
-        name="what_came_back",
+        name="engagement",
     ),
-    CheckConstraint("status NOT IN ('DRAFT', 'FAILED') OR recipients = 0", name="no_rows_before_the_list"),
-    CheckConstraint("recipients = 0 OR expanded_at IS NOT NULL", name="no_rows_without_the_list"),
+    CheckConstraint("status NOT IN ('DRAFT', 'FAILED') OR recipients = 0", name="no_recipients_before_launch"),
+    CheckConstraint("recipients = 0 OR expanded_at IS NOT NULL", name="no_recipients_before_expansion"),
     CheckConstraint(
-        "expanded_at IS NULL OR (status = 'SENT') = (queued + sending + deferred = 0)", name="sent_when_nothing_is_due"
+        f"expanded_at IS NULL OR (status = 'SENT') = ({_sum(UNSETTLED)} = 0)", name="sent_when_all_sends_are_settled"
     ),
     CheckConstraint("(status = 'FAILED') = (failure_code IS NOT NULL)", name="failure"),
     CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="pause_reason"),
     Index("ix_marketing_campaigns_newest", "org_id", text("created_at DESC"), text("id DESC")),
-    # What the sweep looks at; small, because campaigns are SENDING only for a while.
+    # What the sweep reads. It is small, because a campaign is SENDING only for some time.
     Index("ix_marketing_campaigns_sending", "org_id", postgresql_where=text("status = 'SENDING'")),
 )
-"""A message plus an audience, and the ledger's counters over its sends."""
+"""A message and its audience, and the counters over its sends."""
 
 
 sends = Table(
@@ -136,8 +140,8 @@ sends = Table(
     metadata,
     Column("id", Uuid, primary_key=True, server_default=_new_id),
     Column("org_id", Text, nullable=False),
-    # No foreign key: one check per row would cost a merge of a million rows seconds, only the merge inserts
-    # here, and it holds the campaign's row while it does.
+    # No foreign key: its check would cost a merge of a million rows several seconds. Only the merge inserts here, and
+    # it has locked the campaign's row.
     Column("campaign_id", Uuid, nullable=False),
     Column("contact_id", Text(collation="C"), nullable=False),
     Column("email", Text, nullable=False),
@@ -147,10 +151,10 @@ sends = Table(
     Column("company_name", Text),
     Column("status", Text, nullable=False),
     Column("reason", Text),
-    # The batch it waits in or was last sent from; null once it was deferred or resent and waits by itself.
+    # The batch in which it waits or from which it was last sent; null after it was deferred, postponed or resent.
     Column("batch", Integer),
     _moment("due_at"),
-    # Hand-overs so far; `tries` counts the same, but starts again with a resend.
+    # Submissions so far. `tries` counts the same, but starts again with a resend.
     Column("attempts", SmallInteger, nullable=False, server_default=_zero),
     Column("tries", SmallInteger, nullable=False, server_default=_zero),
     Column("smtp_code", SmallInteger),
@@ -161,12 +165,12 @@ sends = Table(
     _moment("marked_at"),
     _moment("sent_at"),
     _moment("unconfirmed_at"),
-    # When the CRM last said this contact may be mailed, where that was later than the campaign's own reading.
+    # When the CRM last said that this contact may be mailed, if that was later than the campaign's `audience_read_at`.
     _moment("consent_read_at"),
     _moment("opened_at"),
     _moment("last_opened_at"),
     Column("open_count", Integer, nullable=False, server_default=_zero),
-    # Why its loads so far all look like a machine's; null once one does not, and before the first.
+    # Why all its loads so far look like a machine's; null before the first load, and once a load looks like a person's.
     Column("machine_reason", Text),
     _moment("clicked_at"),
     _moment("unsubscribed_at"),
@@ -176,10 +180,10 @@ sends = Table(
     CheckConstraint("machine_reason IS NULL OR opened_at IS NOT NULL", name="machine_reason"),
     UniqueConstraint("campaign_id", "contact_id"),
     Index("ix_marketing_sends_log", "campaign_id", "address", "id"),
-    # No index names `status`, so that the hot path's updates stay heap-only; these two hold few or static rows.
+    # No index has `status`, so that the updates of the hot path are heap-only. These two have few or unchanging rows.
     Index("ix_marketing_sends_batch", "campaign_id", "batch", postgresql_where=text("batch IS NOT NULL")),
     Index("ix_marketing_sends_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
-    # One commit may mark every row of a page: each needs room beside it for its next version.
+    # One commit may mark every row of a page. Each row needs room on the page for its next version.
     postgresql_with={"fillfactor": "50"},
 )
 """One row per contact of one campaign."""
@@ -191,10 +195,10 @@ batches = Table(
     Column("org_id", Text, nullable=False),
     Column("campaign_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
-    # The fence: every claim and every release raises it, and a write that names an older one changes nothing.
+    # The fence: every claim and every release raises the epoch. A write that names an older epoch changes nothing.
     Column("epoch", Integer, nullable=False, server_default=_zero),
     _moment("lease_until"),
-    # When it was last put in the queue; null while it waits for a place in the campaign's window.
+    # When it was last enqueued; null while it waits for a place in the campaign's window.
     _moment("enqueued_at"),
     Column("enqueue_count", Integer, nullable=False, server_default=_zero),
     PrimaryKeyConstraint("campaign_id", "number"),
@@ -205,7 +209,7 @@ batches = Table(
     ),
     Index("ix_marketing_batches_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
 )
-"""Up to 100 sends of one campaign: what the queue carries. The row goes when nothing in it is due."""
+"""Up to 100 sends of one campaign; the queue holds its number. The row is deleted when all its sends are settled."""
 
 
 staged_contacts = Table(
@@ -225,7 +229,7 @@ staged_contacts = Table(
     Index("ix_marketing_staged_contacts_attempt", "campaign_id", "epoch"),
     prefixes=["UNLOGGED"],
 )
-"""What an expansion has read so far. Unlogged: a crash empties it, the merge then finds too few, and tries again."""
+"""What an expansion has read so far. Unlogged: if a crash empties it, the merge finds too few rows and fails."""
 
 
 opt_outs = Table(
@@ -235,7 +239,7 @@ opt_outs = Table(
     Column("address", Text(collation="C"), nullable=False),
     Column("contact_ids", ARRAY(Text), nullable=False),
     Column("opted_out_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    # When the CRM had it for every contact known to have the address; null: it blocks, whatever the CRM says.
+    # When the CRM had it for every contact with the address; null: the opt-out blocks, whatever the CRM says.
     _moment("confirmed_at"),
     _moment("due_at"),
     Column("tries", Integer, nullable=False, server_default=_zero),
@@ -243,7 +247,7 @@ opt_outs = Table(
     CheckConstraint("(confirmed_at IS NULL) = (due_at IS NOT NULL)", name="due_until_confirmed"),
     Index("ix_marketing_opt_outs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
-"""Who said stop, here first; then brought to the CRM."""
+"""Addresses that want no more mail; written to the CRM afterwards."""
 
 
 suppressions = Table(
@@ -264,7 +268,7 @@ suppressions = Table(
     UniqueConstraint("org_id", "address"),
     Index("ix_marketing_suppressions_newest", "org_id", text("id DESC")),
 )
-"""Addresses not to be mailed, whatever the CRM says."""
+"""Addresses that must not be mailed, whatever the CRM says."""
 
 soft_bounces = Table(
     "marketing_soft_bounces",
@@ -276,7 +280,7 @@ soft_bounces = Table(
     Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
     PrimaryKeyConstraint("org_id", "address"),
 )
-"""How many messages to an address bounced softly, one after the other."""
+"""How many messages to an address bounced softly in a row."""
 
 links = Table(
     "marketing_links",
@@ -291,7 +295,7 @@ links = Table(
     _counter("machine_clicks"),
     PrimaryKeyConstraint("campaign_id", "number"),
 )
-"""Where a campaign's tracked links lead: the only places a click is ever sent to."""
+"""The URLs of a campaign's tracked links: a click is redirected to these URLs only."""
 
 clicks = Table(
     "marketing_clicks",
@@ -303,7 +307,7 @@ clicks = Table(
     Column("clicks", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("send_id", "number"),
 )
-"""Which links the recipient of a send has followed."""
+"""The links that the recipient of a send has followed."""
 
 timeline = Table(
     "marketing_timeline",
@@ -316,10 +320,10 @@ timeline = Table(
     _counter("clicks"),
     _counter("unsubscribes"),
     PrimaryKeyConstraint("campaign_id", "minute"),
-    # Each commit of a campaign that is being sent updates one row: room for its versions keeps that off the index.
+    # Each commit of a SENDING campaign updates one row. Room on the page makes these updates heap-only.
     postgresql_with={"fillfactor": "50"},
 )
-"""What happened to a campaign's sends, by the minute."""
+"""What happened to a campaign's sends in each minute."""
 
 test_mails = Table(
     "marketing_test_mails",
@@ -330,19 +334,19 @@ test_mails = Table(
     Column("recipients", ARRAY(Text), nullable=False),
     Column("created_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    # Set before the first is handed over, so that a crash sends none twice.
+    # Set before the first message is submitted, so that a crash sends no message twice.
     _moment("started_at"),
     _moment("finished_at"),
     Index("ix_marketing_test_mails_due", "created_at", postgresql_where=text("started_at IS NULL")),
 )
-"""Tests asked for; counted nowhere."""
+"""Requested test mails; no counter counts them."""
 
 idempotency_keys = Table(
     "marketing_idempotency_keys",
     metadata,
     Column("org_id", Text, nullable=False),
     Column("key", Text(collation="C"), nullable=False),
-    # What makes it the same request: its method and path, and the SHA-256 of its body.
+    # A request is the same if it has the same method and path, and the same SHA-256 of its body.
     Column("route", Text, nullable=False),
     Column("body_hash", LargeBinary, nullable=False),
     Column("status", SmallInteger, nullable=False),
@@ -352,20 +356,20 @@ idempotency_keys = Table(
     PrimaryKeyConstraint("org_id", "key"),
     Index("ix_marketing_idempotency_keys_created_at", "created_at"),
 )
-"""What requests that named a key were answered with, written by the act they asked for."""
+"""The responses to requests with an idempotency key, written in the transactions of those requests."""
 
-checks = Table(
+preflights = Table(
     "marketing_preflights",
     metadata,
     Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
     Column("org_id", Text, nullable=False),
-    # The campaign's, when the check was asked for: it says nothing about any other.
+    # The version of the campaign that was requested: the report says nothing about another one.
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'RUNNING'")),
     Column("requested_by", Text, nullable=False),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=_now),
     _moment("finished_at"),
-    # Which attempt holds it, until when, when the next may start, how far it came, and of how many.
+    # The epoch and the lease of its attempt, when the next attempt may start, contacts read so far, contacts expected.
     Column("epoch", Integer, nullable=False, server_default=_zero),
     _moment("lease_until"),
     _moment("due_at"),
@@ -381,4 +385,4 @@ checks = Table(
     CheckConstraint("(status = 'FAILED') = (failure IS NOT NULL)", name="failure"),
     Index("ix_marketing_preflights_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
-"""The last dry run of each campaign."""
+"""The last preflight of each campaign."""

@@ -1,4 +1,4 @@
-"""A campaign's timeline: what happened to its sends, by the minute, summed up in buckets."""
+"""The timeline of a campaign: what happened to its sends in each minute, summed up in buckets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """How many sends were delivered, opened, clicked, and opted out with. Each is counted once, when it was first."""
+    """How many sends were delivered, opened, clicked and unsubscribed. A send counts once, in its first such minute."""
 
     delivered: int = 0
     opens: int = 0
@@ -28,7 +28,7 @@ _LAST = text("SELECT max(minute) FROM marketing_timeline WHERE campaign_id = :ca
 
 
 async def last_minute(connection: AsyncConnection, campaign_id: UUID) -> datetime | None:
-    """The last minute in which something happened; None where nothing has yet."""
+    """The last minute in which something happened; None if nothing has happened yet."""
     last: datetime | None = (await connection.execute(_LAST, {"campaign_id": campaign_id})).scalar_one()
     return last
 
@@ -45,8 +45,11 @@ _BUCKETS = text(
 async def buckets(
     connection: AsyncConnection, campaign_id: UUID, *, start: datetime, seconds: int
 ) -> dict[int, Happened]:
-    """What happened from `start`, a whole minute, on, by the number of the bucket, counted from 0; without those in
-    which nothing did. Reads as many rows as there were minutes in which something did, however many sends there are."""
+    """What happened from `start`, a whole minute, on: by the number of the bucket, from 0, without empty buckets.
+
+    `seconds` is the length of a bucket. Reads one row per minute in which something happened, however many sends the
+    campaign has.
+    """
     key = {"campaign_id": campaign_id, "start": start, "seconds": seconds}
     rows = await connection.execute(_BUCKETS, key)
     return {row.bucket: Happened(row.delivered, row.opens, row.clicks, row.unsubscribes) for row in rows}

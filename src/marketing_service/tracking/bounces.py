@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from marketing_service.errors import Unavailable
-from marketing_service.ledger import bounces as ledger
-from marketing_service.ledger.bounces import Bounce
+from marketing_service.ledger.bounces import Bounce, confirm, record_bounce
 from marketing_service.reports import Kind, read_report
+from marketing_service.store.sends import reported_send
 from marketing_service.store.states import FailReason, SendStatus
 from marketing_service.tokens import Bounced, Mailbox, Purpose
 from marketing_service.tracking.opt_outs import opt_out
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.db import Transactions
-    from marketing_service.ledger.bounces import ReportedSend
     from marketing_service.ports import JobQueue
     from marketing_service.reports import Failure, Report
+    from marketing_service.store.sends import ReportedSend
     from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class Reports:
         self._job_queue = job_queue
         self._tokens = tokens
         self._addresses = addresses
-        self._most_soft = soft_bounces
+        self._max_soft = soft_bounces
 
     def knows(self, recipient: str) -> bool:
         """Whether the address is one of ours, and proven where it is a return path. Asks nobody."""
@@ -124,7 +124,7 @@ class Reports:
         if owner is None:
             return Outcome.UNKNOWN
         async with self._transactions(owner) as tx:
-            send = await ledger.reported_send(tx.connection, send_id)
+            send = await reported_send(tx.connection, send_id)
         if send is None or send.unsubscribed_at is not None:
             return Outcome.NOTHING
         return Outcome.OPTED_OUT if await opt_out(self._transactions, self._job_queue, send_id) else Outcome.UNKNOWN
@@ -135,7 +135,7 @@ class Reports:
         if owner is None:
             return Outcome.UNKNOWN
         async with self._transactions(owner) as tx:
-            send = await ledger.reported_send(tx.connection, about.send_id)
+            send = await reported_send(tx.connection, about.send_id)
             if send is None or send.attempts != about.attempt:
                 return Outcome.NOTHING
             if send.status is SendStatus.SENDING:
@@ -144,10 +144,10 @@ class Reports:
 
     async def _record(self, connection: AsyncConnection, send: ReportedSend, report: Report) -> Outcome:
         if report.failure is not None:
-            reason = await ledger.record_bounce(connection, send, _bounce(report.failure), most_soft=self._most_soft)
+            reason = await record_bounce(connection, send, _bounce(report.failure), max_soft=self._max_soft)
             return _OUTCOMES.get(reason, Outcome.NOTHING)
         # Whoever writes to the return path of an attempt has it from the message that the attempt handed over.
-        if send.status is SendStatus.UNCONFIRMED and await ledger.confirm(connection, send):
+        if send.status is SendStatus.UNCONFIRMED and await confirm(connection, send):
             return Outcome.CONFIRMED
         return Outcome.NOTHING
 

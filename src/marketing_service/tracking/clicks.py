@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.ledger import clicks
 from marketing_service.rendering import MergeFields, link_target
+from marketing_service.store.clicks import sent_link
 from marketing_service.tracking.machines import machine_rules
 from marketing_service.tracking.public import organisation_of
 
@@ -25,7 +26,7 @@ async def follow_link(
         return None
     async with transactions(org_id) as tx:
         soon = machine_rules().soon.seconds
-        link = await clicks.sent_link(tx.connection, send_id=send_id, number=number, soon_seconds=soon)
+        link = await sent_link(tx.connection, send_id=send_id, number=number, soon_seconds=soon)
         if link is None:
             return None
         fields = MergeFields(link.email.strip(), link.first_name, link.last_name, link.company_name)

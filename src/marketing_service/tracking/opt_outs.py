@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import select
 
-from marketing_service.ledger import opt_outs as ledger
+from marketing_service.ledger.opt_outs import record_opt_out
 from marketing_service.ports import AudienceError
-from marketing_service.store.tables import sends
+from marketing_service.store import opt_outs as store
+from marketing_service.store.sends import reported_send
 from marketing_service.tracking.public import organisation_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.ledger.opt_outs import PendingOptOut
     from marketing_service.ports import AudienceSource, JobQueue
+    from marketing_service.store.opt_outs import PendingOptOut
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
-_HOLD = 120.0
+_LEASE_SECONDS = 120.0
 _FIRST_PAUSE = 2.0
 _MAX_PAUSE = 900.0
 
@@ -42,10 +42,10 @@ async def opt_out(transactions: Transactions, job_queue: JobQueue, send_id: UUID
     if org_id is None:
         return False
     async with transactions(org_id) as tx:
-        send = (
-            await tx.connection.execute(select(sends.c.campaign_id, sends.c.address).where(sends.c.id == send_id))
-        ).one()
-        await ledger.record_opt_out(
+        send = await reported_send(tx.connection, send_id)
+        if send is None:
+            return False
+        await record_opt_out(
             tx.connection, org_id=org_id, campaign_id=send.campaign_id, send_id=send_id, address=send.address
         )
         tx.after_commit(job_queue.enqueue_opt_outs)
@@ -57,7 +57,7 @@ async def bring_opt_outs_to_crm(transactions: Transactions, audience: AudienceSo
     again later, for as long as it takes. Raises Unavailable when PostgreSQL does not answer."""
     while True:
         async with transactions() as tx:
-            due = await ledger.take_due_opt_outs(tx.connection, most=_AT_ONCE, hold=_HOLD)
+            due = await store.take_due_opt_outs(tx.connection, limit=_AT_ONCE, lease=_LEASE_SECONDS)
         refused: list[tuple[PendingOptOut, float]] = []
         for pending in due:
             try:
@@ -68,9 +68,9 @@ async def bring_opt_outs_to_crm(transactions: Transactions, audience: AudienceSo
                 refused.append((pending, delay))
             else:
                 async with transactions() as tx:
-                    await ledger.confirm_opt_out(tx.connection, pending)
+                    await store.confirm_opt_out(tx.connection, pending)
         async with transactions() as tx:
-            await ledger.postpone_opt_outs(tx.connection, refused)
+            await store.postpone_opt_outs(tx.connection, refused)
         if len(due) < _AT_ONCE:
             return
 

@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from marketing_service.api.app import create_app
 from marketing_service.db import Database
-from marketing_service.ledger import clicks
 from marketing_service.rendering import MAX_LINKS
+from marketing_service.store.clicks import write_links
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import CAMPAIGNS, assert_problem, client_of, path, saved
 from tests.support.ledger import ORG, assert_adds_up, contact, launched, send_rows
@@ -49,7 +49,7 @@ async def sent(owner: Database, resources: Resources) -> Sent:
     person = contact(1, first_name="Ada <b>", company_name="evil")
     campaign_id = await launched(owner, [person], track_clicks=True)
     async with owner.transaction() as tx:
-        await clicks.write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
+        await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
     await deliver_all(owner, campaign_id)
     async with owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_sends SET sent_at = sent_at - interval '1 minute'"))

@@ -20,6 +20,7 @@ from marketing_service.bootstrap import Resources
 from marketing_service.campaigns import drafts, email_log
 from marketing_service.db import Database, Transaction
 from marketing_service.errors import Unavailable
+from marketing_service.store import email_log as log_store
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import (
     CAMPAIGNS,
@@ -266,15 +267,15 @@ class TestConnection:
     ) -> None:
         campaign_id = await launched(owner, 5)
         monkeypatch.setattr(email_log, "EXPORT_PAGE", 2)
-        whole, calls = email_log._page, []
+        whole, calls = log_store.page_of_log, []
 
-        async def breaks(*args: Any) -> Any:
+        async def breaks(*args: Any, **options: Any) -> Any:
             calls.append(1)
             if len(calls) == 3:
                 raise Unavailable("PostgreSQL")
-            return await whole(*args)
+            return await whole(*args, **options)
 
-        monkeypatch.setattr(email_log, "_page", breaks)
+        monkeypatch.setattr(log_store, "page_of_log", breaks)
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token()}"}) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.get(address + path(campaign_id, "/sends.csv"))

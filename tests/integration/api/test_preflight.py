@@ -28,7 +28,7 @@ async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) 
     async with owner.transaction() as tx:
         attempt = await preflights.claim_preflight(tx.connection, UUID(campaign["id"]), lease=60)
         assert attempt is not None
-        assert await preflights.note_progress(tx.connection, attempt, fetched=20, expected=20, lease=60)
+        assert await preflights.count_fetched(tx.connection, attempt, fetched=20, expected=20, lease=60)
         found = PreflightReport(
             opted_out=1,
             without_address=2,

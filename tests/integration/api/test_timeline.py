@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, text
 
-from marketing_service.ledger import clicks
+from marketing_service.store.clicks import write_links
 from marketing_service.store.tables import timeline
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import assert_problem, path, saved
@@ -97,7 +97,7 @@ async def test_its_sums_are_the_campaigns_figures(
 ) -> None:
     campaign_id = await launched(owner, 5, track_clicks=True)
     async with owner.transaction() as tx:
-        await clicks.write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=["https://a.example"])
+        await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=["https://a.example"])
     await deliver_all(owner, campaign_id)
     async with owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_sends SET sent_at = sent_at - interval '1 minute'"))

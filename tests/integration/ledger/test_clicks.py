@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from marketing_service.ledger import clicks
+from marketing_service.store.clicks import SentLink, links_of, sent_link, write_links
 from marketing_service.store.states import SendStatus
 from tests.support.ledger import ORG, assert_adds_up, audit_moves, illegal_moves, launched, send_rows
 from tests.support.steps import claim, deliver_all, mark, record
@@ -22,16 +23,16 @@ LINKS = ("https://a.example/", "https://b.example/{{ firstName }}")
 async def delivered(owner: Database, contacts: int = 3) -> tuple[UUID, list[UUID]]:
     campaign_id = await launched(owner, contacts)
     async with owner.transaction() as tx:
-        await clicks.write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
+        await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
     await deliver_all(owner, campaign_id)
     return campaign_id, [row["id"] for row in await send_rows(owner, campaign_id)]
 
 
 async def click(
     owner: Database, send_id: UUID, number: int, *, machine: bool = False, soon_seconds: float = 0
-) -> clicks.SentLink | None:
+) -> SentLink | None:
     async with owner.transaction() as tx:
-        link = await clicks.sent_link(tx.connection, send_id=send_id, number=number, soon_seconds=soon_seconds)
+        link = await sent_link(tx.connection, send_id=send_id, number=number, soon_seconds=soon_seconds)
         if link is not None:
             act = clicks.record_machine_click if machine else clicks.record_click
             await act(tx.connection, link, send_id=send_id, number=number)
@@ -40,7 +41,7 @@ async def click(
 
 async def stats(owner: Database, campaign_id: UUID) -> list[tuple[int, int, int]]:
     async with owner.transaction() as tx:
-        links = await clicks.links_of(tx.connection, campaign_id)
+        links = await links_of(tx.connection, campaign_id)
     assert [(link.number, link.url) for link in links] == list(enumerate(LINKS, 1))
     return [(link.clicks, link.total_clicks, link.machine_clicks) for link in links]
 
@@ -77,7 +78,7 @@ async def test_any_click_proves_that_an_unconfirmed_send_arrived(owner: Database
     for machine in (False, True):
         campaign_id = await launched(owner, 1)
         async with owner.transaction() as tx:
-            await clicks.write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
+            await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
         held, waiting = await claim(owner, campaign_id)
         step = await mark(owner, held, *waiting)
         await record(owner, held, step.marked[waiting[0].id], SendStatus.UNCONFIRMED)
@@ -92,7 +93,7 @@ async def test_any_click_proves_that_an_unconfirmed_send_arrived(owner: Database
 async def test_there_is_nothing_to_follow_in_what_was_never_sent(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     async with owner.transaction() as tx:
-        await clicks.write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
+        await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)
     (row,) = await send_rows(owner, campaign_id)
     assert await click(owner, row["id"], 1) is None
     _, (first, *_) = await delivered(owner)

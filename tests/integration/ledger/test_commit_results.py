@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.ledger import batches, expansion, lifecycle
+from marketing_service.ledger import expansion, expired_leases, lifecycle
+from marketing_service.store import batches, expansions
 from marketing_service.store.states import SendStatus
 from tests.support.ledger import (
     assert_adds_up,
@@ -80,7 +81,7 @@ async def test_a_thawed_worker_changes_nothing_after_its_lease_was_settled(owner
     step = await mark(owner, frozen, waiting[0])
     await let_leases_run_out(owner)
     async with owner.transaction() as tx:
-        assert await batches.settle_expired(tx.connection, campaign_id) == [waiting[0].id]
+        assert await expired_leases.settle_expired(tx.connection, campaign_id) == [waiting[0].id]
     other, due = await claim(owner, campaign_id)
     assert [send.id for send in due] == [waiting[1].id]
     await mark(owner, other, due[0])
@@ -97,7 +98,7 @@ async def test_a_late_250_proves_an_unconfirmed_send_delivered(owner: Database) 
     step = await mark(owner, frozen, waiting[0])
     await let_leases_run_out(owner)
     async with owner.transaction() as tx:
-        await batches.settle_expired(tx.connection, campaign_id)
+        await expired_leases.settle_expired(tx.connection, campaign_id)
     late = await record(owner, frozen, step.marked[waiting[0].id], SendStatus.DELIVERED)
     assert late.recorded == {waiting[0].id}
     assert (await assert_adds_up(owner, campaign_id))["delivered"] == 1
@@ -132,7 +133,7 @@ async def test_a_deferred_send_leaves_its_batch_and_is_gathered_when_due(owner: 
     assert (await campaign_row(owner, campaign_id))["status"] == "SENDING"
     async with owner.transaction() as tx:
         assert await batches.campaigns_with_due_sends(tx.connection) == [campaign_id]
-        await batches.gather_due(tx.connection, campaign_id, most=100)
+        await batches.gather_due(tx.connection, campaign_id, limit=100)
     held, due = await claim(owner, campaign_id, 1)
     assert [send.id for send in due] == [second.send.id]
     step = await mark(owner, held, *due)
@@ -162,23 +163,25 @@ async def test_a_release_never_strands_a_marked_send(owner: Database) -> None:
     await release(owner, held)
     async with owner.transaction() as tx:
         assert await batches.campaigns_with_expired_leases(tx.connection) == [campaign_id]
-        assert await batches.settle_expired(tx.connection, campaign_id) == [waiting[0].id]
+        assert await expired_leases.settle_expired(tx.connection, campaign_id) == [waiting[0].id]
 
 
 async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(owner: Database) -> None:
     campaign_id = await launched(owner, 450)
 
-    async def enqueue_count(patience: float = 60.0) -> list[batches.Ring]:
+    async def enqueue_count(requeue_after: float = 60.0) -> list[batches.BatchToEnqueue]:
         async with owner.transaction() as tx:
-            return await batches.take_batches_to_enqueue(tx.connection, campaign_id, window=2, patience=patience)
+            return await batches.take_batches_to_enqueue(
+                tx.connection, campaign_id, window=2, requeue_after=requeue_after
+            )
 
     assert await enqueue_count() == [(0, 1, 0), (1, 1, 1)]
     assert await enqueue_count() == []
     await claim(owner, campaign_id, 0)
     assert await enqueue_count() == [(2, 1, 1)]
-    assert await enqueue_count(patience=0.0) == [(1, 2, 0), (2, 2, 1)]
+    assert await enqueue_count(requeue_after=0.0) == [(1, 2, 0), (2, 2, 1)]
     await _pause(owner, campaign_id)
-    assert await enqueue_count(patience=0.0) == []
+    assert await enqueue_count(requeue_after=0.0) == []
 
 
 async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner: Database) -> None:
@@ -191,7 +194,7 @@ async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner:
     assert following is not None
     assert (following[0].number, len(following[1])) == (1, len(waiting))
     async with owner.transaction() as tx:
-        await batches.take_batches_to_enqueue(tx.connection, small, window=1, patience=60)
+        await batches.take_batches_to_enqueue(tx.connection, small, window=1, requeue_after=60)
     assert await batches.next_batch(owner.call, following[0], lease=60) is None
     await claim(owner, small)
     again = await batches.next_batch(owner.call, following[0], lease=60)
@@ -240,12 +243,12 @@ async def test_cancel_before_the_list_stands_is_sent_at_once_with_no_rows(owner:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
-        await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
+        await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
         assert await lifecycle.cancel(tx.connection, campaign_id)
         assert not await expansion.merge(tx.connection, attempt)
-        await expansion.clean_staging(tx.connection)
+        await expansions.clean_staging(tx.connection)
         left = (await tx.connection.execute(text("SELECT count(*) FROM marketing_staged_contacts"))).scalar_one()
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["recipients"], left) == ("SENT", 0, 0)

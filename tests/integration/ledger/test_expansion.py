@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from marketing_service.ledger import expansion, lifecycle
+from marketing_service.store import expansions
 from tests.support.ledger import (
     assert_adds_up,
     campaign_row,
@@ -55,10 +56,14 @@ async def test_a_contact_that_came_twice_is_one_row_as_the_later_page_had_it(own
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
-        await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1, first_name="Old")], lease=60)
-        await expansion.stage(tx.connection, attempt, page=1, contacts=[contact(1, first_name="New")], lease=60)
+        await expansions.stage_contacts(
+            tx.connection, attempt, page=0, contacts=[contact(1, first_name="Old")], lease=60
+        )
+        await expansions.stage_contacts(
+            tx.connection, attempt, page=1, contacts=[contact(1, first_name="New")], lease=60
+        )
         assert await expansion.merge(tx.connection, attempt)
     (row,) = await send_rows(owner, campaign_id)
     assert row["first_name"] == "New"
@@ -69,12 +74,12 @@ async def test_an_address_that_a_contact_no_longer_has_keeps_it_from_nobody(owne
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         before = contact(1, email="shared@example.com", address="shared@example.com")
         second = contact(2, email="shared@example.com", address="shared@example.com")
-        await expansion.stage(tx.connection, attempt, page=0, contacts=[before, second], lease=60)
-        await expansion.stage(tx.connection, attempt, page=1, contacts=[contact(1), contact(1)], lease=60)
+        await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[before, second], lease=60)
+        await expansions.stage_contacts(tx.connection, attempt, page=1, contacts=[contact(1), contact(1)], lease=60)
         assert await expansion.merge(tx.connection, attempt)
     rows = await send_rows(owner, campaign_id)
     assert [(row["email"], row["status"]) for row in rows] == [
@@ -100,15 +105,15 @@ async def test_staging_keeps_what_a_launch_still_needs_and_nothing_else(owner: D
         campaign_id = await draft(owner)
         async with owner.transaction() as tx:
             await lifecycle.launch(tx.connection, campaign_id, audience=None)
-            attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+            attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
             assert attempt
-            await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
+            await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
             if number % 2:
                 assert await expansion.merge(tx.connection, attempt)
             else:
                 expanding.append(campaign_id)
     async with owner.transaction() as tx:
-        await expansion.clean_staging(tx.connection)
+        await expansions.clean_staging(tx.connection)
         kept = await tx.connection.execute(text("SELECT campaign_id FROM marketing_staged_contacts ORDER BY 1"))
         assert list(kept.scalars()) == [campaign_id for campaign_id in expanding for _ in range(2)]
 
@@ -124,16 +129,16 @@ async def test_only_one_attempt_holds_a_launch_and_an_overtaken_one_changes_noth
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        first = await expansion.claim_expansion(tx.connection, campaign_id, lease=0.001)
+        first = await expansions.claim_expansion(tx.connection, campaign_id, lease=0.001)
         assert first
     async with owner.transaction() as tx:
-        second = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        second = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert second
         assert second.epoch == first.epoch + 1
-        assert await expansion.claim_expansion(tx.connection, campaign_id, lease=60) is None
-        assert not await expansion.stage(tx.connection, first, page=0, contacts=[contact(1)], lease=60)
+        assert await expansions.claim_expansion(tx.connection, campaign_id, lease=60) is None
+        assert not await expansions.stage_contacts(tx.connection, first, page=0, contacts=[contact(1)], lease=60)
         assert not await expansion.merge(tx.connection, first)
-        assert await expansion.stage(tx.connection, second, page=0, contacts=[contact(2)], lease=60)
+        assert await expansions.stage_contacts(tx.connection, second, page=0, contacts=[contact(2)], lease=60)
         assert await expansion.merge(tx.connection, second)
         assert not await expansion.merge(tx.connection, second)
     assert [row["contact_id"] for row in await send_rows(owner, campaign_id)] == ["c000002"]
@@ -143,9 +148,9 @@ async def test_a_staging_table_that_a_crash_emptied_is_noticed(owner: Database) 
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
-        await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
+        await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[contact(1), contact(2)], lease=60)
         await tx.connection.execute(text("TRUNCATE marketing_staged_contacts"))
         try:
             await expansion.merge(tx.connection, attempt)
@@ -158,9 +163,9 @@ async def test_a_failed_launch_has_its_reason_and_no_rows(owner: Database) -> No
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
-        attempt = await expansion.claim_expansion(tx.connection, campaign_id, lease=60)
+        attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
-        await expansion.stage(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
+        await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
         assert await lifecycle.fail_launch(
             tx.connection, campaign_id, epoch=attempt.epoch, code=lifecycle.FailureCode.CRM_REFUSED, message="No."
         )

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from marketing_service.db import Database
-from marketing_service.ledger import batches, commit_results, expansion, lifecycle, opt_outs, resend
+from marketing_service.ledger import commit_results, expansion, expired_leases, lifecycle, opt_outs, resend
 from marketing_service.ledger.opens import Load, record_opens
+from marketing_service.store import batches, expansions
 from marketing_service.store.states import SendStatus
 from tests.support.ledger import (
     ORG,
@@ -98,9 +99,9 @@ class CampaignLife(RuleBasedStateMachine):
                 contact(number, email=f"a{address}@example.com", address=f"a{address}@example.com", deliverable=good)
                 for number, address, good in people
             ]
-            attempt = await expansion.claim_expansion(connection, self.campaign_id, lease=60)
+            attempt = await expansions.claim_expansion(connection, self.campaign_id, lease=60)
             assert attempt
-            assert await expansion.stage(connection, attempt, page=0, contacts=staged, lease=60)
+            assert await expansions.stage_contacts(connection, attempt, page=0, contacts=staged, lease=60)
             assert await expansion.merge(connection, attempt)
 
         self.within(work)
@@ -142,10 +143,10 @@ class CampaignLife(RuleBasedStateMachine):
         self.within(work)
 
     @precondition(lambda self: self.claims)
-    @rule(index=st.integers(0, 10), most=st.integers(1, 3))
-    def mark(self, index: int, most: int) -> None:
+    @rule(index=st.integers(0, 10), limit=st.integers(1, 3))
+    def mark(self, index: int, limit: int) -> None:
         held, waiting = self.claims[index % len(self.claims)]
-        step = self.within(lambda _: mark(self.owner, held, *waiting[:most]))
+        step = self.within(lambda _: mark(self.owner, held, *waiting[:limit]))
         self.marks += [(held, marked) for marked in step.marked.values()]
 
     @precondition(lambda self: self.marks)
@@ -177,9 +178,9 @@ class CampaignLife(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.within(lambda c: batches.settle_expired(c, self.campaign_id))
-        self.within(lambda c: batches.gather_due(c, self.campaign_id, most=100))
-        self.within(expansion.clean_staging)
+        self.within(lambda c: expired_leases.settle_expired(c, self.campaign_id))
+        self.within(lambda c: batches.gather_due(c, self.campaign_id, limit=100))
+        self.within(expansions.clean_staging)
         self.within(lifecycle.resume_after_relay)
 
     # ── the recipients ──

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger import batches, lifecycle, opt_outs, resend
+from marketing_service.ledger import lifecycle, opt_outs, resend
+from marketing_service.store import batches
+from marketing_service.store import opt_outs as pending_opt_outs
 from marketing_service.store.states import SendStatus
 from tests.support.ledger import (
     ORG,
@@ -36,8 +38,8 @@ async def _opt_out(owner: Database, campaign_id: UUID, row: dict[str, Any]) -> N
 
 async def _confirm(owner: Database) -> None:
     async with owner.transaction() as tx:
-        for pending in await opt_outs.take_due_opt_outs(tx.connection, most=10, hold=60):
-            await opt_outs.confirm_opt_out(tx.connection, pending)
+        for pending in await pending_opt_outs.take_due_opt_outs(tx.connection, limit=10, lease=60):
+            await pending_opt_outs.confirm_opt_out(tx.connection, pending)
 
 
 async def test_an_opt_out_skips_what_waits_for_its_address_in_every_campaign(owner: Database) -> None:
@@ -93,14 +95,14 @@ async def test_an_opt_out_is_given_to_one_writer_and_to_the_next_after_its_hold(
     campaign_id = await launched(owner, 1)
     await _opt_out(owner, campaign_id, (await send_rows(owner, campaign_id))[0])
     async with owner.transaction() as tx:
-        (pending,) = await opt_outs.take_due_opt_outs(tx.connection, most=10, hold=60)
+        (pending,) = await pending_opt_outs.take_due_opt_outs(tx.connection, limit=10, lease=60)
         assert pending.contact_ids == ("c000000",)
         assert pending.tries == 0
     async with owner.transaction() as tx:
-        assert await opt_outs.take_due_opt_outs(tx.connection, most=10, hold=60) == []
-        await opt_outs.postpone_opt_outs(tx.connection, [(pending, 0.0)])
+        assert await pending_opt_outs.take_due_opt_outs(tx.connection, limit=10, lease=60) == []
+        await pending_opt_outs.postpone_opt_outs(tx.connection, [(pending, 0.0)])
     async with owner.transaction() as tx:
-        (pending,) = await opt_outs.take_due_opt_outs(tx.connection, most=10, hold=60)
+        (pending,) = await pending_opt_outs.take_due_opt_outs(tx.connection, limit=10, lease=60)
         assert pending.tries == 1
 
 
@@ -119,7 +121,7 @@ async def test_a_resend_takes_the_campaign_back_to_sending_until_it_is_done(owne
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["sent_at"]) == ("SENDING", sent["sent_at"])
     async with owner.transaction() as tx:
-        await batches.gather_due(tx.connection, campaign_id, most=10)
+        await batches.gather_due(tx.connection, campaign_id, limit=10)
     await deliver_all(owner, campaign_id, 1)
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["delivered"], row["failed"]) == ("SENT", 1, 0)
@@ -139,7 +141,7 @@ async def test_a_resend_in_a_cancelled_campaign_is_mailed(owner: Database) -> No
     async with owner.transaction() as tx:
         await resend.requeue(tx.connection, campaign_id=campaign_id, send_id=waiting[0].id, read_at=datetime.now(UTC))
     async with owner.transaction() as tx:
-        await batches.gather_due(tx.connection, campaign_id, most=10)
+        await batches.gather_due(tx.connection, campaign_id, limit=10)
     await deliver_all(owner, campaign_id, 1)
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["delivered"], row["skipped"]) == ("SENT", 1, 1)
@@ -162,7 +164,9 @@ async def test_an_opt_out_outweighs_only_what_the_crm_said_before_it_was_confirm
 
     async def blocked(read_at: datetime) -> bool:
         async with owner.transaction() as tx:
-            return await opt_outs.is_blocked(tx.connection, org_id=ORG, address="person0@example.com", read_at=read_at)
+            return await pending_opt_outs.is_blocked(
+                tx.connection, org_id=ORG, address="person0@example.com", read_at=read_at
+            )
 
     later = datetime.now(UTC) + timedelta(minutes=1)
     assert await blocked(later)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from marketing_service.api.app import create_app
-from marketing_service.ledger.clicks import links_of, write_links
 from marketing_service.sending.messages import Messages
+from marketing_service.store.clicks import links_of, write_links
 from tests.support.ledger import send_rows
 
 if TYPE_CHECKING:

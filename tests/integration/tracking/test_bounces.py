@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import event, text
 
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.suppressions import Entry, lock_waiting, suppress
+from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, suppress
 from marketing_service.reports import Kind
 from marketing_service.store.states import SendStatus, SuppressionOrigin, SuppressionReason
+from marketing_service.store.suppressions import SuppressionEntry
 from marketing_service.tracking import Outcome, Reports
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, contact, illegal_moves, launched, send_rows
 from tests.support.reports import (
@@ -346,11 +347,11 @@ async def test_bounces_and_suppressions_of_one_address_do_not_wait_for_each_othe
 
     async def by_hand(addresses: list[str]) -> None:
         async with world.worker.transactions("acme") as tx:
-            locked = await lock_waiting(tx.connection, org_id="acme", addresses=addresses)
+            locked = await lock_campaigns_waiting_for(tx.connection, org_id="acme", addresses=addresses)
             await suppress(
                 tx.connection,
                 org_id="acme",
-                entries=[Entry(address) for address in addresses],
+                entries=[SuppressionEntry(address) for address in addresses],
                 reason=SuppressionReason.MANUAL,
                 origin=SuppressionOrigin.API,
                 locked=locked,

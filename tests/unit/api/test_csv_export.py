@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from marketing_service.api.csv_export import HEADER, chunks
-from marketing_service.store.model import LogEntry, SendError
+from marketing_service.store.email_log import LogEntry, SendError
 from marketing_service.store.states import SendStatus
 
 MOMENT = datetime(2026, 4, 1, 8, 30, tzinfo=UTC)

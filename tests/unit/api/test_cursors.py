@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from marketing_service.api.cursors import campaign_cursor, log_cursor, read_campaign_cursor, read_log_cursor
 from marketing_service.errors import InvalidInput
-from marketing_service.store.model import CampaignKey, LogKey
+from marketing_service.store.campaigns import CampaignKey
+from marketing_service.store.email_log import LogKey
 
 KEY = UUID("01970000-0000-7000-8000-000000000001")
 

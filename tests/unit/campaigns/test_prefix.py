@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.campaigns.email_log import _after_prefix
+from marketing_service.store.email_log import _after_prefix
 
 # No surrogates, as in a database; few letters and the odd ones, so that prefixes happen.
 TEXT = st.text(st.sampled_from("ab\x01\x7f\ud7ff\ue000\uffff\U00010000\U0010ffff"), max_size=5)

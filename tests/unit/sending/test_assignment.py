@@ -16,8 +16,8 @@ from tests.support.engine import ACCEPTED, NOW, ScriptedConnection, ScriptedMail
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from marketing_service.ledger.batches import WaitingSend
     from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.store.batches import WaitingSend
 
 SENDS = 12
 

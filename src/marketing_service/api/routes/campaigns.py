@@ -22,8 +22,8 @@ from marketing_service.campaigns import drafts, lifecycle
 from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.campaigns.validation import validate_for_launch, validate_recipients
 from marketing_service.db import OnResult, Transactions
+from marketing_service.store.campaigns import Campaign
 from marketing_service.store.idempotency import StoredResponse
-from marketing_service.store.model import Campaign
 
 PATH = "/api/marketing/campaigns"
 ONE = PATH + "/{id}"

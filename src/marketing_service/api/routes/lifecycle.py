@@ -12,7 +12,7 @@ from marketing_service.api.responses import CampaignResponse
 from marketing_service.api.routes.campaigns import ONE, kept, with_version
 from marketing_service.campaigns import lifecycle
 from marketing_service.db import OnResult, Transactions
-from marketing_service.store.model import Campaign
+from marketing_service.store.campaigns import Campaign
 
 router = APIRouter(tags=["life"], dependencies=[Depends(no_query)])
 _MOVED = {200: with_etag("The campaign as it is now."), **responses(404, 409)}

@@ -13,11 +13,10 @@ from marketing_service.api.requests import LogFilterQuery, LogQuery
 from marketing_service.api.responses import LogEntryResponse, LogPage
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import email_log
-from marketing_service.campaigns.email_log import LogFilter
 from marketing_service.campaigns.resend import resend as queue_again
 from marketing_service.db import OnResult, Transaction, Transactions
+from marketing_service.store.email_log import LogEntry, LogFilter
 from marketing_service.store.idempotency import StoredResponse
-from marketing_service.store.model import LogEntry
 
 router = APIRouter(tags=["email log"])
 

@@ -1,0 +1,149 @@
+"""The email log: the sends of a campaign, by address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, tuple_
+
+from marketing_service.store.page import Page
+from marketing_service.store.states import SendStatus
+from marketing_service.store.tables import sends
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import RowMapping
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_LAST_CODE_POINT = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+_COLUMNS = (
+    sends.c.id,
+    sends.c.contact_id,
+    sends.c.email,
+    sends.c.address,
+    sends.c.status,
+    sends.c.reason,
+    sends.c.attempts,
+    sends.c.smtp_code,
+    sends.c.enhanced_code,
+    sends.c.error_message,
+    sends.c.queued_at,
+    sends.c.sent_at,
+    sends.c.opened_at,
+    sends.c.last_opened_at,
+    sends.c.open_count,
+    sends.c.unsubscribed_at,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SendError:
+    """The last error of a send: the relay's reply, or the error of the connection to it."""
+
+    smtp_code: int | None
+    enhanced_code: str | None
+    message: str | None
+
+
+NO_ERROR = SendError(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One send in the email log. `address` is the email in its normal form; the log is ordered by it."""
+
+    id: UUID
+    contact_id: str
+    email: str
+    address: str
+    status: SendStatus
+    reason: str | None
+    attempts: int
+    error: SendError | None
+    queued_at: datetime
+    sent_at: datetime | None
+    opened_at: datetime | None
+    last_opened_at: datetime | None
+    open_count: int
+    unsubscribed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """A place in the email log: the next page starts after it."""
+
+    address: str
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which sends: in one of `statuses` (empty: all), with an address that starts with `prefix`."""
+
+    statuses: Collection[SendStatus] = ()
+    prefix: str | None = None
+
+
+async def find_entry(conn: AsyncConnection, org_id: str, campaign_id: UUID, send_id: UUID) -> LogEntry | None:
+    """One send; None if this organisation has no such send in this campaign."""
+    statement = select(*_COLUMNS).where(
+        sends.c.org_id == org_id, sends.c.campaign_id == campaign_id, sends.c.id == send_id
+    )
+    row = (await conn.execute(statement)).mappings().one_or_none()
+    return None if row is None else _entry(row)
+
+
+async def page_of_log(
+    conn: AsyncConnection, org_id: str, campaign_id: UUID, *, only: LogFilter, after: LogKey | None, limit: int
+) -> Page[LogEntry, LogKey]:
+    """At most `limit` sends after `after`, by address, then id."""
+    place = (sends.c.address, sends.c.id)
+    statement = select(*_COLUMNS).where(sends.c.org_id == org_id, sends.c.campaign_id == campaign_id)
+    if only.statuses:
+        statement = statement.where(sends.c.status.in_(only.statuses))
+    if only.prefix:
+        # A range of the log's own index; LIKE with a parameter would read the whole campaign.
+        first = only.prefix.lower()
+        statement = statement.where(sends.c.address >= first)
+        if (end := _after_prefix(first)) is not None:
+            statement = statement.where(sends.c.address < end)
+    if after is not None:
+        statement = statement.where(tuple_(*place) > (after.address, after.id))
+    rows = (await conn.execute(statement.order_by(*place).limit(limit + 1))).mappings().all()
+    items = [_entry(row) for row in rows[:limit]]
+    return Page(items, LogKey(items[-1].address, items[-1].id) if len(rows) > limit else None)
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """The smallest text that is greater than every text with this prefix; None if there is none. Texts are compared by
+    code point, like PostgreSQL's "C" collation over UTF-8 does."""
+    stem = prefix.rstrip(chr(_LAST_CODE_POINT))
+    if not stem:
+        return None
+    last = ord(stem[-1]) + 1
+    return stem[:-1] + chr(_SURROGATES.stop if last in _SURROGATES else last)
+
+
+def _entry(row: RowMapping) -> LogEntry:
+    error = SendError(row["smtp_code"], row["enhanced_code"], row["error_message"])
+    return LogEntry(
+        id=row["id"],
+        contact_id=row["contact_id"],
+        email=row["email"],
+        address=row["address"],
+        status=SendStatus(row["status"]),
+        reason=row["reason"],
+        attempts=row["attempts"],
+        error=None if error == NO_ERROR else error,
+        queued_at=row["queued_at"],
+        sent_at=row["sent_at"],
+        opened_at=row["opened_at"],
+        last_opened_at=row["last_opened_at"],
+        open_count=row["open_count"],
+        unsubscribed_at=row["unsubscribed_at"],
+    )

@@ -1,0 +1,80 @@
+"""Test mails: requested by a user, each sent at most once, counted nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class StartedTestMail(NamedTuple):
+    """A test mail that was just started, and its recipients."""
+
+    org_id: str
+    campaign_id: UUID
+    recipients: Sequence[str]
+
+
+_ADD = text(
+    """
+    INSERT INTO marketing_test_mails (org_id, campaign_id, recipients, created_by)
+    VALUES (:org_id, :campaign_id, :recipients, :requested_by) RETURNING id
+    """
+)
+
+
+async def add_test_mail(
+    connection: AsyncConnection, *, org_id: str, campaign_id: UUID, recipients: Sequence[str], requested_by: str
+) -> UUID:
+    """Store the request; returns the id of the test mail."""
+    values = {
+        "org_id": org_id,
+        "campaign_id": campaign_id,
+        "recipients": list(recipients),
+        "requested_by": requested_by,
+    }
+    test_mail_id: UUID = (await connection.execute(_ADD, values)).scalar_one()
+    return test_mail_id
+
+
+_DUE = text("SELECT id FROM marketing_test_mails WHERE started_at IS NULL AND created_at > now() - interval '1 hour'")
+
+
+async def due_test_mails(connection: AsyncConnection) -> list[UUID]:
+    """The test mails of the last hour that are not started. After an hour nobody waits for a test mail any more."""
+    return list((await connection.execute(_DUE)).scalars())
+
+
+_START = text(
+    """
+    UPDATE marketing_test_mails SET started_at = now() WHERE id = :id AND started_at IS NULL
+    RETURNING org_id, campaign_id, recipients
+    """
+)
+
+
+async def start_test_mail(connection: AsyncConnection, test_mail_id: UUID) -> StartedTestMail | None:
+    """Mark it as started; None if it was started before, or does not exist."""
+    row = (await connection.execute(_START, {"id": test_mail_id})).one_or_none()
+    return None if row is None else StartedTestMail(row.org_id, row.campaign_id, row.recipients)
+
+
+_RESET = text("UPDATE marketing_test_mails SET started_at = NULL WHERE id = :id AND finished_at IS NULL")
+
+
+async def reset_test_mail(connection: AsyncConnection, test_mail_id: UUID) -> None:
+    """Make it due again: nothing of it was submitted."""
+    await connection.execute(_RESET, {"id": test_mail_id})
+
+
+_FINISH = text("UPDATE marketing_test_mails SET finished_at = now() WHERE id = :id")
+
+
+async def finish_test_mail(connection: AsyncConnection, test_mail_id: UUID) -> None:
+    await connection.execute(_FINISH, {"id": test_mail_id})
