@@ -88,3 +88,10 @@ class Unavailable(MarketingError):
         super().__init__(detail or f"{part} does not answer; try again in a few seconds.")
         self.part = part
         self.retry_after = retry_after
+
+
+class SettingsError(Exception):
+    """The service cannot start with its settings. The text is one line that names each setting that is wrong.
+
+    It is no MarketingError: it ends the process at its start, and no caller of the API sees it.
+    """

@@ -237,51 +237,64 @@ class Mailer(Protocol):
 # ── the rates ────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Rate(NamedTuple):
+    """At most `messages` messages within any period of `seconds` seconds."""
+
+    messages: int
+    seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many messages may go now; where it is fewer than were asked for, `wait` is in how many seconds to ask
-    again for the rest."""
+    """How many messages may be submitted now. If `granted` is less than requested, `wait` is the number of seconds
+    after which to request the others."""
 
     granted: int
     wait: float = 0.0
 
 
 class RateLimiter(Protocol):
-    """Counts what all workers together hand to the relay, as a whole and for each organisation."""
+    """Counts the messages that all workers together submit to the relay, in total and for each organisation."""
 
     async def take(self, org_id: str, wanted: int) -> Allowance:
-        """Count up to `wanted` messages of an organisation as handed over now, as many as every limit allows.
+        """Count up to `wanted` messages of an organisation as submitted now: as many as every limit allows.
 
-        Raises Unavailable where the count cannot be had; nothing may go then.
+        Raises Unavailable if the limiter does not answer. Then no message may be submitted.
         """
         ...
 
 
-# ── the doorbell ─────────────────────────────────────────────────────────────────────────────────────
+# ── the job queue ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedBatch:
-    """A batch to be worked on. `ring` differs each time it is rung, because a queue may remember old rings; `ahead`
-    is how many batches of its campaign wait before it, and the fewer they are, the sooner it has its turn."""
+    """A batch for a worker to send.
+
+    `enqueue_count` is how often the batch has been enqueued. It makes each job's id unique, because a queue may
+    remember an old job and drop a new one with the same id. `ahead` is the number of batches of the same campaign
+    that are in the queue before this one: the fewer, the sooner the batch is worked on.
+    """
 
     campaign_id: UUID
     number: int
-    ring: int
+    enqueue_count: int
     ahead: int = 0
 
 
 class JobQueue(Protocol):
-    """Tells workers that something is due. It carries ids alone and may lose them: the sweep rings again.
+    """Tells workers that something is due. A job carries only ids. A lost job does no harm: the sweep enqueues it
+    again.
 
-    Raises Unavailable when the queue does not answer.
+    `epoch` is the number of the last claim of the expansion or preflight; it makes the job's id unique (see
+    QueuedBatch). Every method raises Unavailable if the queue does not answer.
     """
 
-    async def enqueue_expansion(self, campaign_id: UUID, ring: int) -> None: ...
+    async def enqueue_expansion(self, campaign_id: UUID, epoch: int) -> None: ...
 
-    async def enqueue_batches(self, enqueue_count: Sequence[QueuedBatch]) -> None: ...
+    async def enqueue_batches(self, queued: Sequence[QueuedBatch]) -> None: ...
 
-    async def enqueue_preflight(self, campaign_id: UUID, ring: int) -> None: ...
+    async def enqueue_preflight(self, campaign_id: UUID, epoch: int) -> None: ...
 
     async def enqueue_test_mail(self, test_mail_id: UUID) -> None: ...
 

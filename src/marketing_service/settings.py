@@ -1,4 +1,4 @@
-"""Settings, from environment variables with the prefix `MARKETING_`; the README's table describes each."""
+"""The settings, from environment variables with the prefix `MARKETING_`. The tables in the README describe them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-
-class SettingsError(Exception):
-    """The environment does not make usable settings; the text is one line that names every variable at fault."""
+from marketing_service.errors import SettingsError
+from marketing_service.ports import Rate
 
 
 def _split(value: object) -> object:
-    """`a, b` → `["a", "b"]`: lists are written with commas."""
+    """`a, b` → `["a", "b"]`."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-class Rate(NamedTuple):
-    """At most so many messages in any stretch of so many seconds."""
-
-    messages: int
-    seconds: int
 
 
 _PERIODS = {"second": 1, "minute": 60, "hour": 3600}
@@ -43,18 +35,18 @@ def _rates(value: object) -> object:
             raise ValueError(f"{part.strip()!r} is not a rate; write, for example, 100/second,5000/minute,100000/hour")
         rates.append(Rate(int(found[1]), _PERIODS[found[2]]))
     if len({rate.seconds for rate in rates}) < len(rates):
-        raise ValueError("has two rates for one period; keep the lower one")
+        raise ValueError("has two rates for the same period; keep the lower one")
     return rates
 
 
 def _from_domains(value: object) -> object:
-    """A comma list holds for every organisation; a JSON object maps an organisation to its own list."""
+    """A comma-separated list applies to every organisation. A JSON object maps each organisation to its own list."""
     if isinstance(value, str):
         if value.lstrip().startswith("{"):
             try:
                 value = json.loads(value)
             except ValueError as error:
-                raise ValueError(f"is neither a comma list of domains nor a JSON object ({error})") from error
+                raise ValueError(f"is neither a comma-separated list of domains nor a JSON object ({error})") from error
         else:
             value = {"*": _split(value)}
     return value
@@ -71,7 +63,7 @@ def _url(*schemes: str) -> AfterValidator:
         if text:
             parts = urlsplit(text)
             if parts.scheme not in schemes or not (parts.netloc or parts.path):
-                raise ValueError(f"must be an address that starts with {' or '.join(s + '://' for s in schemes)}")
+                raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
         return value
 
     return AfterValidator(check)
@@ -82,20 +74,21 @@ def _without_trailing_slash(value: str) -> str:
 
 
 def _printable_in_mail(value: str) -> str:
-    """It is the beginning of every link in every mail."""
+    """The URL is the start of every link in every mail, so it must need no escaping."""
     parts = urlsplit(value)
     if not value.isascii() or any(mark in value for mark in '?#@ <>"') or not parts.hostname:
-        raise ValueError("must be plain ASCII, without user, query or fragment, like https://mail.example.com")
+        raise ValueError("must be a plain ASCII URL without user, query or fragment, like https://mail.example.com")
     return value
 
 
 def _long_enough(keys: list[SecretStr]) -> list[SecretStr]:
-    if not keys or any(len(key.get_secret_value().encode()) < 32 for key in keys):  # noqa: PLR2004 - RFC 2104: the hash's length
-        raise ValueError("needs at least one key, each of 32 bytes or more")
+    if not keys or any(len(key.get_secret_value().encode()) < 32 for key in keys):  # noqa: PLR2004 - RFC 2104: the length of the hash
+        raise ValueError("needs at least one key; each must have 32 bytes or more")
     return keys
 
 
-# Labels of a name in ASCII (RFC 5321 §4.1.2), at least two; short enough that a return path is within its 254 octets.
+# At least two labels in ASCII (RFC 5321 §4.1.2). At most 200 characters, so that a return path stays below its limit of
+# 254 octets.
 _DOMAIN = re.compile(
     r"(?=.{4,200}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
 )
@@ -110,7 +103,7 @@ def _domain(value: str) -> str:
 
 
 class DnsServer(NamedTuple):
-    """A resolver: its address, and its port where that is not 53."""
+    """The address of a resolver, and its port. None means port 53."""
 
     address: IPv4Address | IPv6Address
     port: int | None
@@ -127,11 +120,11 @@ def _dns_server(value: object) -> object:
         return DnsServer(ip_address(value), None)
     except ValueError:
         try:
-            # Of an address with a path or a user, the rest would be passed over.
+            # The pattern refuses a user and a path, because urlsplit would silently ignore them.
             parts = urlsplit(f"//{value}" if _ADDRESS_AND_PORT.fullmatch(value) else "")
             return DnsServer(ip_address(parts.hostname or ""), parts.port)
         except ValueError:
-            raise ValueError("must be an IP address, with or without a port, like 192.0.2.1:53") from None
+            raise ValueError("must be an IP address, optionally with a port, like 192.0.2.1:53") from None
 
 
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
@@ -145,7 +138,7 @@ HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing
 
 
 class Settings(BaseSettings):
-    """What the processes are told from outside. Durations are in seconds."""
+    """The settings of all processes. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix="MARKETING_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -214,7 +207,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
 
     @model_validator(mode="after")
-    def _one_way_to_prove_a_token(self) -> Self:
+    def _one_way_to_verify_tokens(self) -> Self:
         if (self.jwt_secret is None) == (self.jwt_jwks_url is None):
             raise ValueError("set exactly one of MARKETING_JWT_SECRET and MARKETING_JWT_JWKS_URL")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518 §3.2
@@ -222,12 +215,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_way_to_the_crm(self) -> Self:
+    def _one_source_of_contacts(self) -> Self:
         over_http = bool(self.crm_url or self.crm_token.get_secret_value())
         if over_http == bool(self.crm_database_url.get_secret_value()):
             raise ValueError("set either MARKETING_CRM_URL and MARKETING_CRM_TOKEN, or MARKETING_CRM_DATABASE_URL")
         if over_http and not (self.crm_url and self.crm_token.get_secret_value()):
-            raise ValueError("MARKETING_CRM_URL and MARKETING_CRM_TOKEN go together")
+            raise ValueError("MARKETING_CRM_URL and MARKETING_CRM_TOKEN must be set together")
         return self
 
     def may_write_as(self, org_id: str, domain: str) -> bool:
@@ -239,7 +232,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings out of the environment; raises SettingsError with one clear line."""
+    """Read the settings from the environment. Raises SettingsError with one line that names each wrong setting."""
     try:
         return Settings(**overrides)
     except ValidationError as error:

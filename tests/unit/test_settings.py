@@ -1,4 +1,4 @@
-"""Settings out of the environment: what is taken, and the one line that says what is wrong."""
+"""Settings from the environment: which values are accepted, and the one line that names what is wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from marketing_service.settings import Settings, SettingsError, load_settings
+from marketing_service.errors import SettingsError
+from marketing_service.settings import Settings, load_settings
 
 KEY = "k" * 32
-NEEDED = {
+REQUIRED = {
     "DATABASE_URL": "postgresql://marketing:pw@127.0.0.1/marketing",
     "REDIS_URL": "redis://127.0.0.1:6379/0",
     "CRM_URL": "http://127.0.0.1:9000/",
@@ -20,8 +21,8 @@ NEEDED = {
     "JWT_ISSUER": "portal",
     "JWT_AUDIENCE": "marketing",
 }
-# Of these there is another way, and then they must not be there.
-EITHER = {"JWT_SECRET", "CRM_URL", "CRM_TOKEN"}
+# Each of these has an alternative, and must be absent if the alternative is set.
+REPLACEABLE = {"JWT_SECRET", "CRM_URL", "CRM_TOKEN"}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> Settings:
-    for name, value in {**NEEDED, **changes}.items():
+    for name, value in {**REQUIRED, **changes}.items():
         if value is not None:
             monkeypatch.setenv(f"MARKETING_{name}", value)
     return load_settings()
@@ -44,7 +45,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> str:
     return str(error.value)
 
 
-def test_what_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_required_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch)
     assert settings.crm_url == "http://127.0.0.1:9000"
     assert settings.public_base_url == "https://mail.example.org"
@@ -54,17 +55,17 @@ def test_what_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in settings.token_keys] == [KEY]
 
 
-def test_everything_missing_is_named_in_one_line() -> None:
+def test_all_missing_settings_are_named_in_one_line() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings()
     line = str(error.value)
     assert "\n" not in line
-    for name in set(NEEDED) - EITHER:
+    for name in set(REQUIRED) - REPLACEABLE:
         assert f"MARKETING_{name}" in line
 
 
-@pytest.mark.parametrize("name", sorted(set(NEEDED) - EITHER))
-def test_each_missing_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(REQUIRED) - REPLACEABLE))
+def test_each_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     changes: dict[str, str | None] = {name: None}
     assert refusal(monkeypatch, **changes) == f"missing: MARKETING_{name}"
     assert refusal(monkeypatch, **{name: ""}) == f"missing: MARKETING_{name}"
@@ -101,7 +102,7 @@ def test_each_missing_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -
         ("FROM_DOMAINS", '{"acme": [7]}', "string"),
     ],
 )
-def test_a_malformed_one_is_named_and_never_quoted(
+def test_a_malformed_setting_is_named_and_its_value_is_not_quoted(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     line = refusal(monkeypatch, **{name: value})
@@ -111,17 +112,17 @@ def test_a_malformed_one_is_named_and_never_quoted(
     assert KEY not in line
 
 
-def test_neither_way_to_prove_a_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_or_a_key_set_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "exactly one of MARKETING_JWT_SECRET" in refusal(monkeypatch, JWT_SECRET=None)
 
 
-def test_a_key_set_instead_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_set_can_replace_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, JWT_SECRET=None, JWT_JWKS_URL="https://keys.example.org/jwks.json")
     assert settings.jwt_jwks_url == "https://keys.example.org/jwks.json"
     assert settings.jwt_secret is None
 
 
-def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(
         monkeypatch, WRITE_ROLES=" OWNER , EDITOR,", RETRY_DELAYS="2,3, 5.5", TOKEN_KEYS=f"{KEY},{'l' * 40}"
     )
@@ -130,7 +131,7 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(settings.token_keys) == 2
 
 
-def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repr_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = repr(load(monkeypatch, SMTP_URL="smtp://user:hunter2@relay:25"))
     for secret in (KEY, "s" * 32, "crm-token", "hunter2", "marketing:pw"):
         assert secret not in shown
@@ -156,7 +157,7 @@ def test_a_map_names_each_organisations_domains(monkeypatch: pytest.MonkeyPatch)
     assert not settings.may_write_as("globex", "acme.example")
 
 
-def test_rates_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rates_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, RATE_RELAY="100/second, 5000 / minute,100000/hour")
     assert settings.rate_relay == [(100, 1), (5000, 60), (100_000, 3600)]
     assert settings.rate_org == []
@@ -170,7 +171,7 @@ def test_a_malformed_rate_is_refused(monkeypatch: pytest.MonkeyPatch, written: s
 VIEWS = "postgresql://reader:pw@127.0.0.1/crm"
 
 
-def test_the_crm_is_reached_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_crm_database_can_replace_the_crm_url(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, CRM_URL=None, CRM_TOKEN=None, CRM_DATABASE_URL=VIEWS)
     assert settings.crm_database_url.get_secret_value() == VIEWS
 
@@ -187,7 +188,7 @@ def test_the_crm_is_reached_by_either_way(monkeypatch: pytest.MonkeyPatch) -> No
     ],
     ids=["neither", "no address", "no token", "both", "a token beside the views", "another database"],
 )
-def test_one_way_to_the_crm_is_needed_and_one_is_enough(
+def test_exactly_one_complete_source_of_contacts_is_required(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None]
 ) -> None:
     line = refusal(monkeypatch, **changes)
@@ -216,12 +217,12 @@ def test_a_resolver_is_an_address_with_or_without_a_port(
 @pytest.mark.parametrize(
     "written", ["dns.example", "192.0.2", "192.0.2.1:x", "192.0.2.1:99999", "user@192.0.2.1/x", ":53"]
 )
-def test_a_resolver_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_a_resolver_that_is_not_an_ip_address_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     assert "MARKETING_DNS_RESOLVER" in refusal(monkeypatch, DNS_RESOLVER=written)
 
 
 @pytest.mark.parametrize("written", ["bounce.example.org", "@Bounce.Example.org", " bounce.example.org "])
-def test_a_domain_for_return_paths_is_a_bare_domain(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_the_bounce_domain_is_normalized(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     assert load(monkeypatch, BOUNCE_DOMAIN=written).bounce_domain == "bounce.example.org"
 
 
@@ -229,10 +230,10 @@ def test_a_domain_for_return_paths_is_a_bare_domain(monkeypatch: pytest.MonkeyPa
     "written",
     ["localhost", "b@example.org", "bücher.example", "192.0.2.1", "-x.example", "a..example", f"{'a.' * 120}org"],
 )
-def test_what_is_no_domain_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_a_malformed_bounce_domain_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     assert "MARKETING_BOUNCE_DOMAIN" in refusal(monkeypatch, BOUNCE_DOMAIN=written)
 
 
-def test_a_selector_is_labels_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dkim_selector_consists_of_dns_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, DKIM_SELECTOR="s1.mail").dkim_selector == "s1.mail"
     assert "MARKETING_DKIM_SELECTOR" in refusal(monkeypatch, DKIM_SELECTOR="s1._domainkey example")

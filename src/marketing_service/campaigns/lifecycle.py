@@ -66,7 +66,7 @@ async def launch(
         if not force:
             await refuse_errors(tx, campaign)
         await ledger.launch(tx.connection, campaign_id, audience=audience)
-        tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, ring=0))
+        tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, epoch=0))
         campaign = await drafts.get(tx, org_id, campaign_id)
         if on_result is not None:
             await on_result(tx, campaign)

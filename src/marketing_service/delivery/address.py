@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from marketing_service.settings import SettingsError
+from marketing_service.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

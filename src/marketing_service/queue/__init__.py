@@ -1,4 +1,4 @@
-"""The queue: arq as a doorbell, and nothing more."""
+"""The job queue, over arq and Redis."""
 
 from marketing_service.queue.job_queue import ArqJobQueue, connect
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize

@@ -1,4 +1,4 @@
-"""Typed enqueueing. A job carries ids alone; losing it loses nothing, because the sweep rings again."""
+"""Typed enqueueing. A job carries only ids. A lost job does no harm, because the sweep enqueues it again."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from marketing_service.ports import QueuedBatch
 
 _TIMEOUT = 1.5
-"""Seconds for one ring: whoever rings has somebody waiting, and the sweep behind it."""
-_MEMORY = 30
-"""Seconds after which the same ring is a new one: a queue remembers one whose worker was killed for hours."""
-
+"""Seconds to enqueue one job. It is short, because a caller waits, and the sweep enqueues the job if this fails."""
+_ID_LIFETIME = 30
+"""Seconds for which a job keeps its id. After that the same job gets a new id: if a worker is killed, arq remembers the
+id of its job for hours and would drop a new job with the same id."""
 
 _HEAD_START = 600.0
-_PLACE = 60.0
-"""Seconds. Everything is queued as if it had come so long ago, less so much for each batch of its campaign that waits
-before it: a small campaign's one batch goes before the second of a large one, which has its turn all the same when it
-has waited for so much longer."""
+_PENALTY_PER_BATCH = 60.0
+"""Seconds. arq runs jobs in the order of their time stamps. Each job is stamped `_HEAD_START` in the past, plus
+`_PENALTY_PER_BATCH` for each batch of the same campaign that is in the queue before it. So the only batch of a small
+campaign goes before the second batch of a large one, and the second batch still goes first if it has waited longer than
+the penalty."""
 
 
 def connect(url: str, *, timeout: float = _TIMEOUT) -> ArqRedis:
-    """A client for arq's queue that gives up after `timeout` seconds; nothing is opened yet."""
+    """A client for arq's queue. Each command fails after `timeout` seconds. Opens no connection yet."""
     pool: ConnectionPool = ConnectionPool.from_url(
         url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=15
     )
@@ -42,73 +43,76 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> ArqRedis:
 
 
 class ArqJobQueue:
-    """Rings through arq. The same ring, while it waits in the queue, is one job."""
+    """Enqueues jobs with arq. The same job is in the queue only once, because its id is the same."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
 
-    async def enqueue_expansion(self, campaign_id: UUID, ring: int) -> None:
+    async def enqueue_expansion(self, campaign_id: UUID, epoch: int) -> None:
         """Have a worker expand the campaign. Raises Unavailable."""
-        await self._enqueue(Job.EXPAND, f"{campaign_id}:{ring}", str(campaign_id))
+        await self._enqueue(Job.EXPAND, f"{campaign_id}:{epoch}", str(campaign_id))
 
-    async def enqueue_batches(self, enqueue_count: Sequence[QueuedBatch]) -> None:
+    async def enqueue_batches(self, queued: Sequence[QueuedBatch]) -> None:
         """Have workers send the batches. Raises Unavailable."""
-        for ring in enqueue_count:
+        for batch in queued:
             await self._enqueue(
                 Job.SEND_BATCH,
-                f"{ring.campaign_id}:{ring.number}:{ring.ring}",
-                str(ring.campaign_id),
-                ring.number,
-                ahead=ring.ahead,
+                f"{batch.campaign_id}:{batch.number}:{batch.enqueue_count}",
+                str(batch.campaign_id),
+                batch.number,
+                ahead=batch.ahead,
             )
 
-    async def enqueue_preflight(self, campaign_id: UUID, ring: int) -> None:
-        """Have a worker check the campaign. Raises Unavailable."""
-        await self._enqueue(Job.CHECK, f"{campaign_id}:{ring}", str(campaign_id))
+    async def enqueue_preflight(self, campaign_id: UUID, epoch: int) -> None:
+        """Have a worker run the preflight of the campaign. Raises Unavailable."""
+        await self._enqueue(Job.PREFLIGHT, f"{campaign_id}:{epoch}", str(campaign_id))
 
     async def enqueue_test_mail(self, test_mail_id: UUID) -> None:
-        """Have a worker send the test. Raises Unavailable."""
+        """Have a worker send the test mail. Raises Unavailable."""
         await self._enqueue(Job.SEND_TEST, str(test_mail_id), str(test_mail_id))
 
     async def enqueue_opt_outs(self) -> None:
-        """Have a worker bring the pending opt-outs to the CRM. Raises Unavailable."""
+        """Have a worker write the pending opt-outs to the CRM. Raises Unavailable."""
         await self._enqueue(Job.OPT_OUTS, "due")
 
     async def ping(self) -> None:
-        """Raises Unavailable when Redis does not answer."""
-        await _answered(self._redis.ping())
+        """Raises Unavailable if Redis does not answer."""
+        await _within_timeout(self._redis.ping())
 
-    async def _enqueue(self, job: Job, ring_id: str, *ids: str | int, ahead: int = 0) -> None:
+    async def _enqueue(self, job: Job, key: str, *ids: str | int, ahead: int = 0) -> None:
         now = time.time()
-        turn = now - _HEAD_START + min(ahead * _PLACE, _HEAD_START)
-        await _answered(
+        stamp = now - _HEAD_START + min(ahead * _PENALTY_PER_BATCH, _HEAD_START)
+        await _within_timeout(
             self._redis.enqueue_job(
                 job,
                 *ids,
-                _job_id=f"{job}:{ring_id}:{int(now) // _MEMORY}",
+                _job_id=f"{job}:{key}:{int(now) // _ID_LIFETIME}",
                 _queue_name=job.queue,
-                _defer_until=datetime.fromtimestamp(turn, UTC),
+                _defer_until=datetime.fromtimestamp(stamp, UTC),
             )
         )
 
 
-async def _answered(work: Awaitable[object]) -> None:
-    """Wait for `work`, `_TIMEOUT` seconds in all: it is several commands, and against a Redis that hangs it cannot
-    even be broken off sooner than the next of them times out."""
-    asking = asyncio.ensure_future(work)
-    asking.add_done_callback(_look_at)
+async def _within_timeout(work: Awaitable[object]) -> None:
+    """Wait for `work`, at most `_TIMEOUT` seconds. Raises Unavailable.
+
+    `work` is several Redis commands, each with a timeout of its own. If Redis hangs, a cancelled command ends only at
+    that timeout, so this function does not wait for the cancelled task.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_retrieve_exception)
     try:
-        done, _ = await asyncio.wait({asking}, timeout=_TIMEOUT)
+        done, _ = await asyncio.wait({task}, timeout=_TIMEOUT)
         if not done:
             raise Unavailable("Redis")
-        asking.result()
+        task.result()
     except (RedisError, OSError, TimeoutError) as error:
         raise Unavailable("Redis") from error
     finally:
-        asking.cancel()
+        task.cancel()
 
 
-def _look_at(asked: asyncio.Future[object]) -> None:
-    """An error that nobody waited for is no news."""
-    if not asked.cancelled():
-        asked.exception()
+def _retrieve_exception(task: asyncio.Future[object]) -> None:
+    """Retrieves the exception, so that asyncio does not log it as never retrieved."""
+    if not task.cancelled():
+        task.exception()

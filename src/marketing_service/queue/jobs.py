@@ -1,4 +1,4 @@
-"""The jobs' names, and how they are written: JSON, so that nothing in Redis can become code."""
+"""The names of the jobs and queues, and the encoding of a job: JSON, so that data from Redis is never run as code."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 
 class Queue(StrEnum):
-    """Each has its own slots in a worker, so that reading a long audience holds up no sending."""
+    """Each queue has its own slots in a worker, so that a large audience being read does not delay sending."""
 
     SENDING = "marketing:queue"
     AUDIENCES = "marketing:audiences"
 
 
 class Job(StrEnum):
-    """What a ring asks a worker to do."""
+    """What a job tells a worker to do."""
 
     EXPAND = "expand"
     SEND_BATCH = "send_batch"
     SEND_TEST = "send_test"
-    CHECK = "check"
+    PREFLIGHT = "preflight"
     OPT_OUTS = "opt_outs"
 
     @property
     def queue(self) -> Queue:
-        """The queue it waits in."""
-        return Queue.AUDIENCES if self in {Job.EXPAND, Job.CHECK} else Queue.SENDING
+        """The queue that this job belongs to."""
+        return Queue.AUDIENCES if self in {Job.EXPAND, Job.PREFLIGHT} else Queue.SENDING
 
 
 def serialize(job: dict[str, Any]) -> bytes:
-    # A result that is an exception has no JSON form; nobody reads results.
+    # A result that is an exception has no JSON form, so its repr is stored; nothing reads results.
     return json.dumps(job, default=repr, separators=(",", ":")).encode()
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from marketing_service.settings import Rate
+    from marketing_service.ports import Rate
 
 SLICES = 32
 """Into how many slices a window is cut. A message counts for its whole slice, so it counts for up to one slice

@@ -52,7 +52,9 @@ async def test_a_check_is_asked_for_and_then_read(
     asked = response.json()
     assert (asked["status"], asked["version"], asked["stale"], asked["report"]) == ("RUNNING", 1, False, None)
     assert asked["progress"] == {"fetched": 0, "expected": None}
-    assert any(f"check:{campaign['id']}" in key.decode() for key in await resources.job_queue._redis.keys("arq:job:*"))
+    assert any(
+        f"preflight:{campaign['id']}" in key.decode() for key in await resources.job_queue._redis.keys("arq:job:*")
+    )
     await report(owner, campaign, EMPTY, MISSING)
     check = (await viewer.get(path(campaign, "/check"))).json()
     assert (check["status"], check["progress"], check["failure"]) == ("DONE", {"fetched": 20, "expected": 20}, None)

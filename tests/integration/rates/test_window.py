@@ -11,9 +11,9 @@ import pytest
 
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.errors import Unavailable
+from marketing_service.ports import Rate
 from marketing_service.queue import connect
 from marketing_service.rates import SharedRates
-from marketing_service.settings import Rate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from marketing_service.delivery import Encryption, RelayAddress
-from marketing_service.settings import SettingsError
+from marketing_service.errors import SettingsError
 from tests.support.certificate import certificate
 
 if TYPE_CHECKING:
