@@ -1,4 +1,4 @@
-"""From settings to open resources: the only module that knows which adapter stands behind which port."""
+"""From settings to open resources: the only module that knows which adapter implements which port."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from marketing_service.rates import SharedRates
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.store.stats import LedgerStats, ledger_stats
 from marketing_service.tokens import BounceAddresses, TokenKeyring
+from marketing_service.tracking import ReportHandler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from arq.connections import ArqRedis
     from redis.asyncio import Redis
 
     from marketing_service.auth import Authenticator
@@ -39,15 +41,27 @@ log = structlog.get_logger(__name__)
 Process = Literal["api", "worker"]
 
 _API_STATEMENT_SECONDS = 4.0
-"""The API answers within five seconds, with a 503 if it must."""
+"""The API responds within five seconds, with a 503 if PostgreSQL takes longer."""
 _PROBE_SECONDS = 3.0
 _DNS_SECONDS = 5.0
+_CONSUMER_SECONDS = 5.0
+"""Timeout of the Redis commands that take jobs. It is longer than for enqueueing, because no caller waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How many jobs a worker process runs at a time, and its intervals in seconds."""
+
+    sending_jobs: int
+    audience_jobs: int
+    sweep_seconds: float
+    drain_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Everything a process needs from outside, open and ready. `mailer` is None where no relay is configured,
-    `rates` where no limit is, `bounces` where no domain for return paths is."""
+    """Everything that a process needs from outside, open and ready. `mailer` is None if no relay is configured,
+    `rates` if no limit is, `bounces` if no domain for return paths is."""
 
     settings: Settings
     transactions: Transactions
@@ -65,8 +79,8 @@ class Resources:
     @staticmethod
     @asynccontextmanager
     async def open(settings: Settings, *, process: Process) -> AsyncIterator[Resources]:
-        """Open what the process needs, and close it when the block ends. Nothing is connected to yet: a part
-        that is down now is used when it is back."""
+        """Open what the process needs, and close it when the block ends. It connects to nothing yet, so the process
+        starts while a part is down, and uses the part as soon as it is up again."""
         async with AsyncExitStack() as stack:
             database = Database(
                 settings.database_url.get_secret_value(),
@@ -97,13 +111,39 @@ class Resources:
                 http=http,
             )
 
+    @property
+    def worker_limits(self) -> WorkerLimits:
+        return WorkerLimits(
+            sending_jobs=self.settings.worker_jobs,
+            audience_jobs=self.settings.worker_audiences,
+            sweep_seconds=self.settings.sweep_seconds,
+            drain_seconds=self.settings.drain_seconds,
+        )
+
+    def consumer_redis(self) -> ArqRedis:
+        """A client for taking jobs from the queue; the caller closes it."""
+        return connect(self.settings.redis_url.get_secret_value(), timeout=_CONSUMER_SECONDS)
+
+    def report_handler(self) -> ReportHandler | None:
+        """Handles bounces and complaints. None if MARKETING_BOUNCE_DOMAIN is not set."""
+        if self.bounces is None:
+            return None
+        return ReportHandler(
+            self.transactions,
+            self.job_queue,
+            tokens=self.tokens,
+            addresses=self.bounces,
+            soft_bounces=self.settings.soft_bounces,
+        )
+
     async def stats(self) -> LedgerStats:
         """Totals over the whole ledger. Raises Unavailable."""
         async with self.transactions() as tx:
             return await ledger_stats(tx.connection)
 
     async def missing(self) -> list[str]:
-        """The parts that do not answer now, of `postgresql`, `redis`, `crm`, `relay`; within a few seconds."""
+        """The names of the parts that do not answer now: `postgresql`, `redis`, `crm`, `relay`. Returns within
+        `_PROBE_SECONDS`."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "postgresql": self._reach_database,
             "redis": self.job_queue.ping,
@@ -113,7 +153,7 @@ class Resources:
         probes = [asyncio.create_task(_answers(reach)) for reach in parts.values()]
         _, late = await asyncio.wait(probes, timeout=_PROBE_SECONDS)
         for probe in late:
-            probe.cancel()  # not waited for: with a server that is frozen, giving up takes seconds too
+            probe.cancel()  # not awaited: if a server hangs, the cancelled probe takes seconds to end
         return [name for name, probe in zip(parts, probes, strict=True) if probe in late or not probe.result()]
 
     async def _reach_database(self) -> None:
@@ -128,7 +168,7 @@ async def _answers(reach: Callable[[], Awaitable[None]]) -> bool:
     try:
         await reach()
     except (Unavailable, AudienceError, RelayDown, SQLAlchemyError, OSError, TimeoutError) as error:
-        log.warning("part_missing", error=f"{type(error).__name__}: {error}")
+        log.warning("probe_failed", error=f"{type(error).__name__}: {error}")
         return False
     return True
 

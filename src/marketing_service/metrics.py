@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from marketing_service.settings import SettingsError
+from marketing_service.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """Where the metrics are to be had; port 0 is nowhere."""
+    """The address and port that serve the metrics. Port 0 means that no metrics are served."""
 
     host: str
     port: int
 
 
-NOWHERE = Endpoint("127.0.0.1", 0)
+NO_METRICS = Endpoint("127.0.0.1", 0)
 
 
 @contextmanager
-def exposed(endpoint: Endpoint, *collectors: Collector) -> Iterator[None]:
-    """Answer scrapes at `endpoint` while the block runs, where there is one: with what the collectors say, and the
-    process's own figures. They are asked in the scrape's own thread. Raises SettingsError when nobody can listen there.
+def serve_metrics(endpoint: Endpoint, *collectors: Collector) -> Iterator[None]:
+    """Serve the metrics of the collectors and of the process at `endpoint` while the block runs.
+
+    Prometheus' requests are handled in threads of their own, which call the collectors. Raises SettingsError if the
+    address or port cannot be used.
     """
     if not endpoint.port:
         yield
@@ -41,7 +43,7 @@ def exposed(endpoint: Endpoint, *collectors: Collector) -> Iterator[None]:
         server, thread = start_http_server(endpoint.port, endpoint.host, registry)
     except OSError as error:
         raise SettingsError(
-            f"metrics cannot be shown at {endpoint.host} port {endpoint.port}: {error.strerror}"
+            f"metrics cannot be served at {endpoint.host} port {endpoint.port}: {error.strerror}"
         ) from error
     try:
         yield

@@ -121,9 +121,9 @@ class World:
         process = WorkerProcess(self.worker)
         task = asyncio.create_task(process.run(shutdown))
         try:
-            yield shutdown.stop
+            yield shutdown.drain
         finally:
-            shutdown.stop.set()
+            shutdown.drain.set()
             await task
 
     async def until_status(self, campaign_id: UUID, *statuses: str, seconds: float = 20) -> dict[str, Any]:

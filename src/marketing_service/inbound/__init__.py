@@ -1,6 +1,6 @@
-"""The doors through which a mail server hands over what came back: LMTP or SMTP on a port, or a pipe."""
+"""The listener for bounces and complaints: a mail server delivers them over LMTP or SMTP, or through a pipe."""
 
-from marketing_service.inbound.pipe import take_one
+from marketing_service.inbound.pipe import handle_message
 from marketing_service.inbound.process import Listener, run_listener
 
-__all__ = ["Listener", "run_listener", "take_one"]
+__all__ = ["Listener", "handle_message", "run_listener"]

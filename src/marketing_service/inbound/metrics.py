@@ -1,4 +1,4 @@
-"""What a door has been handed, and what Prometheus is shown of it."""
+"""The stats of a listener, and its metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ if TYPE_CHECKING:
 
 
 class ListenerStats:
-    """Plain numbers; they only grow."""
+    """Plain numbers that only grow."""
 
     def __init__(self) -> None:
         self.handled: Counter[Handled] = Counter()
         self.postponed = 0
-        """Messages that are to be brought again."""
+        """Reports that the mail server must deliver again."""
         self.refused = 0
-        """Recipients that are none of ours."""
+        """Recipients that were refused, because the address is not one of this service."""
 
     def collect(self) -> Iterator[Metric]:
-        """Prometheus' figures, read in the scrape's own thread."""
+        """The metrics, read in the thread of Prometheus' request."""
         reports = CounterMetricFamily(
             "marketing_reports",
-            "Messages that came back, by what they say and what came of them.",
+            "Reports received (bounces and complaints), by kind and outcome.",
             labels=("kind", "outcome"),
         )
         for handled, count in sorted(self.handled.items()):
             reports.add_metric((handled.kind, handled.outcome), count)
         yield reports
         yield CounterMetricFamily(
-            "marketing_reports_postponed", "Messages that the mail server is to bring again.", value=self.postponed
+            "marketing_reports_postponed", "Reports that the mail server must deliver again.", value=self.postponed
         )
         yield CounterMetricFamily(
-            "marketing_reports_refused", "Recipients that are none of ours, or forged.", value=self.refused
+            "marketing_reports_refused",
+            "Recipients refused, because the address is forged or not one of this service.",
+            value=self.refused,
         )

@@ -1,4 +1,4 @@
-"""One message on standard input, for a mail server's pipe; the exit code says what became of it (sysexits.h)."""
+"""Handles one report from standard input, for a mail server's pipe. The exit code gives the result (sysexits.h)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from marketing_service.bootstrap import Resources
-from marketing_service.inbound.process import reports_of
+from marketing_service.inbound.process import require_report_handler
 from marketing_service.inbound.session import MAX_OCTETS
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def take_one(settings: Settings, recipient: str, message: BinaryIO) -> int:
-    """EX_OK: done, or nothing to be done. EX_NOUSER: the address is none of ours.
+async def handle_message(settings: Settings, recipient: str, message: BinaryIO) -> int:
+    """Return EX_OK if the report is handled, and EX_NOUSER if the recipient is not an address of this service.
 
-    Raises SettingsError without MARKETING_BOUNCE_DOMAIN, Unavailable where the message is to be brought again.
+    Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, and Unavailable if the report must be delivered again.
     """
     raw = message.read(MAX_OCTETS)
     while message.read(1 << 16):
-        pass  # to the end, or whoever writes it would call the pipe broken
+        pass  # read to the end, or the mail server fails with a broken pipe
     async with Resources.open(settings, process="worker") as resources:
-        reports = reports_of(resources)
-        if not reports.knows(recipient):
-            log.warning("report_for_nobody")
+        handler = require_report_handler(resources)
+        if not handler.accepts(recipient):
+            log.warning("report_recipient_unknown")
             return os.EX_NOUSER
-        await reports.take(recipient, raw)
+        await handler.handle(recipient, raw)
     return os.EX_OK

@@ -1,19 +1,20 @@
-"""What comes back: opens, clicks, opt-outs, bounces and complaints; and what tells people from machines."""
+"""What recipients and mail servers do after a delivery: opens, clicks, opt-outs, bounces and complaints. Also the rules
+that tell requests of machines from those of people."""
 
-from marketing_service.tracking.bounces import Handled, Outcome, Reports
+from marketing_service.tracking.bounces import Handled, Outcome, ReportHandler
 from marketing_service.tracking.clicks import follow_link
 from marketing_service.tracking.machines import machine_rules
 from marketing_service.tracking.opens import Opens
-from marketing_service.tracking.opt_outs import bring_opt_outs_to_crm, opt_out, send_exists
+from marketing_service.tracking.opt_outs import opt_out, send_exists, write_opt_outs_to_crm
 
 __all__ = [
     "Handled",
     "Opens",
     "Outcome",
-    "Reports",
-    "bring_opt_outs_to_crm",
+    "ReportHandler",
     "follow_link",
     "machine_rules",
     "opt_out",
     "send_exists",
+    "write_opt_outs_to_crm",
 ]

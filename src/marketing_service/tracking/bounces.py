@@ -1,4 +1,4 @@
-"""Bounces and complaints: a message came back to an address of ours, and what it says is written down."""
+"""Bounces and complaints: a report arrives at an address of this service, and the ledger records what it says."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import structlog
 from marketing_service.errors import Unavailable
 from marketing_service.ledger.bounces import Bounce, confirm, record_bounce
 from marketing_service.reports import Kind, read_report
-from marketing_service.store.sends import reported_send
+from marketing_service.store.sends import organisation_of_send, reported_send
 from marketing_service.store.states import FailReason, SendStatus
 from marketing_service.tokens import Bounced, Mailbox, Purpose
 from marketing_service.tracking.opt_outs import opt_out
-from marketing_service.tracking.public import organisation_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,36 +30,36 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds. A relay on the same machine can report before its 250 is written down here.
-_PATIENCE = (0.1, 0.2, 0.4, 0.8)
+_RETRY_DELAYS = (0.1, 0.2, 0.4, 0.8)
+"""Seconds to wait for the outcome of the send: a relay on the same machine can report before its 250 is recorded."""
 _UNSUBSCRIBE = re.compile(r"/unsubscribe/([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])")
 _MAX_LINKS = 20
 
 
 class Outcome(StrEnum):
-    """What came of a message that came back."""
+    """What a report changed."""
 
     BOUNCED_HARD = "BOUNCED_HARD"
     BOUNCED_SOFT = "BOUNCED_SOFT"
     CONFIRMED = "CONFIRMED"
-    """An UNCONFIRMED send has left after all."""
+    """The report proves that an UNCONFIRMED send was delivered to the relay."""
     OPTED_OUT = "OPTED_OUT"
-    """A complaint is heard as an opt-out."""
+    """A complaint counts as an opt-out."""
     NOTHING = "NOTHING"
-    """It says nothing new: delayed, no report, replayed, or about an older attempt."""
+    """The report has no new information: a delay, no report at all, a duplicate, or about an older attempt."""
     UNKNOWN = "UNKNOWN"
-    """It proves no send of ours."""
+    """The report does not prove that it is about a send of this service."""
 
 
 class Handled(NamedTuple):
-    """What a message said, and what came of it."""
+    """The kind of a report, and its outcome."""
 
     kind: Kind
     outcome: Outcome
 
 
-class Reports:
-    """What to do with messages that come back, whichever door they come through."""
+class ReportHandler:
+    """Handles reports, whether they arrive over LMTP, SMTP, HTTP or a pipe."""
 
     def __init__(
         self,
@@ -75,17 +74,19 @@ class Reports:
         self._job_queue = job_queue
         self._tokens = tokens
         self._addresses = addresses
-        self._max_soft = soft_bounces
+        self._soft_bounces = soft_bounces
 
-    def knows(self, recipient: str) -> bool:
-        """Whether the address is one of ours, and proven where it is a return path. Asks nobody."""
+    def accepts(self, recipient: str) -> bool:
+        """Whether the recipient is an address of this service. The signature of a return path is checked. Runs no
+        query."""
         return self._addresses.read(recipient) is not None
 
-    async def take(self, recipient: str, raw: bytes, *, org_id: str | None = None) -> Handled:
-        """Do what the message asks for; committed when it returns. With `org_id` only that organisation's sends count.
+    async def handle(self, recipient: str, raw: bytes, *, org_id: str | None = None) -> Handled:
+        """Record what the report says; everything is committed when this returns. With `org_id`, only sends of that
+        organisation are changed.
 
-        Raises Unavailable where PostgreSQL does not answer, and where the relay's own answer to the message is not
-        written down yet: the message is to be brought again.
+        Raises Unavailable if PostgreSQL does not answer, or if the relay's reply to the message is not recorded yet.
+        Then the report must be delivered again.
         """
         about = self._addresses.read(recipient)
         if about is None:
@@ -101,15 +102,17 @@ class Reports:
             return Outcome.UNKNOWN if send_id is None else await self._complaint(send_id, org_id)
         if not isinstance(about, Bounced):
             return Outcome.NOTHING
-        for pause in _PATIENCE:
-            outcome = await self._once(about, report, org_id)
+        for delay in _RETRY_DELAYS:
+            outcome = await self._bounce(about, report, org_id)
             if outcome is not None:
                 return outcome
-            await asyncio.sleep(pause)
-        raise Unavailable("The relay", "The relay's answer to this message is not known yet; bring the report again.")
+            await asyncio.sleep(delay)
+        raise Unavailable(
+            "The relay", "The relay's reply to this message is not recorded yet; deliver the report again later."
+        )
 
     def _complained_of(self, text: str) -> UUID | None:
-        """The send that a message proves to be of, by its unsubscribe link or by its return path."""
+        """The send that the text of a complaint is about. The unsubscribe link or the return path in it proves it."""
         for token in _UNSUBSCRIBE.findall(text)[:_MAX_LINKS]:
             send_id = self._tokens.read(Purpose.UNSUBSCRIBE, token)
             if send_id is not None:
@@ -118,8 +121,8 @@ class Reports:
         return None if bounced is None else bounced.send_id
 
     async def _complaint(self, send_id: UUID, org_id: str | None) -> Outcome:
-        """As following the link is; but the same complaint, replayed after somebody has subscribed again, does not
-        count twice."""
+        """Opt the address out, as its unsubscribe link does. A complaint about a send counts only once: a copy of it
+        must not opt out a person who has subscribed again."""
         owner = await self._owner(send_id, org_id)
         if owner is None:
             return Outcome.UNKNOWN
@@ -129,8 +132,8 @@ class Reports:
             return Outcome.NOTHING
         return Outcome.OPTED_OUT if await opt_out(self._transactions, self._job_queue, send_id) else Outcome.UNKNOWN
 
-    async def _once(self, about: Bounced, report: Report, org_id: str | None) -> Outcome | None:
-        """None where it is too early to say."""
+    async def _bounce(self, about: Bounced, report: Report, org_id: str | None) -> Outcome | None:
+        """None if the send is still SENDING, so that its outcome is not recorded yet."""
         owner = await self._owner(about.send_id, org_id)
         if owner is None:
             return Outcome.UNKNOWN
@@ -144,16 +147,17 @@ class Reports:
 
     async def _record(self, connection: AsyncConnection, send: ReportedSend, report: Report) -> Outcome:
         if report.failure is not None:
-            reason = await record_bounce(connection, send, _bounce(report.failure), max_soft=self._max_soft)
+            reason = await record_bounce(connection, send, _bounce_of(report.failure), max_soft=self._soft_bounces)
             return _OUTCOMES.get(reason, Outcome.NOTHING)
-        # Whoever writes to the return path of an attempt has it from the message that the attempt handed over.
+        # Only the submitted message contains the return path of its attempt, so a reply to it proves the submission.
         if send.status is SendStatus.UNCONFIRMED and await confirm(connection, send):
             return Outcome.CONFIRMED
         return Outcome.NOTHING
 
     async def _owner(self, send_id: UUID, org_id: str | None) -> str | None:
-        """The send's organisation, None where it is not the one asked for."""
-        owner = await organisation_of(self._transactions, send_id)
+        """The send's organisation. None if there is no such send, or if `org_id` is another organisation."""
+        async with self._transactions() as tx:
+            owner = await organisation_of_send(tx.connection, send_id)
         return owner if org_id in (None, owner) else None
 
 
@@ -163,7 +167,7 @@ _OUTCOMES: dict[FailReason | None, Outcome] = {
 }
 
 
-def _bounce(failure: Failure) -> Bounce:
+def _bounce_of(failure: Failure) -> Bounce:
     return Bounce(
         is_hard=failure.is_hard,
         about_address=failure.about_address,

@@ -1,4 +1,4 @@
-"""Clicks: a link of a send was followed."""
+"""Clicks: somebody follows a link of a send."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from marketing_service.ledger import clicks
 from marketing_service.rendering import MergeFields, link_target
 from marketing_service.store.clicks import sent_link
+from marketing_service.store.sends import organisation_of_send
 from marketing_service.tracking.machines import machine_rules
-from marketing_service.tracking.public import organisation_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 async def follow_link(
     transactions: Transactions, send_id: UUID, number: int, *, counts: bool, by_machine: bool
 ) -> str | None:
-    """Where the send's link with this number leads, once the click has been counted (unless `counts` is false); None
-    where there is no such send or link. Raises Unavailable."""
-    org_id = await organisation_of(transactions, send_id)
+    """The target of the send's link with this number, after the click is recorded (unless `counts` is false). None if
+    there is no such send or link. Raises Unavailable."""
+    async with transactions() as tx:
+        org_id = await organisation_of_send(tx.connection, send_id)
     if org_id is None:
         return None
     async with transactions(org_id) as tx:

@@ -1,6 +1,7 @@
-"""Tells machines from people by what a request says of itself; the rules are data, each with its source.
+"""Tells requests of machines from those of people, by their headers and client address. The rules are data, each with
+its source.
 
-Nothing of the request is kept but the reason this gives: no address, no user agent.
+Only the reason is stored: no client address and no user agent.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Soon:
-    """Whatever comes within so many seconds of the delivery is a machine's, for this reason. The ledger applies it,
-    which knows when that was."""
+class SoonAfterDelivery:
+    """A request within `seconds` seconds of the delivery is a machine's, for this reason. The ledger applies the rule,
+    because it knows the time of the delivery."""
 
     seconds: float
     reason: str
@@ -33,12 +34,12 @@ class Rules:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         agents = data["user_agents"]
-        self.soon = Soon(float(data["soon"]["seconds"]), data["soon"]["reason"])
+        self.soon = SoonAfterDelivery(float(data["soon"]["seconds"]), data["soon"]["reason"])
         self._no_agent: str = data["no_user_agent"]["reason"]
         self._exact: dict[str, str] = {
             agent.lower(): rule["reason"] for rule in agents for agent in rule.get("exact", ())
         }
-        # One after the other: for so few, that is quicker than a pattern of them all.
+        # Searched one by one: for so few texts that is faster than one regular expression.
         self._partial: list[tuple[str, str]] = [
             (part, rule["reason"]) for rule in agents for part in rule.get("contains", ())
         ]
@@ -49,14 +50,14 @@ class Rules:
         self._networks = {version: _Networks(n for n in networks if n[0].version == version) for version in (4, 6)}
 
     def is_prefetch(self, headers: Mapping[str, str]) -> bool:
-        """Whether a browser loads this for a click that may never come. Header names are in lower case."""
+        """Whether a browser loads the link ahead of a click. Header names are in lower case."""
         sent = [headers[name].lower() for name in self._prefetch_headers if name in headers]
         return any(word in value for value in sent for word in self._prefetch_words)
 
     def reason(self, user_agent: str | None, headers: Mapping[str, str], client: str | None) -> str | None:
-        """Why the request looks like a machine's; None where a person is likely to be behind it.
+        """Why the request looks like a machine's. None if it is likely a person's.
 
-        `headers` have names in lower case; `client` is the address it came from, where that can be told.
+        The names of `headers` are in lower case. `client` is the client's IP address, or None if it is unknown.
         """
         if not user_agent:
             return self._no_agent
@@ -75,7 +76,7 @@ class Rules:
         try:
             return self._networks[4].reason(int.from_bytes(inet_pton(AF_INET, client)))
         except OSError:
-            pass  # it is of the other version, or none
+            pass  # an IPv6 address, or no address
         try:
             address = IPv6Address(client)
         except ValueError:
@@ -85,7 +86,7 @@ class Rules:
 
 
 class _Networks:
-    """Networks that do not overlap, in order, each with the reason it stands for."""
+    """Networks that do not overlap, in ascending order, each with its reason."""
 
     def __init__(self, networks: Iterable[tuple[IPv4Network | IPv6Network, str]]) -> None:
         ranges = sorted((int(net.network_address), int(net.broadcast_address), reason) for net, reason in networks)
@@ -102,5 +103,5 @@ class _Networks:
 
 @cache
 def machine_rules() -> Rules:
-    """The rules of `machines.toml`, read once."""
+    """The rules of `machines.toml`. The file is read once."""
     return Rules(tomllib.loads(files(__package__).joinpath("machines.toml").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Opens: the loads of pixels, recorded in groups, each before its picture is returned."""
+"""Opens: loads of the pixel, recorded in groups. Each is committed before its response is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Group:
-    """Loads that are committed together, or given up together."""
+    """Loads that are committed together, or fail together."""
 
     def __init__(self) -> None:
         self.loads: list[Load] = []
@@ -39,38 +39,39 @@ class _Group:
 
 
 class Opens:
-    """Groups commits: the loads that come while earlier ones are being committed go into the next commit.
+    """Groups commits: loads that arrive during a commit go into the next commit.
 
-    There is one at a time. Two would wait for each other's campaigns, and each carry half as many.
+    Only one commit runs at a time. Two would wait for each other's locks on campaigns, and each would commit half as
+    many loads.
 
-    A group that is not committed within `patience` seconds of its first load is given up. Until then it waits in
-    memory, afterwards nothing of it does, so a PostgreSQL that hangs fills nothing up.
+    A group that is not committed within `timeout` seconds of its first load fails, and is removed from memory. So a
+    PostgreSQL that hangs does not fill the memory.
     """
 
-    def __init__(self, call: Call, *, patience: float) -> None:
+    def __init__(self, call: Call, *, timeout: float) -> None:
         self._call = call
-        self._patience = patience
+        self._timeout = timeout
         self._soon = machine_rules().soon
         self._collecting: _Group | None = None
         self._writer: asyncio.Task[None] | None = None
 
     async def record(self, send_id: UUID, machine_reason: str | None) -> None:
-        """Returns once the load is committed, or there is no such send. Raises Unavailable."""
+        """Returns when the load is committed, or when there is no such send. Raises Unavailable."""
         group = self._collecting
         if group is None:
             group = self._collecting = _Group()
-            asyncio.get_running_loop().call_later(self._patience, self._give_up, group)
+            asyncio.get_running_loop().call_later(self._timeout, self._time_out, group)
             if self._writer is None:
                 self._writer = asyncio.create_task(self._write())
         await group.add(Load(send_id, machine_reason))
 
-    def _give_up(self, group: _Group) -> None:
+    def _time_out(self, group: _Group) -> None:
         if group is self._collecting:
             self._collecting = None
         group.end(Unavailable("PostgreSQL"))
 
     async def _write(self) -> None:
-        # Whoever is being read from the sockets in this turn of the loop goes into the group as well.
+        # Requests that the event loop reads from their sockets in this iteration join the group too.
         await asyncio.sleep(0)
         while self._collecting is not None:
             group, self._collecting = self._collecting, None
@@ -78,7 +79,7 @@ class Opens:
                 await record_opens(
                     self._call, group.loads, soon_seconds=self._soon.seconds, soon_reason=self._soon.reason
                 )
-            except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            except Exception as error:  # noqa: BLE001 - raised in every task that waits for the group
                 group.end(error)
             else:
                 group.end()

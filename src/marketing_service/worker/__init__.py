@@ -1,1 +1,1 @@
-"""The worker: arq jobs, the sweep, and the process around them."""
+"""The worker: its jobs, the sweep, and the process that runs them."""

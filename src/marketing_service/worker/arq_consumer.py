@@ -1,4 +1,4 @@
-"""Takes jobs out of a queue with arq, which is kept going whatever becomes of Redis."""
+"""Takes jobs from a queue with arq, and starts arq again whenever it ends because Redis failed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from arq.worker import Worker
 
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.queue import deserialize, serialize
 from marketing_service.worker.jobs import DEPENDENCIES, functions
 
@@ -23,25 +24,26 @@ log = structlog.get_logger(__name__)
 
 _POLL = 0.1
 _QUEUE_READ = 1000
-"""Ids read per poll: arq looks no further, and passes over those other workers have in hand."""
-_FIRST_PAUSE = 0.5
-_MAX_PAUSE = 5.0
+"""Job ids read per poll. arq looks at no more than these, and skips the ones that other workers are working on."""
+_BACKOFF = ExponentialBackoff(first=0.5, maximum=5.0)
+_STABLE_SECONDS = 5.0
+"""An arq worker that ran for longer than this resets the back-off."""
 
 
 class _Drained(Exception):
-    """arq was told to take no more jobs, and has ended between two polls, with nothing half done."""
+    """arq was told to take no more jobs, and has ended between two polls, with no job half taken."""
 
 
 class _Arq(Worker):
     async def heart_beat(self) -> None:
-        """Comes at the end of every poll."""
+        """Arq calls this at the end of every poll."""
         if not self.allow_pick_jobs:
             raise _Drained
         await super().heart_beat()
 
 
 class ArqConsumer:
-    """Works on at most `slots` jobs of one queue at a time."""
+    """Runs at most `slots` jobs of one queue at a time."""
 
     def __init__(self, queue: Queue, redis: ArqRedis, dependencies: WorkerDependencies, *, slots: int) -> None:
         self._queue = queue
@@ -53,17 +55,17 @@ class ArqConsumer:
 
     @property
     def jobs(self) -> set[asyncio.Task[object]]:
-        """The jobs under way."""
+        """The jobs that are running."""
         return {*self._orphans, *(self._worker.tasks.values() if self._worker else ())}
 
     def stop(self) -> None:
-        """Take no more jobs; `run` ends at the next poll, with nothing half taken."""
+        """Take no more jobs. `run` returns at the next poll, with no job half taken."""
         if self._worker is not None:
             self._worker.allow_pick_jobs = False
 
     async def run(self) -> None:
-        """Arq ends when Redis goes away; its jobs run on, and another one takes its place."""
-        pause = _FIRST_PAUSE
+        """Take jobs until `stop`. When Redis fails, arq ends and its jobs continue; a new arq worker is started."""
+        failures = 0
         while True:
             started = asyncio.get_running_loop().time()
             self._worker = self._arq()
@@ -71,13 +73,13 @@ class ArqConsumer:
                 await self._worker.async_run()
             except _Drained:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever ended it, the next one is due
+            except Exception as error:  # noqa: BLE001 - after any error arq is started again
                 log.warning("arq_ended", error=type(error).__name__)
             self._adopt(self._worker)
-            if asyncio.get_running_loop().time() - started > _MAX_PAUSE:
-                pause = _FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _MAX_PAUSE)
+            if asyncio.get_running_loop().time() - started > _STABLE_SECONDS:
+                failures = 0
+            failures += 1
+            await asyncio.sleep(_BACKOFF.delay(failures))
 
     def _arq(self) -> _Arq:
         return _Arq(
@@ -88,7 +90,7 @@ class ArqConsumer:
             max_jobs=self._slots,
             poll_delay=_POLL,
             queue_read_limit=_QUEUE_READ,
-            # A job that is cut off is not arq's to run again: the sweep rings, under a new id.
+            # arq must not retry a job that was interrupted: the sweep enqueues it again, with a new id.
             retry_jobs=False,
             keep_result=0,
             log_results=False,
@@ -99,12 +101,13 @@ class ArqConsumer:
         )
 
     def _adopt(self, worker: _Arq) -> None:
-        """Keep hold of the jobs of an arq that has ended, until they are through."""
+        """Keep a reference to the jobs of an arq worker that has ended, until they are finished."""
         for task in worker.tasks.values():
             self._orphans.add(task)
-            task.add_done_callback(self._orphan_ended)
+            task.add_done_callback(self._orphan_finished)
 
-    def _orphan_ended(self, task: asyncio.Task[object]) -> None:
+    def _orphan_finished(self, task: asyncio.Task[object]) -> None:
         self._orphans.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.info("job_end_not_noted", error=type(task.exception()).__name__)
+            # arq could not write the end of the job to Redis; the job itself has finished.
+            log.info("job_result_not_stored", error=type(task.exception()).__name__)

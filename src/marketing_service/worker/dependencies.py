@@ -1,4 +1,8 @@
-"""The use cases of one worker process, put together from its resources."""
+"""The use cases of one worker process.
+
+This is the worker's part of the composition root: like bootstrap.py it reads the settings, and gives each use case only
+the values that it needs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDependencies:
-    """What the jobs and the sweep call. Without a relay there is no sender: launches fail, and say so."""
+    """What the jobs and the sweep call. `sender` is None if no relay is configured: then every launch fails with that
+    reason."""
 
     resources: Resources
     expander: Expander
@@ -62,7 +67,7 @@ class WorkerDependencies:
                 messages=messages,
                 enqueuer=enqueuer,
                 relay_configured=resources.mailer is not None,
-                patience=settings.launch_patience,
+                time_limit=settings.launch_patience,
                 lease=settings.lease_seconds,
             ),
             dry_run=DryRun(
@@ -74,7 +79,7 @@ class WorkerDependencies:
                     public_base_url=settings.public_base_url,
                     dkim_selector=settings.dkim_selector,
                     bounce_domain=settings.bounce_domain,
-                    patience=settings.launch_patience,
+                    time_limit=settings.launch_patience,
                     lease=settings.lease_seconds,
                 ),
             ),
@@ -97,7 +102,7 @@ class WorkerDependencies:
         )
 
     def drain(self) -> None:
-        """Begin nothing new; finish what is on the wire."""
+        """Start no new work; finish the sends that are already marked."""
         self.expander.drain()
         self.dry_run.drain()
         if self.sender is not None:

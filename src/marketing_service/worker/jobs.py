@@ -1,4 +1,4 @@
-"""The jobs, as arq calls them. Each is safe to run twice, at once, late, or never: the ledger decides."""
+"""The jobs, as arq calls them. Each may run twice, concurrently, late or never: the ledger decides what is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arq.worker import Function, func
 
 from marketing_service.errors import Unavailable
 from marketing_service.queue import Job, Queue
-from marketing_service.tracking import bring_opt_outs_to_crm
+from marketing_service.tracking import write_opt_outs_to_crm
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,8 +21,9 @@ log = structlog.get_logger(__name__)
 
 DEPENDENCIES = "dependencies"
 
-_MAX_JOB = 24 * 3600
-"""Seconds. A relay may take ten minutes to answer each message; a batch that is cut off has unknown outcomes."""
+_TIMEOUT = 24 * 3600
+"""Seconds. It is long, because a relay may take ten minutes for each message, and because a batch that is interrupted
+has sends whose outcome is unknown."""
 
 
 async def expand(ctx: dict[str, Any], campaign_id: str) -> None:
@@ -33,7 +34,7 @@ async def expand(ctx: dict[str, Any], campaign_id: str) -> None:
 async def send_batch(ctx: dict[str, Any], campaign_id: str, number: int) -> None:
     dependencies: WorkerDependencies = ctx[DEPENDENCIES]
     if dependencies.sender is None:
-        log.warning("batch_without_relay", campaign_id=campaign_id)
+        log.warning("batch_skipped_without_relay", campaign_id=campaign_id)
         return
     await dependencies.sender.send_batch(UUID(campaign_id), number)
 
@@ -43,14 +44,14 @@ async def send_test(ctx: dict[str, Any], test_mail_id: str) -> None:
     await dependencies.test_mailer.send(UUID(test_mail_id))
 
 
-async def check(ctx: dict[str, Any], campaign_id: str) -> None:
+async def preflight(ctx: dict[str, Any], campaign_id: str) -> None:
     dependencies: WorkerDependencies = ctx[DEPENDENCIES]
     await dependencies.dry_run.check(UUID(campaign_id))
 
 
 async def opt_outs(ctx: dict[str, Any]) -> None:
     dependencies: WorkerDependencies = ctx[DEPENDENCIES]
-    await bring_opt_outs_to_crm(dependencies.resources.transactions, dependencies.resources.audience)
+    await write_opt_outs_to_crm(dependencies.resources.transactions, dependencies.resources.audience)
 
 
 def _job(name: Job, run: Callable[..., Awaitable[None]]) -> Function:
@@ -58,20 +59,20 @@ def _job(name: Job, run: Callable[..., Awaitable[None]]) -> Function:
         try:
             await run(ctx, *ids)
         except Unavailable as error:
-            log.warning("job_postponed", job=name, reason=error.detail)  # the sweep rings again
+            log.warning("job_postponed", job=name, reason=error.detail)  # the sweep enqueues it again
 
-    return func(job, name=name, timeout=_MAX_JOB, keep_result=0)
+    return func(job, name=name, timeout=_TIMEOUT, keep_result=0)
 
 
 _RUN: Mapping[Job, Callable[..., Awaitable[None]]] = {
     Job.EXPAND: expand,
     Job.SEND_BATCH: send_batch,
     Job.SEND_TEST: send_test,
-    Job.CHECK: check,
+    Job.PREFLIGHT: preflight,
     Job.OPT_OUTS: opt_outs,
 }
 
 
 def functions(queue: Queue) -> list[Function]:
-    """Every job that waits in the queue, under the name it is enqueued by."""
+    """The functions of all jobs of the queue, each under the name of its job."""
     return [_job(name, run) for name, run in _RUN.items() if name.queue is queue]

@@ -1,4 +1,4 @@
-"""What a worker process shows to Prometheus."""
+"""The metrics of a worker process, for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class SendingCollector:
-    """Reads the stats when it is asked, in the scrape's own thread: they are plain numbers, and only grow."""
+    """Reads the stats on each request, in the thread of the request. That is safe, because the stats are plain numbers
+    that only grow."""
 
     def __init__(self, sender: Sender, mailer: Mailer) -> None:
         self._sender = sender
@@ -28,10 +29,10 @@ class SendingCollector:
     def collect(self) -> Iterator[Metric]:
         stats = self._sender.stats
         yield from _submissions(stats)
-        yield from _held_up(stats)
+        yield from _delays(stats)
         yield CounterMetricFamily(
             "marketing_results_refused_by_fence",
-            "Results that came after the batch had been taken from this process, and were not recorded.",
+            "Results that were not recorded, because another process had already taken over the batch.",
             value=stats.refused_by_fence,
         )
         yield GaugeMetricFamily(
@@ -40,41 +41,43 @@ class SendingCollector:
             value=self._mailer.connections_open,
         )
         yield GaugeMetricFamily(
-            "marketing_batches_running", "Batches being worked on.", value=self._sender.batches_running
+            "marketing_batches_running", "Batches that are being sent.", value=self._sender.batches_running
         )
 
 
 def _submissions(stats: SendingStats) -> Iterator[Metric]:
-    by_fate = CounterMetricFamily(
+    by_outcome = CounterMetricFamily(
         "marketing_submissions",
-        "Messages handed to the relay, by what became of them and in which phase of the conversation.",
+        "Messages submitted to the relay, by outcome and by the phase of the SMTP transaction that decided it.",
         labels=("outcome", "phase"),
     )
     for (outcome, phase), count in sorted(stats.submissions.items()):
-        by_fate.add_metric((outcome, phase), count)
-    yield by_fate
+        by_outcome.add_metric((outcome, phase), count)
+    yield by_outcome
     bounds = [*(str(bound) for bound in SECONDS), "+Inf"]
     yield HistogramMetricFamily(
         "marketing_submission_seconds",
-        "From the beginning of a message to the relay's last word on it.",
+        "Seconds from the first command for a message to the relay's last reply about it.",
         buckets=list(zip(bounds, accumulate(stats.durations), strict=True)),
         sum_value=stats.seconds,
     )
 
 
-def _held_up(stats: SendingStats) -> Iterator[Metric]:
+def _delays(stats: SendingStats) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "marketing_rate_waits",
-        "How often a connection's next message had to wait, up to a second, for the rates.",
+        "How often a connection waited for the rate limiter, up to a second each time, before its next message.",
         value=stats.rate_waits,
     )
     yield CounterMetricFamily(
         "marketing_batches_released",
-        "Batches given back because the rates would not have allowed more soon.",
+        "Batches released because the rate limiter would not have allowed more messages soon.",
         value=stats.batches_released,
     )
     yield CounterMetricFamily(
-        "marketing_sends_postponed", "Sends put off because their domain asked for less.", value=stats.postponed
+        "marketing_sends_postponed",
+        "Sends postponed because their receiving domain asked for less mail.",
+        value=stats.postponed,
     )
     pauses = CounterMetricFamily(
         "marketing_relay_pauses", "Campaigns that this process paused because of the relay.", labels=("reason",)

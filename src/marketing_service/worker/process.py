@@ -1,4 +1,4 @@
-"""The worker process: arq for each queue, the sweep, the leases, and an orderly end."""
+"""The worker process: an arq consumer for each queue, the sweep, the renewal of leases, and the drain at the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import structlog
 
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
-from marketing_service.metrics import NOWHERE, exposed
-from marketing_service.queue import Queue, connect
+from marketing_service.metrics import NO_METRICS, serve_metrics
+from marketing_service.queue import Queue
 from marketing_service.sending import RENEWALS_PER_LEASE
-from marketing_service.tracking import bring_opt_outs_to_crm
+from marketing_service.tracking import write_opt_outs_to_crm
 from marketing_service.worker.arq_consumer import ArqConsumer
 from marketing_service.worker.dependencies import WorkerDependencies
 from marketing_service.worker.metrics import SendingCollector
@@ -29,35 +29,36 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LAST_POLL = 2.0
+"""Seconds that the consumers get to end at a poll, with no job half taken, before they are cancelled."""
 
 
-async def run_worker(settings: Settings, *, lifeline: int | None = None, metrics: Endpoint = NOWHERE) -> None:
-    """Work until told to stop, then drain: what is on the wire is finished and recorded, the rest goes back.
+async def run_worker(settings: Settings, *, control_pipe: int | None = None, metrics: Endpoint = NO_METRICS) -> None:
+    """Work until told to stop. Then drain: finish and record the sends that are already marked, and release the others.
 
-    SIGTERM and SIGINT stop it, a second one hurries it; so does a supervisor through `lifeline`. Raises SettingsError
-    when `metrics` is an address where nobody can listen.
+    SIGTERM or SIGINT starts the drain, and a second signal cuts it short. A supervisor does the same through the file
+    descriptor `control_pipe`. Raises SettingsError if the address or port of `metrics` cannot be used.
     """
     shutdown = ShutdownSignals()
     shutdown.listen_for_signals()
-    if lifeline is not None:
-        shutdown.listen_to_supervisor(lifeline)
+    if control_pipe is not None:
+        shutdown.listen_to_supervisor(control_pipe)
     async with Resources.open(settings, process="worker") as resources:
         worker = WorkerProcess(resources)
         sender, mailer = worker.sender, resources.mailer
-        with exposed(metrics, *([] if sender is None or mailer is None else [SendingCollector(sender, mailer)])):
-            gc.freeze()  # what was made at the start stays: there is no garbage to look for in it
+        with serve_metrics(metrics, *([] if sender is None or mailer is None else [SendingCollector(sender, mailer)])):
+            gc.freeze()  # the objects made so far live as long as the process: the collector need not look at them
             await worker.run(shutdown)
 
 
 class WorkerProcess:
-    """One process's worth of work, until it is told to stop."""
+    """Everything that one worker process does, until it is told to stop."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._limits = resources.worker_limits
         self._dependencies = WorkerDependencies.of(resources)
-        self._redis = connect(resources.settings.redis_url.get_secret_value(), timeout=5.0)
-        settings = resources.settings
-        slots = {Queue.SENDING: settings.worker_jobs, Queue.AUDIENCES: settings.worker_audiences}
+        self._redis = resources.consumer_redis()
+        slots = {Queue.SENDING: self._limits.sending_jobs, Queue.AUDIENCES: self._limits.audience_jobs}
         self._consumers = [
             ArqConsumer(queue, self._redis, self._dependencies, slots=number) for queue, number in slots.items()
         ]
@@ -67,55 +68,56 @@ class WorkerProcess:
         return self._dependencies.sender
 
     async def run(self, shutdown: ShutdownSignals) -> None:
-        """Work until told to stop, then drain for at most MARKETING_DRAIN_SECONDS, or until told to hurry."""
-        settings = self._resources.settings
-        picking = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
+        """Work until told to drain; then drain, for at most MARKETING_DRAIN_SECONDS or until told to stop now."""
+        limits = self._limits
+        consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
-            asyncio.create_task(_repeat("sweep", settings.sweep_seconds, self._dependencies.sweep.sweep)),
-            asyncio.create_task(_repeat("opt_outs", settings.sweep_seconds, self._bring_opt_outs)),
+            asyncio.create_task(_repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
+            asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
         ]
-        renewing = asyncio.create_task(self._keep_leases())
+        renewing = asyncio.create_task(self._renew_leases())
         log.info("worker_started", relay=self._resources.mailer is not None)
         try:
-            await shutdown.stop.wait()
-            log.info("worker_draining", seconds=settings.drain_seconds)
+            await shutdown.drain.wait()
+            log.info("worker_draining", seconds=limits.drain_seconds)
         finally:
             self._dependencies.drain()
             for consumer in self._consumers:
                 consumer.stop()
-            await asyncio.wait(picking, timeout=_LAST_POLL)
-            for task in (*picking, *background):
+            await asyncio.wait(consuming, timeout=_LAST_POLL)
+            for task in (*consuming, *background):
                 task.cancel()
-            await asyncio.gather(*picking, *background, return_exceptions=True)
-            await self._drain(settings.drain_seconds, shutdown.hurry)
+            await asyncio.gather(*consuming, *background, return_exceptions=True)
+            await self._finish_jobs(limits.drain_seconds, shutdown.stop_now)
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await self._redis.aclose(close_connection_pool=True)
         log.info("worker_stopped")
 
-    async def _keep_leases(self) -> None:
+    async def _renew_leases(self) -> None:
         if self._dependencies.sender is not None:
             leases = self._dependencies.sender.leases
             await _repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
 
-    async def _bring_opt_outs(self) -> None:
-        await bring_opt_outs_to_crm(self._resources.transactions, self._resources.audience)
+    async def _write_opt_outs(self) -> None:
+        await write_opt_outs_to_crm(self._resources.transactions, self._resources.audience)
 
-    async def _drain(self, seconds: float, hurry: asyncio.Event) -> None:
+    async def _finish_jobs(self, seconds: float, stop_now: asyncio.Event) -> None:
+        """Wait for the running jobs, for at most `seconds` or until `stop_now`, then cancel the unfinished ones."""
         jobs = {job for consumer in self._consumers for job in consumer.jobs}
         if not jobs:
             return
-        through = asyncio.create_task(asyncio.wait(jobs))
-        hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait((through, hurried), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        finished = asyncio.create_task(asyncio.wait(jobs))
+        stopped = asyncio.create_task(stop_now.wait())
+        await asyncio.wait((finished, stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
         unfinished = [job for job in jobs if not job.done()]
         if unfinished:
             log.warning("drain_cut_short", jobs=len(unfinished))
         for job in unfinished:
             job.cancel()
-        await through
-        await asyncio.gather(*jobs, hurried, return_exceptions=True)
+        await finished
+        await asyncio.gather(*jobs, stopped, return_exceptions=True)
 
 
 async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -123,7 +125,7 @@ async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]
         try:
             await work()
         except Unavailable as error:
-            log.warning("postponed", work=name, reason=error.detail)
+            log.warning("task_postponed", task=name, reason=error.detail)
         except Exception:
-            log.exception("failed", work=name)
+            log.exception("task_failed", task=name)
         await asyncio.sleep(seconds)

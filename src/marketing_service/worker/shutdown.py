@@ -1,4 +1,4 @@
-"""How a worker process is told to stop, and to hurry."""
+"""How a worker process is told to drain, or to stop now."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ import signal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN = b"d"
-HURRY = b"h"
+STOP_NOW = b"s"
 
 
 class ShutdownSignals:
-    """`stop`: finish what is on the wire, and end. `hurry`: end now."""
+    """`drain` is set when the process must finish the sends that are already marked, and end. `stop_now` is set when it
+    must not wait for them any longer."""
 
     def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.drain = asyncio.Event()
+        self.stop_now = asyncio.Event()
 
     def listen_for_signals(self) -> None:
-        """The first SIGTERM or SIGINT stops, the second hurries."""
+        """The first SIGTERM or SIGINT sets `drain`, the second sets `stop_now`."""
         loop = asyncio.get_running_loop()
         signalled = False
 
         def on_signal() -> None:
             nonlocal signalled
-            (self.hurry if signalled else self.stop).set()
+            (self.stop_now if signalled else self.drain).set()
             signalled = True
 
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
 
-    def listen_to_supervisor(self, lifeline: int) -> None:
-        """DRAIN and HURRY, read from the pipe `lifeline`, do the same; its end says that the supervisor is gone.
+    def listen_to_supervisor(self, control_pipe: int) -> None:
+        """Act on the commands DRAIN and STOP_NOW that the supervisor writes to the pipe. `control_pipe` is the file
+        descriptor of the end to read from. The end of the file means that the supervisor is gone, and sets `drain`.
 
-        They are no signals, because a service manager may signal the supervisor and its children alike, and nobody
-        could tell a second signal from the first one passed on.
+        The commands are not signals, because a service manager may signal the supervisor and its children at once. A
+        child could not tell a second signal from the first one that the supervisor passes on.
         """
         loop = asyncio.get_running_loop()
 
-        def on_signal() -> None:
-            said = os.read(lifeline, 64)
-            if HURRY in said:
-                self.hurry.set()
-            self.stop.set()
-            if not said:
-                loop.remove_reader(lifeline)
+        def on_readable() -> None:
+            commands = os.read(control_pipe, 64)
+            if STOP_NOW in commands:
+                self.stop_now.set()
+            self.drain.set()
+            if not commands:
+                loop.remove_reader(control_pipe)
 
-        os.set_blocking(lifeline, False)
-        loop.add_reader(lifeline, on_signal)
+        os.set_blocking(control_pipe, False)
+        loop.add_reader(control_pipe, on_readable)

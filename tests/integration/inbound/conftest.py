@@ -1,4 +1,4 @@
-"""The doors, over a real PostgreSQL."""
+"""Fixtures for the listener, with a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def world(owner: Database, database_url: str, redis_url: str) -> AsyncIter
 
 @pytest.fixture
 async def delivered(owner: Database) -> tuple[UUID, list[dict[str, Any]]]:
-    """A campaign to three people that was delivered, and its sends."""
+    """A campaign that was delivered to three contacts, and its sends."""
     campaign_id = await launched(owner, [contact(number) for number in range(3)])
     await deliver_all(owner, campaign_id)
     return campaign_id, await send_rows(owner, campaign_id)

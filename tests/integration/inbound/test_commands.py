@@ -1,4 +1,4 @@
-"""`marketing-service bounces`: the commands as a mail server's operator runs them."""
+"""`marketing-service bounces`, as the operator of a mail server runs it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from marketing_service.inbound import Listener, run_listener, take_one
-from marketing_service.settings import SettingsError
+from marketing_service.errors import SettingsError
+from marketing_service.inbound import Listener, handle_message, run_listener
 from tests.support.ledger import assert_adds_up, send_rows
 from tests.support.listeners import BOUNCES, listener
 from tests.support.lmtp import calling
@@ -35,19 +35,21 @@ def environment(database_url: str, redis_url: str, **settings: str) -> dict[str,
 
 
 async def pipe(settings: dict[str, str], recipient: str, raw: bytes) -> tuple[int, str]:
-    """The exit code, and what was said."""
+    """The exit code, and the text on standard error."""
     process = await asyncio.create_subprocess_exec(
         *(*BOUNCES, "pipe", "--recipient", recipient),
         env=settings,
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await process.communicate(raw)
+    _, stderr = await process.communicate(raw)
     assert process.returncode is not None
-    return process.returncode, said.decode()
+    return process.returncode, stderr.decode()
 
 
-async def test_lmtp_until_sigterm(database_url: str, redis_url: str, owner: Database, delivered: Delivered) -> None:
+async def test_the_listener_receives_reports_until_sigterm(
+    database_url: str, redis_url: str, owner: Database, delivered: Delivered
+) -> None:
     campaign_id, (send, *_) = delivered
     async with listener(environment(database_url, redis_url)) as (process, port):
         async with calling(port) as mta:
@@ -56,31 +58,31 @@ async def test_lmtp_until_sigterm(database_url: str, redis_url: str, owner: Data
             process.send_signal(signal.SIGTERM)
             assert (await mta.reply()).startswith("421")
         assert process.stderr is not None
-        said = (await process.stderr.read()).decode()
+        log = (await process.stderr.read()).decode()
         assert await process.wait() == 0
-    assert "listener_stopped" in said
-    assert "report_handled" in said
-    # No address and no token in the logs.
-    assert "@" not in said
-    assert re.search("[a-z2-7]{48}", said) is None
+    assert "listener_stopped" in log
+    assert "report_handled" in log
+    # The log contains no address and no token.
+    assert "@" not in log
+    assert re.search("[a-z2-7]{48}", log) is None
     assert (await assert_adds_up(owner, campaign_id))["hard_bounces"] == 1
 
 
-async def test_without_a_domain_no_door_opens(database_url: str, redis_url: str) -> None:
+async def test_without_a_bounce_domain_nothing_starts(database_url: str, redis_url: str) -> None:
     settings = make_settings(database_url=database_url, redis_url=redis_url)
     with pytest.raises(SettingsError, match="MARKETING_BOUNCE_DOMAIN is not set"):
         await run_listener(settings, Listener("127.0.0.1", 0))
     with pytest.raises(SettingsError, match="MARKETING_BOUNCE_DOMAIN is not set"):
-        await take_one(settings, ADDRESSES.complaints, BytesIO())
+        await handle_message(settings, ADDRESSES.complaints, BytesIO())
 
 
-async def test_where_nobody_can_listen_no_door_opens(database_url: str, redis_url: str) -> None:
+async def test_a_port_in_use_is_an_error(database_url: str, redis_url: str) -> None:
     settings = make_settings(database_url=database_url, redis_url=redis_url, bounce_domain=ADDRESSES.domain)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SettingsError, match="listen"):
         await run_listener(settings, Listener("127.0.0.1", taken.getsockname()[1]))
 
 
-async def test_a_pipe_takes_one_message(
+async def test_the_pipe_handles_one_message(
     database_url: str, redis_url: str, owner: Database, delivered: Delivered
 ) -> None:
     campaign_id, (send, *_) = delivered
@@ -90,16 +92,16 @@ async def test_a_pipe_takes_one_message(
     row = (await send_rows(owner, campaign_id))[0]
     assert (row["status"], row["reason"]) == ("FAILED", "BOUNCED_HARD")
     settings = make_settings(database_url=database_url, redis_url=redis_url, bounce_domain=ADDRESSES.domain)
-    # The second time there is nothing to be done; and some are for nobody.
-    assert await take_one(settings, recipient, BytesIO(raw)) == os.EX_OK
-    assert await take_one(settings, "ann@example.com", BytesIO(raw * 30_000)) == os.EX_NOUSER
+    # A copy of the report changes nothing. An address of another service is refused.
+    assert await handle_message(settings, recipient, BytesIO(raw)) == os.EX_OK
+    assert await handle_message(settings, "ann@example.com", BytesIO(raw * 30_000)) == os.EX_NOUSER
 
 
-async def test_a_pipe_keeps_the_message_in_the_queue_while_postgresql_is_away(
+async def test_the_pipe_asks_the_mail_server_to_retry_while_postgresql_is_down(
     redis_url: str, delivered: Delivered
 ) -> None:
     _, (send, *_) = delivered
-    away = environment("postgresql://nobody@127.0.0.1:9/nothing", redis_url)
-    code, said = await pipe(away, ADDRESSES.of(send["id"], 1), delivery_report(UNKNOWN_USER))
+    unreachable = environment("postgresql://nobody@127.0.0.1:9/nothing", redis_url)
+    code, stderr = await pipe(unreachable, ADDRESSES.of(send["id"], 1), delivery_report(UNKNOWN_USER))
     assert code == os.EX_TEMPFAIL
-    assert "PostgreSQL does not answer" in said
+    assert "PostgreSQL does not answer" in stderr

@@ -1,9 +1,11 @@
-"""What a report does to its send, its campaign and its address; and what changes nothing."""
+"""What a report changes in its send, its campaign and its address, and which reports change nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, su
 from marketing_service.reports import Kind
 from marketing_service.store.states import SendStatus, SuppressionOrigin, SuppressionReason
 from marketing_service.store.suppressions import SuppressionEntry
-from marketing_service.tracking import Outcome, Reports
+from marketing_service.tracking import Outcome, ReportHandler
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, contact, illegal_moves, launched, send_rows
 from tests.support.reports import (
     ADDRESSES,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from marketing_service.db import Database
+    from marketing_service.db import Database, Transaction
     from marketing_service.tracking import Handled
 
 ANN = "ann@example.com"
@@ -48,13 +50,15 @@ async def world(owner: Database, database_url: str, redis_url: str) -> AsyncIter
 
 
 @pytest.fixture
-def reports(world: World) -> Reports:
-    return reports_of(world)
+def handler(world: World) -> ReportHandler:
+    return handler_of(world)
 
 
-def reports_of(world: World, *, most_soft: int = 3) -> Reports:
+def handler_of(world: World, *, soft_bounces: int = 3) -> ReportHandler:
     worker = world.worker
-    return Reports(worker.transactions, worker.job_queue, tokens=RING, addresses=ADDRESSES, soft_bounces=most_soft)
+    return ReportHandler(
+        worker.transactions, worker.job_queue, tokens=RING, addresses=ADDRESSES, soft_bounces=soft_bounces
+    )
 
 
 async def delivered(owner: Database, email: str = ANN, **values: Any) -> tuple[UUID, dict[str, Any]]:
@@ -74,8 +78,8 @@ async def unconfirmed(owner: Database) -> tuple[UUID, dict[str, Any]]:
     return campaign_id, (await send_rows(owner, campaign_id))[0]
 
 
-async def about(reports: Reports, send: dict[str, Any], raw: bytes, *, attempt: int = 1) -> Handled:
-    return await reports.take(ADDRESSES.of(send["id"], attempt), raw)
+async def about(handler: ReportHandler, send: dict[str, Any], raw: bytes, *, attempt: int = 1) -> Handled:
+    return await handler.handle(ADDRESSES.of(send["id"], attempt), raw)
 
 
 async def suppressions(owner: Database) -> list[dict[str, Any]]:
@@ -84,9 +88,9 @@ async def suppressions(owner: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in rows.mappings()]
 
 
-async def test_a_hard_bounce_fails_the_send_and_suppresses_the_address(owner: Database, reports: Reports) -> None:
+async def test_a_hard_bounce_fails_the_send_and_suppresses_the_address(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await delivered(owner)
-    assert await about(reports, send, delivery_report(UNKNOWN_USER)) == (Kind.FAILED, Outcome.BOUNCED_HARD)
+    assert await about(handler, send, delivery_report(UNKNOWN_USER)) == (Kind.FAILED, Outcome.BOUNCED_HARD)
     row = (await send_rows(owner, campaign_id))[0]
     assert (row["status"], row["reason"], row["smtp_code"], row["enhanced_code"]) == (
         "FAILED", "BOUNCED_HARD", 550, "5.1.1",
@@ -102,20 +106,22 @@ async def test_a_hard_bounce_fails_the_send_and_suppresses_the_address(owner: Da
     )  # fmt: skip
 
 
-async def test_a_hard_bounce_skips_what_waits_for_the_address_elsewhere(owner: Database, reports: Reports) -> None:
+async def test_a_hard_bounce_skips_waiting_sends_to_the_address_in_other_campaigns(
+    owner: Database, handler: ReportHandler
+) -> None:
     _, send = await delivered(owner, "Ann@Example.com")
     waiting = await launched(owner, [contact(1, email=ANN, address=ANN), contact(2)])
     others = await launched(owner, [contact(1, email=ANN, address=ANN)], org_id="globex")
-    await about(reports, send, delivery_report(UNKNOWN_USER))
+    await about(handler, send, delivery_report(UNKNOWN_USER))
     rows = await send_rows(owner, waiting)
     assert [(row["status"], row["reason"]) for row in rows] == [("SKIPPED", "SUPPRESSED"), ("QUEUED", None)]
     assert (await assert_adds_up(owner, waiting))["skipped"] == 1
     assert [row["status"] for row in await send_rows(owner, others)] == ["QUEUED"]
 
 
-async def test_an_unconfirmed_send_can_bounce(owner: Database, reports: Reports) -> None:
+async def test_an_unconfirmed_send_can_bounce(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await unconfirmed(owner)
-    assert (await about(reports, send, delivery_report(MAILBOX_FULL))).outcome is Outcome.BOUNCED_SOFT
+    assert (await about(handler, send, delivery_report(MAILBOX_FULL))).outcome is Outcome.BOUNCED_SOFT
     assert (await assert_adds_up(owner, campaign_id))["soft_bounces"] == 1
 
 
@@ -129,77 +135,90 @@ async def test_an_unconfirmed_send_can_bounce(owner: Database, reports: Reports)
     ],
     ids=["delivered", "relayed", "delayed", "automatic reply"],
 )
-async def test_what_comes_back_of_an_unconfirmed_send_proves_that_it_left(
-    owner: Database, reports: Reports, raw: bytes
+async def test_a_reply_to_an_unconfirmed_send_confirms_its_delivery(
+    owner: Database, handler: ReportHandler, raw: bytes
 ) -> None:
     campaign_id, send = await unconfirmed(owner)
-    assert (await about(reports, send, raw)).outcome is Outcome.CONFIRMED
+    assert (await about(handler, send, raw)).outcome is Outcome.CONFIRMED
     row = (await send_rows(owner, campaign_id))[0]
     assert (row["status"], row["sent_at"]) == ("DELIVERED", row["marked_at"])
     assert (await assert_adds_up(owner, campaign_id))["delivered"] == 1
-    assert (await about(reports, send, raw)).outcome is Outcome.NOTHING
+    assert (await about(handler, send, raw)).outcome is Outcome.NOTHING
 
 
 @pytest.mark.parametrize(
     "raw", [delivery_report("451 4.4.1 Timed out", action="delayed"), VACATION, b"", b"\xff\0rubbish"]
 )
-async def test_no_failure_changes_nothing(owner: Database, reports: Reports, raw: bytes) -> None:
+async def test_a_report_of_no_failure_changes_nothing(owner: Database, handler: ReportHandler, raw: bytes) -> None:
     campaign_id, send = await delivered(owner)
-    assert (await about(reports, send, raw)).outcome is Outcome.NOTHING
+    assert (await about(handler, send, raw)).outcome is Outcome.NOTHING
     assert await send_rows(owner, campaign_id) == [send]
     assert await suppressions(owner) == []
 
 
-async def test_a_replayed_report_changes_nothing(owner: Database, reports: Reports) -> None:
+async def test_a_replayed_report_changes_nothing(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await delivered(owner)
-    await about(reports, send, delivery_report(MAILBOX_FULL))
+    await about(handler, send, delivery_report(MAILBOX_FULL))
     before = await send_rows(owner, campaign_id)
     for said in (MAILBOX_FULL, UNKNOWN_USER):
-        assert (await about(reports, send, delivery_report(said))).outcome is Outcome.NOTHING
+        assert (await about(handler, send, delivery_report(said))).outcome is Outcome.NOTHING
     assert await send_rows(owner, campaign_id) == before
     assert await suppressions(owner) == []
 
 
-async def test_the_same_report_many_times_at_once_counts_once(owner: Database, reports: Reports) -> None:
+async def test_concurrent_copies_of_a_report_count_once(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await delivered(owner)
-    outcomes = await asyncio.gather(*(about(reports, send, delivery_report(UNKNOWN_USER)) for _ in range(8)))
+    outcomes = await asyncio.gather(*(about(handler, send, delivery_report(UNKNOWN_USER)) for _ in range(8)))
     assert sorted(handled.outcome for handled in outcomes) == [Outcome.BOUNCED_HARD] + [Outcome.NOTHING] * 7
     assert (await assert_adds_up(owner, campaign_id))["hard_bounces"] == 1
 
 
-async def test_a_report_of_another_attempt_changes_nothing(owner: Database, reports: Reports) -> None:
+async def test_a_report_of_another_attempt_changes_nothing(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await delivered(owner)
     async with owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_sends SET attempts = 2"))
     for attempt in (1, 3):
-        handled = await about(reports, send, delivery_report(UNKNOWN_USER), attempt=attempt)
+        handled = await about(handler, send, delivery_report(UNKNOWN_USER), attempt=attempt)
         assert handled.outcome is Outcome.NOTHING
     assert (await assert_adds_up(owner, campaign_id))["failed"] == 0
 
 
-async def test_a_report_that_overtakes_the_relays_answer_waits_for_it(owner: Database, reports: Reports) -> None:
+async def test_a_report_that_arrives_before_the_outcome_waits_for_it(owner: Database, world: World) -> None:
     campaign_id = await launched(owner, [contact(1, email=ANN, address=ANN)])
     held, waiting = await claim(owner, campaign_id)
     (marked,) = (await mark(owner, held, *waiting)).marked.values()
     send = (await send_rows(owner, campaign_id))[0]
-    early = asyncio.create_task(about(reports, send, delivery_report(UNKNOWN_USER)))
-    await asyncio.sleep(0.05)
+    looked = asyncio.Event()
+    real = world.worker.transactions
+
+    @asynccontextmanager
+    async def transactions(org_id: str | None = None) -> AsyncIterator[Transaction]:
+        async with real(org_id) as tx:
+            yield tx
+        if org_id is not None:  # the first transaction only finds the organisation; this one reads the send
+            looked.set()
+
+    world.worker = replace(world.worker, transactions=transactions)
+    early = asyncio.create_task(about(handler_of(world), send, delivery_report(UNKNOWN_USER)))
+    await looked.wait()
     assert not early.done()
     await record(owner, held, marked, SendStatus.DELIVERED)
     assert (await early).outcome is Outcome.BOUNCED_HARD
 
 
-async def test_a_report_of_a_send_that_stays_on_its_way_is_to_come_again(owner: Database, reports: Reports) -> None:
+async def test_a_report_of_a_send_that_stays_sending_must_be_delivered_again(
+    owner: Database, handler: ReportHandler
+) -> None:
     campaign_id = await launched(owner, [contact(1, email=ANN, address=ANN)])
     held, waiting = await claim(owner, campaign_id)
     await mark(owner, held, *waiting)
     send = (await send_rows(owner, campaign_id))[0]
     with pytest.raises(Unavailable):
-        await about(reports, send, delivery_report(UNKNOWN_USER))
+        await about(handler, send, delivery_report(UNKNOWN_USER))
     assert (await send_rows(owner, campaign_id))[0]["status"] == "SENDING"
 
 
-async def test_a_forged_address_costs_no_query(world: World, reports: Reports) -> None:
+async def test_a_forged_address_runs_no_query(world: World, handler: ReportHandler) -> None:
     statements: list[str] = []
     engine = world.worker.transactions.__self__._engine.sync_engine  # type: ignore[attr-defined]
     event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
@@ -210,81 +229,85 @@ async def test_a_forged_address_costs_no_query(world: World, reports: Reports) -
         "",
         "b-@" + ADDRESSES.domain,
     ):
-        assert not reports.knows(recipient)
-        assert await reports.take(recipient, delivery_report(UNKNOWN_USER)) == (Kind.OTHER, Outcome.UNKNOWN)
-    assert await reports.take(ADDRESSES.complaints, VACATION) == (Kind.OTHER, Outcome.NOTHING)
+        assert not handler.accepts(recipient)
+        assert await handler.handle(recipient, delivery_report(UNKNOWN_USER)) == (Kind.OTHER, Outcome.UNKNOWN)
+    assert await handler.handle(ADDRESSES.complaints, VACATION) == (Kind.OTHER, Outcome.NOTHING)
     assert statements == []
 
 
-async def test_a_send_that_is_not_there_is_nobodys(reports: Reports) -> None:
-    handled = await reports.take(ADDRESSES.of(uuid.uuid4(), 1), delivery_report(UNKNOWN_USER))
+async def test_a_report_of_an_unknown_send_has_the_outcome_unknown(handler: ReportHandler) -> None:
+    handled = await handler.handle(ADDRESSES.of(uuid.uuid4(), 1), delivery_report(UNKNOWN_USER))
     assert handled.outcome is Outcome.UNKNOWN
-    assert (await reports.take(ADDRESSES.complaints, complaint(uuid.uuid4()))).outcome is Outcome.UNKNOWN
+    assert (await handler.handle(ADDRESSES.complaints, complaint(uuid.uuid4()))).outcome is Outcome.UNKNOWN
 
 
-async def test_another_organisations_token_touches_nothing(owner: Database, reports: Reports) -> None:
+async def test_another_organisations_token_changes_nothing(owner: Database, handler: ReportHandler) -> None:
     campaign_id, send = await delivered(owner)
     for raw in (delivery_report(UNKNOWN_USER), complaint(send["id"])):
-        handled = await reports.take(ADDRESSES.of(send["id"], 1), raw, org_id="globex")
+        handled = await handler.handle(ADDRESSES.of(send["id"], 1), raw, org_id="globex")
         assert handled.outcome is Outcome.UNKNOWN
     assert await send_rows(owner, campaign_id) == [send]
 
 
-async def soft(owner: Database, reports: Reports, said: str = MAILBOX_FULL) -> None:
+async def soft(owner: Database, handler: ReportHandler, said: str = MAILBOX_FULL) -> None:
     _, send = await delivered(owner)
-    assert (await about(reports, send, delivery_report(said))).outcome is Outcome.BOUNCED_SOFT
+    assert (await about(handler, send, delivery_report(said))).outcome is Outcome.BOUNCED_SOFT
 
 
-async def test_soft_bounces_in_a_row_suppress_the_address(owner: Database, reports: Reports) -> None:
+async def test_consecutive_soft_bounces_suppress_the_address(owner: Database, handler: ReportHandler) -> None:
     for _ in range(2):
-        await soft(owner, reports)
+        await soft(owner, handler)
     assert await suppressions(owner) == []
-    await soft(owner, reports)
+    await soft(owner, handler)
     (suppression,) = await suppressions(owner)
     assert (suppression["address"], suppression["reason"]) == (ANN, "SOFT_BOUNCES")
 
 
-async def test_a_message_that_got_through_in_between_breaks_the_row(owner: Database, reports: Reports) -> None:
+async def test_a_delivered_message_in_between_restarts_the_count_of_soft_bounces(
+    owner: Database, handler: ReportHandler
+) -> None:
     for _ in range(2):
-        await soft(owner, reports)
+        await soft(owner, handler)
     await delivered(owner)
     for _ in range(2):
-        await soft(owner, reports)
+        await soft(owner, handler)
     assert await suppressions(owner) == []
     await delivered(owner, "somebody@example.com")
     await delivered(owner, org_id="globex")
-    await soft(owner, reports)
+    await soft(owner, handler)
     assert len(await suppressions(owner)) == 1
 
 
-async def test_reports_count_by_the_order_of_the_launches(owner: Database, reports: Reports) -> None:
+async def test_soft_bounces_count_in_the_order_of_the_launches(owner: Database, handler: ReportHandler) -> None:
     sends = [(await delivered(owner))[1] for _ in range(4)]
-    for place in (3, 0, 1):  # the third got through, so only one bounce is after it
-        await about(reports, sends[place], delivery_report(MAILBOX_FULL))
+    for place in (3, 0, 1):  # the third was delivered, so only one bounce follows it
+        await about(handler, sends[place], delivery_report(MAILBOX_FULL))
     assert await suppressions(owner) == []
-    await about(reports, sends[2], delivery_report(MAILBOX_FULL))
-    await soft(owner, reports)
+    await about(handler, sends[2], delivery_report(MAILBOX_FULL))
+    await soft(owner, handler)
     assert len(await suppressions(owner)) == 1
 
 
-async def test_what_got_through_afterwards_breaks_no_row(owner: Database, world: World) -> None:
-    """However late the reports come."""
-    reports = reports_of(world, most_soft=2)
+async def test_a_message_delivered_later_does_not_restart_the_count_of_soft_bounces(
+    owner: Database, world: World
+) -> None:
+    """No matter how late the reports arrive."""
+    handler = handler_of(world, soft_bounces=2)
     sends = [(await delivered(owner))[1] for _ in range(3)]
     for place in (0, 1):
-        await about(reports, sends[place], delivery_report(MAILBOX_FULL))
+        await about(handler, sends[place], delivery_report(MAILBOX_FULL))
     assert len(await suppressions(owner)) == 1
 
 
-async def test_a_refused_message_says_nothing_about_the_address(owner: Database, reports: Reports) -> None:
+async def test_a_refused_message_does_not_count_against_the_address(owner: Database, handler: ReportHandler) -> None:
     for said in (REFUSED, "451 4.7.1 greylisted", "554 5.7.1 Relay access denied", REFUSED, "554 5.6.0 odd"):
-        await soft(owner, reports, said)
+        await soft(owner, handler, said)
     assert await suppressions(owner) == []
 
 
-async def test_one_that_was_resent_is_no_further_message(owner: Database, reports: Reports) -> None:
+async def test_bounces_of_a_resent_send_count_as_one_message(owner: Database, handler: ReportHandler) -> None:
     _, send = await delivered(owner)
-    async with owner.transaction() as tx:  # what is done by hand here is no move of the service
+    async with owner.transaction() as tx:  # the test changes the status by hand, which is no move of the service
         await tx.connection.execute(text("ALTER TABLE marketing_sends DISABLE TRIGGER audit_move"))
     for attempt in (1, 2, 3):
         async with owner.transaction() as tx:
@@ -295,7 +318,7 @@ async def test_one_that_was_resent_is_no_further_message(owner: Database, report
                 ),
                 {"attempt": attempt},
             )
-        handled = await about(reports, send, delivery_report(MAILBOX_FULL), attempt=attempt)
+        handled = await about(handler, send, delivery_report(MAILBOX_FULL), attempt=attempt)
         assert handled.outcome is Outcome.BOUNCED_SOFT
     assert await suppressions(owner) == []
 
@@ -306,10 +329,10 @@ async def opt_outs(owner: Database) -> list[str]:
 
 
 @pytest.mark.parametrize("attempt", [None, 1], ids=["by the unsubscribe link", "by the return path"])
-async def test_a_complaint_is_an_opt_out(owner: Database, reports: Reports, attempt: int | None) -> None:
+async def test_a_complaint_opts_the_address_out(owner: Database, handler: ReportHandler, attempt: int | None) -> None:
     campaign_id, send = await delivered(owner)
     waiting = await launched(owner, [contact(1, email=ANN, address=ANN)])
-    handled = await reports.take(ADDRESSES.complaints, complaint(send["id"], attempt=attempt))
+    handled = await handler.handle(ADDRESSES.complaints, complaint(send["id"], attempt=attempt))
     assert handled == (Kind.COMPLAINT, Outcome.OPTED_OUT)
     assert await opt_outs(owner) == [ANN]
     assert (await send_rows(owner, campaign_id))[0]["unsubscribed_at"] is not None
@@ -317,28 +340,30 @@ async def test_a_complaint_is_an_opt_out(owner: Database, reports: Reports, atte
     assert (await assert_adds_up(owner, campaign_id))["unsubscribes"] == 1
 
 
-async def test_a_complaint_may_come_to_the_return_path(owner: Database, reports: Reports) -> None:
+async def test_a_complaint_may_arrive_at_the_return_path(owner: Database, handler: ReportHandler) -> None:
     _, send = await delivered(owner)
-    assert (await about(reports, send, complaint(uuid.uuid4()))).outcome is Outcome.OPTED_OUT
+    assert (await about(handler, send, complaint(uuid.uuid4()))).outcome is Outcome.OPTED_OUT
     assert await opt_outs(owner) == [ANN]
 
 
-async def test_a_complaint_that_is_replayed_or_taken_back_opts_nobody_out(owner: Database, reports: Reports) -> None:
-    """Somebody may have subscribed again since."""
+async def test_a_replayed_or_withdrawn_complaint_opts_nobody_out(owner: Database, handler: ReportHandler) -> None:
+    """The person may have subscribed again in between."""
     _, send = await delivered(owner)
-    assert (await reports.take(ADDRESSES.complaints, complaint(send["id"], kind="not-spam"))).outcome is Outcome.NOTHING
+    assert (
+        await handler.handle(ADDRESSES.complaints, complaint(send["id"], kind="not-spam"))
+    ).outcome is Outcome.NOTHING
     assert await opt_outs(owner) == []
-    await reports.take(ADDRESSES.complaints, complaint(send["id"]))
+    await handler.handle(ADDRESSES.complaints, complaint(send["id"]))
     async with owner.transaction() as tx:
         await tx.connection.execute(text("DELETE FROM marketing_opt_outs"))
-    assert (await reports.take(ADDRESSES.complaints, complaint(send["id"]))).outcome is Outcome.NOTHING
+    assert (await handler.handle(ADDRESSES.complaints, complaint(send["id"]))).outcome is Outcome.NOTHING
     assert await opt_outs(owner) == []
 
 
-async def test_bounces_and_suppressions_of_one_address_do_not_wait_for_each_other(
-    owner: Database, world: World, reports: Reports
+async def test_concurrent_bounces_and_suppressions_of_one_address_do_not_deadlock(
+    owner: Database, world: World, handler: ReportHandler
 ) -> None:
-    """The same campaigns, the same addresses, from all sides at once: nobody is left in a deadlock."""
+    """Bounces, complaints and manual suppressions of the same addresses, in the same campaigns, at once."""
     people = [f"p{number}@example.com" for number in range(6)]
     contacts = [contact(number, email=email, address=email) for number, email in enumerate(people)]
     sent = await launched(owner, contacts)
@@ -358,8 +383,8 @@ async def test_bounces_and_suppressions_of_one_address_do_not_wait_for_each_othe
             )
 
     await asyncio.gather(
-        *(about(reports, send, delivery_report(UNKNOWN_USER)) for send in await send_rows(owner, sent)),
-        *(reports.take(ADDRESSES.complaints, complaint(send["id"])) for send in await send_rows(owner, sent)),
+        *(about(handler, send, delivery_report(UNKNOWN_USER)) for send in await send_rows(owner, sent)),
+        *(handler.handle(ADDRESSES.complaints, complaint(send["id"])) for send in await send_rows(owner, sent)),
         by_hand(people),
         by_hand(people[::-1]),
     )
@@ -368,8 +393,8 @@ async def test_bounces_and_suppressions_of_one_address_do_not_wait_for_each_othe
         assert (await assert_adds_up(owner, campaign_id))["skipped"] == len(people)
 
 
-async def test_bounces_in_two_campaigns_do_not_wait_for_each_other(owner: Database, reports: Reports) -> None:
-    """Half of the people have the one message and wait for the other, half the other way round; all bounce at once."""
+async def test_concurrent_bounces_in_two_campaigns_do_not_deadlock(owner: Database, handler: ReportHandler) -> None:
+    """Half of the contacts got the first message and wait for the second, the others the reverse. All bounce."""
     people = [contact(number) for number in range(10)]
     bounced = []
     for half in (0, 1):
@@ -380,7 +405,7 @@ async def test_bounces_in_two_campaigns_do_not_wait_for_each_other(owner: Databa
             await record(owner, held, marked, SendStatus.DELIVERED)
         await release(owner, held)
         bounced += [row for row in await send_rows(owner, campaign_id) if row["status"] == "DELIVERED"]
-    await asyncio.gather(*(about(reports, send, delivery_report(UNKNOWN_USER)) for send in bounced))
+    await asyncio.gather(*(about(handler, send, delivery_report(UNKNOWN_USER)) for send in bounced))
     for campaign_id in {send["campaign_id"] for send in bounced}:
         counters = await assert_adds_up(owner, campaign_id)
         assert (counters["hard_bounces"], counters["skipped"]) == (5, 5)

@@ -1,4 +1,4 @@
-"""`marketing-service worker --processes N`: started, started again, and stopped together."""
+"""`marketing-service worker --processes N`: the processes start, restart and stop together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def children(pid: int) -> set[int]:
@@ -37,19 +37,19 @@ def children(pid: int) -> set[int]:
         return set()
 
 
-async def until_so(reached: Callable[[], bool]) -> None:
-    async def asked() -> bool:
-        return reached()
+async def until_true(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
 
-    await until(asked, seconds=PATIENCE)
+    await until(holds, seconds=TIMEOUT)
 
 
-async def until_two_work(supervisor: WorkerProcess) -> set[int]:
-    await until_so(lambda: supervisor.log().count("worker_started") >= 2)
+async def until_two_run(supervisor: WorkerProcess) -> set[int]:
+    await until_true(lambda: supervisor.log().count("worker_started") >= 2)
     return children(supervisor.pid)
 
 
-async def test_one_signal_to_the_supervisor_drains_them_all(
+async def test_one_signal_to_the_supervisor_drains_every_worker(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with Relay() as relay:
@@ -58,12 +58,12 @@ async def test_one_signal_to_the_supervisor_drains_them_all(
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, log_level="INFO"
         )
         async with worker_process(environment, tmp_path / "log", "--processes", "2") as supervisor:
-            pids = await until_two_work(supervisor)
+            pids = await until_two_run(supervisor)
             assert len(pids) == 2
             campaign_id = await launched(owner, 2000)
-            await relay.until(lambda: len(relay.accepted) > 100, seconds=PATIENCE)
+            await relay.until(lambda: len(relay.accepted) > 100, seconds=TIMEOUT)
             supervisor.signal(signal.SIGTERM)
-            assert await supervisor.wait(PATIENCE) == 0
+            assert await supervisor.wait(TIMEOUT) == 0
         wait_until_gone(*pids)
         row = await campaign_row(owner, campaign_id)
         assert (row["sending"], row["unconfirmed"], row["deferred"]) == (0, 0, 0)
@@ -71,7 +71,7 @@ async def test_one_signal_to_the_supervisor_drains_them_all(
         await assert_adds_up(owner, campaign_id)
 
 
-async def test_a_signal_to_all_at_once_as_service_managers_send_it_is_no_second_one(
+async def test_a_signal_to_all_processes_at_once_does_not_count_as_a_second_signal(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with Relay() as relay:
@@ -80,18 +80,18 @@ async def test_a_signal_to_all_at_once_as_service_managers_send_it_is_no_second_
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, log_level="INFO"
         )
         async with worker_process(environment, tmp_path / "log", "--processes", "2") as supervisor:
-            pids = await until_two_work(supervisor)
+            pids = await until_two_run(supervisor)
             campaign_id = await launched(owner, 300)
-            await relay.until(lambda: len(relay.accepted) > 5, seconds=PATIENCE)
+            await relay.until(lambda: len(relay.accepted) > 5, seconds=TIMEOUT)
             for pid in (supervisor.pid, *pids):
                 os.kill(pid, signal.SIGTERM)
-            assert await supervisor.wait(PATIENCE) == 0
+            assert await supervisor.wait(TIMEOUT) == 0
         row = await campaign_row(owner, campaign_id)
         assert (row["sending"], row["unconfirmed"]) == (0, 0)
         assert row["delivered"] == len(relay.accepted)
 
 
-async def test_one_that_dies_is_started_again_and_the_work_is_done(
+async def test_a_worker_that_dies_is_restarted_and_the_campaign_is_sent(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with Relay() as relay:
@@ -99,14 +99,14 @@ async def test_one_that_dies_is_started_again_and_the_work_is_done(
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, log_level="INFO"
         )
         async with worker_process(environment, tmp_path / "log", "--processes", "2") as supervisor:
-            first = await until_two_work(supervisor)
+            first = await until_two_run(supervisor)
             os.kill(min(first), signal.SIGKILL)
-            await until_so(lambda: len(children(supervisor.pid) - first) == 1)
-            assert "worker_ended" in supervisor.log()
+            await until_true(lambda: len(children(supervisor.pid) - first) == 1)
+            assert "worker_exited" in supervisor.log()
             campaign_id = await launched(owner, 50)
             await until_sent(owner, campaign_id)
             supervisor.signal(signal.SIGINT)
-            assert await supervisor.wait(PATIENCE) == 0
+            assert await supervisor.wait(TIMEOUT) == 0
         assert set(relay.recipients.values()) == {1}
 
 
@@ -114,10 +114,10 @@ async def until_sent(owner: Database, campaign_id: UUID) -> None:
     async def sent() -> bool:
         return bool((await campaign_row(owner, campaign_id))["status"] == "SENT")
 
-    await until(sent, seconds=PATIENCE)
+    await until(sent, seconds=TIMEOUT)
 
 
-async def test_when_the_supervisor_is_killed_its_workers_drain_and_end(
+async def test_the_workers_drain_and_exit_when_the_supervisor_is_killed(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with Relay() as relay:
@@ -126,11 +126,11 @@ async def test_when_the_supervisor_is_killed_its_workers_drain_and_end(
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, log_level="INFO"
         )
         async with worker_process(environment, tmp_path / "log", "--processes", "2") as supervisor:
-            pids = await until_two_work(supervisor)
+            pids = await until_two_run(supervisor)
             campaign_id = await launched(owner, 2000)
-            await relay.until(lambda: len(relay.accepted) > 50, seconds=PATIENCE)
+            await relay.until(lambda: len(relay.accepted) > 50, seconds=TIMEOUT)
             supervisor.signal(signal.SIGKILL)
-            await asyncio.to_thread(wait_until_gone, *pids, seconds=PATIENCE)
+            await asyncio.to_thread(wait_until_gone, *pids, seconds=TIMEOUT)
         row = await campaign_row(owner, campaign_id)
         assert (row["sending"], row["unconfirmed"]) == (0, 0)
         assert row["delivered"] == len(relay.accepted) < 2000
@@ -140,7 +140,7 @@ async def test_when_the_supervisor_is_killed_its_workers_drain_and_end(
 async def test_a_second_signal_does_not_wait_for_the_relay(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path, processes: str
 ) -> None:
-    """It never answers; the first signal alone would wait for ten minutes."""
+    """The relay never replies. After only one signal the worker would wait for ten minutes."""
     async with Relay() as relay:
         relay.on(Step.MAIL, silence())
         environment = worker_environment(
@@ -153,19 +153,19 @@ async def test_a_second_signal_does_not_wait_for_the_relay(
         )
         async with worker_process(environment, tmp_path / "log", "--processes", processes) as worker:
             await launched(owner, 20)
-            await until_so(lambda: any(command.startswith("MAIL") for _, command in relay.commands))
+            await until_true(lambda: any(command.startswith("MAIL") for _, command in relay.commands))
             worker.signal(signal.SIGTERM)
-            await until_so(lambda: "worker_draining" in worker.log())
-            await asyncio.sleep(0.5)
+            await until_true(lambda: "worker_draining" in worker.log())
             assert worker.running
+            assert "drain_cut_short" not in worker.log()
             worker.signal(signal.SIGTERM)
-            assert await worker.wait(PATIENCE) == 0
+            assert await worker.wait(TIMEOUT) == 0
             assert "drain_cut_short" in worker.log()
             assert "worker_killed" not in worker.log()
 
 
 def two_free_ports() -> int:
-    """The first of two ports, one after the other, that nobody listens on now."""
+    """The first of two consecutive ports that are both free."""
     while True:
         port = free_port()
         with socket.socket() as probe, suppress(OSError, OverflowError):
@@ -173,7 +173,7 @@ def two_free_ports() -> int:
             return port
 
 
-async def test_each_process_shows_what_it_did(
+async def test_each_process_serves_its_own_metrics(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with Relay() as relay, httpx.AsyncClient() as client:
@@ -183,19 +183,19 @@ async def test_each_process_shows_what_it_did(
         port = two_free_ports()
         options = ("--processes", "2", "--metrics-port", str(port))
         async with worker_process(environment, tmp_path / "log", *options) as supervisor:
-            await until_two_work(supervisor)
+            await until_two_run(supervisor)
             campaign_id = await launched(owner, 300)
             await until_sent(owner, campaign_id)
-            shown = [await scrape(client, port), await scrape(client, port + 1)]
+            scraped = [await scrape(client, port), await scrape(client, port + 1)]
             supervisor.signal(signal.SIGTERM)
-            assert await supervisor.wait(PATIENCE) == 0
+            assert await supervisor.wait(TIMEOUT) == 0
     accepted = "marketing_submissions_total{outcome=ACCEPTED,phase=DOT}"
-    assert sum(samples.get(accepted, 0) for samples in shown) == 300
-    assert sum(samples["marketing_submission_seconds_count"] for samples in shown) == 300
-    assert sum(samples["marketing_results_refused_by_fence_total"] for samples in shown) == 0
-    assert all(samples["process_resident_memory_bytes"] > 0 for samples in shown)
+    assert sum(samples.get(accepted, 0) for samples in scraped) == 300
+    assert sum(samples["marketing_submission_seconds_count"] for samples in scraped) == 300
+    assert sum(samples["marketing_results_refused_by_fence_total"] for samples in scraped) == 0
+    assert all(samples["process_resident_memory_bytes"] > 0 for samples in scraped)
     assert {"marketing_relay_connections_open", "marketing_batches_running", "marketing_rate_waits_total"} <= set(
-        shown[0]
+        scraped[0]
     )
 
 
@@ -211,9 +211,9 @@ async def scrape(client: httpx.AsyncClient, port: int) -> dict[str, float]:
     }
 
 
-async def test_a_port_that_is_taken_is_said_in_one_line(database_url: str, redis_url: str, tmp_path: Path) -> None:
+async def test_a_metrics_port_in_use_is_an_error_of_one_line(database_url: str, redis_url: str, tmp_path: Path) -> None:
     async with Relay() as relay:
         environment = worker_environment(database_url=database_url, redis_url=redis_url, smtp_url=relay.url)
         async with worker_process(environment, tmp_path / "log", "--metrics-port", str(relay.port)) as worker:
-            assert await worker.wait(PATIENCE) == 2
-            assert worker.log().splitlines()[-1].startswith("marketing-service: metrics cannot be shown at 127.0.0.1")
+            assert await worker.wait(TIMEOUT) == 2
+            assert worker.log().splitlines()[-1].startswith("marketing-service: metrics cannot be served at 127.0.0.1")

@@ -1,4 +1,4 @@
-"""The supervisor by itself, with children that only write down what they are told."""
+"""The supervisor by itself, with children that only write the commands they receive to a file."""
 
 from __future__ import annotations
 
@@ -18,87 +18,83 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-# Writes its number and whatever it reads from its lifeline; ends as its script says.
+    Commands = Callable[[str], Callable[[int, int], list[str]]]
+
+# Writes its number, and every command that it reads from its control pipe. `behaviour` tells when it exits.
 _CHILD = """
-import os, sys, time
-log, number, lifeline, script = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-def say(word):
+import os, sys
+log, number, control_pipe, behaviour = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+def write(event):
     with open(log, "a") as file:
-        file.write(word + number + "\\n")
-say("begun ")
-if script == "dies" and number == "0" and open(log).read().count("begun 0") == 1:
+        file.write(event + " " + number + "\\n")
+write("started")
+if behaviour == "dies-once" and number == "0" and open(log).read().count("started 0") == 1:
     sys.exit(3)
-while word := os.read(lifeline, 1):
-    say({b"d": "drain ", b"h": "hurry "}[word])
-    if script != "stubborn" or word == b"h":
+while command := os.read(control_pipe, 1):
+    write({b"d": "drain", b"s": "stop-now"}[command])
+    if behaviour != "ignores-drain" or command == b"s":
         break
 """
 
 
 @pytest.fixture(autouse=True)
-async def signals_as_they_were() -> AsyncIterator[None]:
+async def restored_signal_handlers() -> AsyncIterator[None]:
     yield
     for number in SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(number)
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Callable[[str], Callable[[int, int], list[str]]]:
-    def made(script: str) -> Callable[[int, int], list[str]]:
-        def command(number: int, lifeline: int) -> list[str]:
-            return [sys.executable, "-c", _CHILD, str(tmp_path / "log"), str(number), str(lifeline), script]
+def child(tmp_path: Path) -> Commands:
+    def with_behaviour(behaviour: str) -> Callable[[int, int], list[str]]:
+        def command(number: int, control_pipe: int) -> list[str]:
+            return [sys.executable, "-c", _CHILD, str(tmp_path / "log"), str(number), str(control_pipe), behaviour]
 
         return command
 
-    return made
+    return with_behaviour
 
 
-def said(tmp_path: Path, *words: str) -> Callable[[], Awaitable[bool]]:
-    async def all_said() -> bool:
+def written(tmp_path: Path, *events: str) -> Callable[[], Awaitable[bool]]:
+    async def all_written() -> bool:
         lines = (tmp_path / "log").read_text().splitlines() if (tmp_path / "log").exists() else []
-        return all(lines.count(word) >= words.count(word) for word in words)
+        return all(lines.count(event) >= events.count(event) for event in events)
 
-    return all_said
+    return all_written
 
 
-async def test_every_child_is_told_to_drain_by_one_signal(
-    tmp_path: Path, child: Callable[[str], Callable[[int, int], list[str]]]
-) -> None:
-    running = asyncio.create_task(supervisor.supervise(child("obeys"), processes=2, drain_seconds=5))
-    await until(said(tmp_path, "begun 0", "begun 1"))
+async def test_one_signal_makes_every_child_drain(tmp_path: Path, child: Commands) -> None:
+    running = asyncio.create_task(supervisor.supervise(child("exits-on-drain"), processes=2, drain_seconds=5))
+    await until(written(tmp_path, "started 0", "started 1"))
     os.kill(os.getpid(), signal.SIGTERM)
     await running
-    assert sorted((tmp_path / "log").read_text().splitlines())[2:] == ["drain 0", "drain 1"]
+    assert sorted((tmp_path / "log").read_text().splitlines())[:2] == ["drain 0", "drain 1"]
 
 
-async def test_one_that_dies_is_started_again(
-    tmp_path: Path, child: Callable[[str], Callable[[int, int], list[str]]]
-) -> None:
-    running = asyncio.create_task(supervisor.supervise(child("dies"), processes=2, drain_seconds=5))
-    await until(said(tmp_path, "begun 0", "begun 0", "begun 1"))
+async def test_a_child_that_dies_is_restarted(tmp_path: Path, child: Commands) -> None:
+    running = asyncio.create_task(supervisor.supervise(child("dies-once"), processes=2, drain_seconds=5))
+    await until(written(tmp_path, "started 0", "started 0", "started 1"))
     os.kill(os.getpid(), signal.SIGINT)
     await running
 
 
-async def test_a_second_signal_hurries_those_who_take_their_time(
-    tmp_path: Path, child: Callable[[str], Callable[[int, int], list[str]]]
-) -> None:
-    running = asyncio.create_task(supervisor.supervise(child("stubborn"), processes=1, drain_seconds=60))
-    await until(said(tmp_path, "begun 0"))
+async def test_a_second_signal_tells_the_children_to_stop_now(tmp_path: Path, child: Commands) -> None:
+    running = asyncio.create_task(supervisor.supervise(child("ignores-drain"), processes=1, drain_seconds=60))
+    await until(written(tmp_path, "started 0"))
     os.kill(os.getpid(), signal.SIGTERM)
-    await until(said(tmp_path, "drain 0"))
+    await until(written(tmp_path, "drain 0"))
     assert not running.done()
     os.kill(os.getpid(), signal.SIGTERM)
-    await until(said(tmp_path, "hurry 0"))
+    await until(written(tmp_path, "stop-now 0"))
     await running
 
 
-async def test_a_command_that_cannot_be_run_is_tried_again_until_told_to_stop() -> None:
+async def test_a_command_that_cannot_be_started_is_tried_again_until_the_drain() -> None:
     tries = []
 
     def command(number: int, _: int) -> list[str]:
         tries.append(number)
-        return ["/nowhere/at/all"]
+        return ["/no/such/command"]
 
     running = asyncio.create_task(supervisor.supervise(command, processes=1, drain_seconds=5))
 

@@ -1,4 +1,4 @@
-"""The rules that tell machines from people, and the data they are read from."""
+"""The rules that tell machines from people, and the data file with the rules."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MAIL_PROGRAM = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20
         (None, "NO_USER_AGENT"),
     ],
 )
-def test_a_user_agent_tells_who_it_is(agent: str | None, reason: str | None) -> None:
+def test_the_user_agent_gives_the_reason(agent: str | None, reason: str | None) -> None:
     assert machine_rules().reason(agent, {}, None) == reason
 
 
 @pytest.mark.parametrize(
     "header", [{"sec-purpose": "prefetch;prerender"}, {"x-moz": "prefetch"}, {"purpose": "preview"}]
 )
-def test_fetching_ahead_is_a_machines(header: dict[str, str]) -> None:
+def test_a_prefetch_is_a_machines_request(header: dict[str, str]) -> None:
     assert machine_rules().reason(MAIL_PROGRAM, header, None) == "PREFETCH"
 
 
@@ -63,11 +63,11 @@ def test_fetching_ahead_is_a_machines(header: dict[str, str]) -> None:
         ("", None),
     ],
 )
-def test_a_network_is_known_to_its_last_address(client: str, reason: str | None) -> None:
+def test_a_network_matches_from_its_first_to_its_last_address(client: str, reason: str | None) -> None:
     assert machine_rules().reason(MAIL_PROGRAM, {}, client) == reason
 
 
-def test_every_rule_has_its_source_and_a_reason_a_column_can_hold() -> None:
+def test_every_rule_has_a_source_and_a_reason_in_capitals() -> None:
     data = tomllib.loads(files("marketing_service.tracking").joinpath("machines.toml").read_text(encoding="utf-8"))
     rules = [*data["user_agents"], *data["networks"], data["no_user_agent"], data["prefetch"], data["soon"]]
     for rule in rules:
@@ -76,8 +76,8 @@ def test_every_rule_has_its_source_and_a_reason_a_column_can_hold() -> None:
         assert rule["reason"].isupper()
 
 
-def test_what_is_looked_for_in_a_user_agent_is_in_lower_case() -> None:
-    """It is compared with the user agent in lower case."""
+def test_parts_of_user_agents_are_in_lower_case() -> None:
+    """They are compared with the user agent in lower case."""
     data = tomllib.loads(files("marketing_service.tracking").joinpath("machines.toml").read_text(encoding="utf-8"))
     parts = [part for rule in data["user_agents"] for part in rule.get("contains", ())]
     assert parts == [part.lower() for part in parts]

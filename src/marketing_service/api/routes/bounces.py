@@ -9,7 +9,6 @@ from marketing_service.api.openapi_responses import responses
 from marketing_service.api.requests import MAX_PATH, ReportQuery
 from marketing_service.api.responses_suppressions import HandledResponse
 from marketing_service.errors import FieldError, InvalidInput, WrongState
-from marketing_service.tracking import Reports
 
 MESSAGE_TYPE = "message/rfc822"
 
@@ -39,15 +38,9 @@ async def take_report(
     raw = await body_announced_as(request, MESSAGE_TYPE)
     if (query.recipient is None) == (recipient is None):
         raise InvalidInput(FieldError("recipient", "must be given once, in the query or as a header.", "required"))
-    if dependencies.bounces is None:
+    handler = dependencies.report_handler()
+    if handler is None:
         raise WrongState("This installation has no MARKETING_BOUNCE_DOMAIN, so nothing can come back to it.")
-    reports = Reports(
-        dependencies.transactions,
-        dependencies.job_queue,
-        tokens=dependencies.tokens,
-        addresses=dependencies.bounces,
-        soft_bounces=dependencies.settings.soft_bounces,
-    )
-    handled = await reports.take(query.recipient or recipient or "", raw, org_id=caller.org_id)
+    handled = await handler.handle(query.recipient or recipient or "", raw, org_id=caller.org_id)
     metrics.reports.labels(handled.kind, handled.outcome).inc()
     return HandledResponse(kind=handled.kind, outcome=handled.outcome)
