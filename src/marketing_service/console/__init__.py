@@ -1,4 +1,4 @@
-"""The console: the pages for a person at `/marketing`. Static files, and the routes that serve them."""
+"""The console: the web pages at `/marketing`. Static files, and the routes that serve them."""
 
 from marketing_service.console.site import create_console_router
 

@@ -1,4 +1,4 @@
-"""Serves the console's files. Whatever they show they ask the API for, from the browser."""
+"""Serves the files of the console. In the browser, their scripts get all data from the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/marketing"
 OWN_LOGIN = "/api/auth/login"
-"""Where the log-in is taken to be when the settings name none: on the console's own origin, as behind a portal."""
+"""The log-in URL if the settings name none: on the console's own origin, as behind a portal."""
 
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -29,8 +29,8 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 _PAGE = "index.html"
-# The frame a mail is shown in. It has a policy of its own, because a mail has its styles inline, and it never runs
-# a script: neither this policy nor the frame's sandbox allows one.
+# The frame that shows a message. Its policy differs from the page's, because a message has inline styles. No script
+# runs in it: neither this policy nor the frame's sandbox allows one.
 _FRAMES = {"mail.html": "data:", "mail-with-images.html": "data: http: https:"}
 _FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src {}; form-action 'none'; base-uri 'none'; "
@@ -43,8 +43,8 @@ class _File:
     content: bytes
     headers: dict[str, str]
 
-    def answer(self, request: Request) -> Response:
-        """The file, or 304 where the caller has it already."""
+    def response(self, request: Request) -> Response:
+        """The file, or 304 if the client has it already."""
         if self.headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=self.headers)
         return Response(self.content, headers=self.headers)
@@ -67,23 +67,24 @@ def create_console_router(settings: Settings) -> APIRouter:
         file = served.get(name)
         if file is None or name == _PAGE:
             raise HTTPException(404)
-        return file.answer(request)
+        return file.response(request)
 
     @router.get("/configuration.json")
     async def configure() -> Response:
         return JSONResponse(configuration)
 
-    # The page finds out by itself which screen an address means.
+    # The script of the page shows the screen that belongs to the path.
     @router.get("")
     @router.get("/{screen:path}")
     async def page(request: Request) -> Response:
-        return served[_PAGE].answer(request)
+        return served[_PAGE].response(request)
 
     return router
 
 
 def _page_policy(login_url: str) -> str:
-    """What the page may do. It makes every element by itself: no text is ever read as HTML (`trusted-types`)."""
+    """The policy of the page. `trusted-types` is 'none', because its script creates every element itself and never
+    parses text as HTML."""
     parts = urlsplit(login_url)
     login = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
     return (
@@ -113,6 +114,6 @@ def _entries(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]
 
 
 def _file(content: bytes, media_type: str, headers: dict[str, str]) -> _File:
-    # Asked again each time, and answered with 304 as long as it is the same: a new release is there at once.
+    # The browser revalidates the file each time and gets 304 if it has not changed, so a new release shows at once.
     fresh = {"ETag": f'"{sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
     return _File(content, {"Content-Type": media_type, **fresh, **headers})

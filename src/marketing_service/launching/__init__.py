@@ -1,4 +1,4 @@
-"""From a launch to batches in the queue: the audience expansion and the sweep."""
+"""From a launch to batches in the queue: the expansion of the audience, and the sweep."""
 
 from marketing_service.launching.expander import Expander
 from marketing_service.launching.sweep import Sweep

@@ -1,4 +1,7 @@
-"""Makes a launched campaign's list: the audience page by page, then one merge. All of it, or nothing."""
+"""Expands a launched campaign: stages its audience page by page, then merges all pages in one transaction.
+
+The campaign gets its complete recipient list, or none.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import NotRenderable, TemplateError
@@ -28,20 +32,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_MAX_PAUSE = 60.0
+_BACKOFF = ExponentialBackoff(first=1.0, maximum=60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure(Exception):
-    """The launch has failed for good."""
+    """The launch has failed, and is not retried."""
 
     code: lifecycle.FailureCode
     message: str
 
 
 class Expander:
-    """Expands launches. `patience`: seconds from the launch after which an audience that cannot be read fails it;
-    `lease`: seconds for which an attempt holds the launch after each page."""
+    """Expands launched campaigns.
+
+    `time_limit` is in seconds from the launch: if the audience cannot be read until then, the launch fails. `lease` is
+    the number of seconds for which an attempt owns the expansion; each page renews it.
+    """
 
     def __init__(
         self,
@@ -51,7 +58,7 @@ class Expander:
         messages: Messages,
         enqueuer: BatchEnqueuer,
         relay_configured: bool,
-        patience: float,
+        time_limit: float,
         lease: float,
     ) -> None:
         self._transactions = transactions
@@ -59,18 +66,20 @@ class Expander:
         self._messages = messages
         self._enqueuer = enqueuer
         self._relay_configured = relay_configured
-        self._patience = patience
+        self._time_limit = time_limit
         self._lease = lease
         self._draining = False
 
     def drain(self) -> None:
-        """Begin no attempt, and let go of those under way at their next page: another process does it again."""
+        """Start no attempt, and end the running ones at their next page. Another process starts them again."""
         self._draining = True
 
     async def expand(self, campaign_id: UUID) -> None:
-        """One attempt at a campaign's list; does nothing where another holds it, or it stands already.
+        """Make one attempt to expand the campaign. Does nothing if another attempt owns the expansion, or if the
+        campaign is already expanded.
 
-        Raises Unavailable when PostgreSQL does not answer: the lease then runs out, and the sweep rings again.
+        Raises Unavailable if PostgreSQL does not answer. Then the lease expires, and the sweep enqueues the expansion
+        again.
         """
         if self._draining:
             return
@@ -108,12 +117,12 @@ class Expander:
         if fetched is None:
             return
         async with self._transactions() as tx:
-            stands = await expansion.merge(tx.connection, attempt, links=message.links)
-        log.info("expanded" if stands else "expansion_overtaken", contacts=fetched)
+            merged = await expansion.merge(tx.connection, attempt, links=message.links)
+        log.info("campaign_expanded" if merged else "expansion_superseded", contacts=fetched)
 
     async def _read(self, attempt: Expansion, pages: AsyncGenerator[ContactPage]) -> int | None:
-        """Stage the pages, each asked for while the one before it is staged. Returns how many contacts they had,
-        or None where this attempt is over."""
+        """Stage the pages; each is requested while the previous one is staged. Returns the number of contacts in them,
+        or None if this attempt has ended."""
         fetched = number = 0
         following = asyncio.ensure_future(anext(pages, None))
         try:
@@ -121,7 +130,7 @@ class Expander:
                 following = asyncio.ensure_future(anext(pages, None))
                 contacts = [staged for contact in page.contacts if (staged := _staged(contact)) is not None]
                 if not await self._stage(attempt, number, contacts):
-                    log.info("expansion_overtaken")
+                    log.info("expansion_superseded")
                     return None
                 if self._draining:
                     await self._postpone(attempt, delay=0.0)
@@ -143,11 +152,11 @@ class Expander:
         if audience.type is not AudienceType.BY_STATUS:
             return
         known = {status.value for status in await self._audience.statuses(org_id)}
-        vanished = [status for status in audience.statuses if status not in known]
-        if vanished:
+        missing = [status for status in audience.statuses if status not in known]
+        if missing:
             raise _Failure(
                 lifecycle.FailureCode.STATUS_UNKNOWN,
-                f"The CRM does not know the contact status {', '.join(vanished)} any more.",
+                f"The CRM does not know the contact status {', '.join(missing)} any more.",
             )
 
     async def _fail(self, attempt: Expansion, failure: _Failure) -> None:
@@ -159,16 +168,16 @@ class Expander:
             log.warning("launch_failed", code=failure.code, reason=failure.message)
 
     async def _try_again(self, attempt: Expansion, error: AudienceUnavailable) -> None:
-        if (datetime.now(UTC) - attempt.launched_at).total_seconds() > self._patience:
+        if (datetime.now(UTC) - attempt.launched_at).total_seconds() > self._time_limit:
             await self._fail(
                 attempt,
                 _Failure(
                     lifecycle.FailureCode.CRM_UNAVAILABLE,
-                    f"The CRM could not be read for {self._patience / 60:.0f} minutes: {error}",
+                    f"The CRM could not be read for {self._time_limit / 60:.0f} minutes: {error}",
                 ),
             )
             return
-        delay = max(min(2.0 ** (attempt.epoch - 1), _MAX_PAUSE), error.retry_after or 0.0)
+        delay = max(_BACKOFF.delay(attempt.epoch), error.retry_after or 0.0)
         log.warning("expansion_postponed", reason=str(error), delay=delay)
         await self._postpone(attempt, delay=delay)
 
@@ -178,8 +187,8 @@ class Expander:
 
 
 def _staged(contact: Contact) -> expansions.StagedContact | None:
-    """The contact as the ledger stages it; None for one without an address, or who opted out: whatever a CRM
-    answers to the question for the others, these are not mailed."""
+    """The contact as the ledger stages it. None if it has no address or has opted out: the CRM should not return such
+    contacts, but if it does, they get no mail."""
     email = (contact.email or "").strip()
     if not email or contact.marketing_opt_out:
         return None

@@ -1,4 +1,4 @@
-"""The sweep: finds what is due in the ledger and rings for it, so that a queue may lose everything."""
+"""The sweep: finds the work that is due in the ledger and enqueues it. So the job queue may lose every job."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_GATHERED_AT_ONCE = 10_000
-_CANCELLED_AT_ONCE = 5_000
+_MAX_GATHERED = 10_000
+_MAX_SKIPPED = 5_000
 
 
 class Sweep:
-    """Any number of processes may sweep at the same time: each step locks what it moves, and finds nothing left."""
+    """Any number of processes may sweep at the same time. Each step locks the rows that it moves, so a second process
+    finds nothing left to move."""
 
     def __init__(
         self,
@@ -48,7 +49,8 @@ class Sweep:
         self._resend_ambiguous = resend_ambiguous
 
     async def sweep(self) -> None:
-        """Settle what dead processes held, gather what is due again, ring, and clean up. Raises Unavailable."""
+        """Settle the batches whose leases have expired, put due sends into batches, enqueue all due work, and delete
+        old data. Raises Unavailable."""
         await self._settle_expired()
         await self._resume_after_relay()
         await self._gather_due()
@@ -74,13 +76,13 @@ class Sweep:
                     )
                 campaign = await lock_campaign(tx.connection, campaign_id)
                 if campaign is not None and campaign.cancelled_at is not None:
-                    await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_CANCELLED_AT_ONCE)
+                    await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_MAX_SKIPPED)
             log.warning("lease_expired", campaign_id=str(campaign_id), unconfirmed=len(unconfirmed))
 
     async def _resume_after_relay(self) -> None:
         async with self._transactions() as tx:
-            held = await lifecycle.any_paused_by_relay(tx.connection)
-        if not held or self._mailer is None:
+            paused = await lifecycle.any_paused_by_relay(tx.connection)
+        if not paused or self._mailer is None:
             return
         try:
             await self._mailer.probe()
@@ -89,25 +91,25 @@ class Sweep:
             return
         async with self._transactions() as tx:
             resumed = await lifecycle.resume_after_relay(tx.connection)
-        log.info("relay_back", campaigns=len(resumed))
+        log.info("relay_reachable", campaigns_resumed=len(resumed))
 
     async def _gather_due(self) -> None:
         async with self._transactions() as tx:
             due = await batches.campaigns_with_due_sends(tx.connection)
         for campaign_id in due:
             async with self._transactions() as tx:
-                await batches.gather_due(tx.connection, campaign_id, limit=_GATHERED_AT_ONCE)
+                await batches.gather_due(tx.connection, campaign_id, limit=_MAX_GATHERED)
 
     async def _campaigns(self) -> tuple[list[UUID], list[UUID]]:
         async with self._transactions() as tx:
             return await active_campaigns(tx.connection)
 
     async def _finish_cancel(self, campaign_id: UUID) -> None:
-        moved = _CANCELLED_AT_ONCE
-        while moved == _CANCELLED_AT_ONCE:
+        moved = _MAX_SKIPPED
+        while moved == _MAX_SKIPPED:
             async with self._transactions() as tx:
                 await lock_campaign(tx.connection, campaign_id)
-                moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_CANCELLED_AT_ONCE)
+                moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_MAX_SKIPPED)
 
     async def _enqueue_due_jobs(self) -> None:
         async with self._transactions() as tx:

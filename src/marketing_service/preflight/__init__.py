@@ -1,4 +1,4 @@
-"""The check before a launch: a dry run, its findings, and how many contacts an audience has."""
+"""The check before a launch: a dry run, its findings, and the number of contacts in an audience."""
 
 from marketing_service.preflight.audience_count import AudienceCount, count_audience
 from marketing_service.preflight.dry_run import DryRun, PreflightRules

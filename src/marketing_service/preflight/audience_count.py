@@ -1,4 +1,4 @@
-"""How many an audience has now, before anybody launches anything."""
+"""The number of contacts in an audience now, shown while a draft is edited."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from marketing_service.ports import Audience, AudienceSource, Contact
 
 SAMPLE_SIZE = 10
-_SAMPLED = 50
-"""Asked for, because some of them may not be mailed after all."""
-_LOOKED_UP = 20
+_MAX_SAMPLED = 50
+"""Contacts requested for the sample. They are more than `SAMPLE_SIZE`, because some of them must not be mailed."""
+_MAX_LOOKED_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceCount:
-    """How many contacts a launch would mail now, and up to ten of them."""
+    """The number of contacts that a launch would mail now, and up to `SAMPLE_SIZE` of them."""
 
     count: int
     sample: Sequence[Contact]
@@ -35,21 +35,25 @@ class AudienceCount:
 async def count_audience(
     transactions: Transactions, source: AudienceSource, *, org_id: str, audience: Audience
 ) -> AudienceCount:
-    """The CRM's count, less the contacts who have opted out here without the CRM knowing yet.
+    """The CRM's count, minus the contacts whose opt-outs are recorded here but are not in the CRM yet.
 
-    It is an approximation. Only the CRM knows whether such a contact belongs to the audience: up to twenty are looked
-    up, and their share is taken for the rest; other contacts with the same address are not found. Two contacts with
-    one address count twice, and an address counts that is suppressed, or that no mail can go to.
+    The count is an estimate:
 
-    Raises AudienceError, or Unavailable where PostgreSQL does not answer.
+    - Only the CRM knows whether a contact with a pending opt-out belongs to the audience. Up to `_MAX_LOOKED_UP` such
+      contacts are looked up, and the share of them that belongs is applied to all. Other contacts with the same address
+      are not found.
+    - Two contacts with one address count twice.
+    - Suppressed and malformed addresses are counted.
+
+    Raises AudienceError, and Unavailable if PostgreSQL does not answer.
     """
     read_at = datetime.now(UTC)
     count, contacts = await asyncio.gather(
-        source.count(org_id, audience), source.sample(org_id, audience, most=_SAMPLED)
+        source.count(org_id, audience), source.sample(org_id, audience, limit=_MAX_SAMPLED)
     )
     addresses = [normal_form(contact.email or "") for contact in contacts]
     async with transactions(org_id) as tx:
-        pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, limit=_LOOKED_UP)
+        pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, limit=_MAX_LOOKED_UP)
         blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
         blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
     found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))

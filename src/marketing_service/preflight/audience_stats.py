@@ -1,4 +1,4 @@
-"""What a launch would make of an audience, counted as the contacts come."""
+"""What a launch would do with an audience, counted page by page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 class AudienceStats:
-    """Counts each contact once, as the merge of a launch would judge it, in memory that hardly grows (see
-    FingerprintSet: 34 MB for a million). Of contacts with one address the first that comes counts as the recipient."""
+    """Counts each contact once, by the rules that a launch applies. Of several contacts with one address, the first one
+    added counts as the recipient, the others as duplicates.
+
+    A million contacts take 34 MB of memory (see FingerprintSet).
+    """
 
     def __init__(self, trial: Trial) -> None:
         self.malformed = self.opted_out = self.suppressed = self.duplicates = self.recipients = 0
@@ -30,7 +33,8 @@ class AudienceStats:
         self._problems: Counter[tuple[str, TrialProblem]] = Counter()
 
     def add(self, contacts: Iterable[Contact], blocked: AbstractSet[str], suppressed: AbstractSet[str]) -> None:
-        """Some more contacts; of their addresses `blocked` have opted out here, `suppressed` are not to be mailed."""
+        """Count more contacts. Of their addresses, `blocked` have opted out here, and `suppressed` are on the
+        suppression list."""
         for contact in contacts:
             email = (contact.email or "").strip()
             if not email or contact.marketing_opt_out or not self._ids.add(contact.id):
@@ -55,23 +59,23 @@ class AudienceStats:
         self._problems.update(self._trial.problems(fields))
 
     def findings(self, left_out: LeftOut) -> Iterator[Finding]:
-        """What there is to say about the audience; `left_out` are those the CRM did not give."""
+        """The findings about the audience. `left_out` counts the contacts that the CRM did not return."""
         if not self.recipients:
-            yield Finding("NOBODY", Severity.WARNING, "Nobody would get this message.", _AUDIENCE, count=0)
+            yield Finding("NOBODY", Severity.WARNING, "No contact would get this message.", _AUDIENCE, count=0)
         for code, severity, message, count in (
-            ("OPTED_OUT", Severity.NOTE, "Left out, having opted out", left_out.opted_out + self.opted_out),
-            ("SUPPRESSED", Severity.NOTE, "Left out, being on the suppression list", self.suppressed),
-            ("NO_ADDRESS", Severity.NOTE, "Left out, without an email address", left_out.without_address),
-            ("DUPLICATE", Severity.NOTE, "Left out, with the address of another", self.duplicates),
-            ("MALFORMED_ADDRESS", Severity.WARNING, "Bound to fail, with an address no mail can go to", self.malformed),
+            ("OPTED_OUT", Severity.NOTE, "Left out because they have opted out", left_out.opted_out + self.opted_out),
+            ("SUPPRESSED", Severity.NOTE, "Left out because they are on the suppression list", self.suppressed),
+            ("NO_ADDRESS", Severity.NOTE, "Left out because they have no email address", left_out.without_address),
+            ("DUPLICATE", Severity.NOTE, "Left out because another contact has the same address", self.duplicates),
+            ("MALFORMED_ADDRESS", Severity.WARNING, "Will fail because their address is malformed", self.malformed),
         ):
             if count:
                 yield Finding(code, severity, f"{message}: {_contacts(count)}.", _AUDIENCE, count=count)
         for name, count in sorted(self._missing.items()):
             if self._trial.placeholders[name]:
-                severity, instead = Severity.WARNING, "nothing would stand in its place; give it a default."
+                severity, instead = Severity.WARNING, "its place would be empty; give it a default."
             else:
-                severity, instead = Severity.NOTE, "the message says something else instead."
+                severity, instead = Severity.NOTE, "the message has a default or a condition for it."
             message = f"{_contacts(count)} would get no {name}: {instead}"
             yield Finding("MISSING_VALUE", severity, message, name, count=count)
         for (place, problem), count in sorted(self._problems.items()):

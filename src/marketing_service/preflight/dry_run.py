@@ -1,4 +1,4 @@
-"""A dry run of a launch: the message and the whole audience are looked at, and nothing is written but the report."""
+"""A dry run of a launch: it checks the message and the whole audience, and writes only its report."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ _MAX_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PreflightRules:
-    """What a check has to know beside the campaign."""
+    """The settings that a preflight needs."""
 
     relay_configured: bool
     public_base_url: str
     dkim_selector: str | None
     bounce_domain: str | None
-    """The envelope's domain, where that is not From's."""
-    patience: float
-    """Seconds from the request after which an audience that cannot be read fails the check."""
+    """The domain of the envelope's sender, if it differs from From's domain."""
+    time_limit: float
+    """Seconds from the request. If the audience cannot be read until then, the preflight fails."""
     lease: float
-    """Seconds for which an attempt holds the check after each page."""
+    """Seconds for which an attempt owns the preflight. Each page renews it."""
 
 
-class _Overtaken(Exception):
-    """Another attempt holds the check, or a newer one was asked for."""
+class _Superseded(Exception):
+    """Another attempt owns the preflight, or a newer preflight was requested."""
 
 
 class DryRun:
-    """Checks campaigns, in memory that hardly grows with the audience (see AudienceStats)."""
+    """Runs preflights. Its memory hardly grows with the audience (see AudienceStats)."""
 
     def __init__(
         self, transactions: Transactions, *, audience: AudienceSource, records: TextRecords, rules: PreflightRules
@@ -73,13 +73,14 @@ class DryRun:
         self._draining = False
 
     def drain(self) -> None:
-        """Begin no attempt, and let go of those under way at their next page: another process does it again."""
+        """Start no attempt, and end the running ones at their next page. Another process starts them again."""
         self._draining = True
 
     async def check(self, campaign_id: UUID) -> None:
-        """One attempt at a campaign's check; does nothing where another holds it, or it is over.
+        """Make one attempt at the campaign's preflight. Does nothing if another attempt owns it, or if it is finished.
 
-        Raises Unavailable when PostgreSQL does not answer: the lease then runs out, and the sweep rings again.
+        Raises Unavailable if PostgreSQL does not answer. Then the lease expires, and the sweep enqueues the preflight
+        again.
         """
         if self._draining:
             return
@@ -94,18 +95,18 @@ class DryRun:
                 await self._fail(attempt, str(error))
             except AudienceUnavailable as error:
                 await self._try_again(attempt, error)
-            except _Overtaken:
-                log.info("preflight_overtaken")
+            except _Superseded:
+                log.info("preflight_superseded")
 
     async def _attempt(self, attempt: PreflightAttempt) -> None:
         if attempt.changed:
-            await self._fail(attempt, "The campaign was changed before it could be checked.")
+            await self._fail(attempt, "The campaign was changed before the check started.")
             return
         findings = [] if self._rules.relay_configured else [_NO_RELAY]
         try:
             trial, of_message = await asyncio.to_thread(_try_out, attempt.message, self._rules.public_base_url)
         except (TemplateError, NotRenderable) as error:
-            await self._fail(attempt, f"The message cannot be made: {error}")
+            await self._fail(attempt, f"The message cannot be rendered: {error}")
             return
         findings += of_message
         domain = ascii_address(attempt.message.from_email).rpartition("@")[2]
@@ -127,15 +128,15 @@ class DryRun:
         if attempt.audience.type is not AudienceType.BY_STATUS:
             return []
         known = {status.value for status in await self._audience.statuses(attempt.org_id)}
-        vanished = [status for status in attempt.audience.statuses if status not in known]
-        if not vanished:
+        missing = [status for status in attempt.audience.statuses if status not in known]
+        if not missing:
             return []
-        message = f"The CRM does not know the contact status {', '.join(vanished)} any more."
-        return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(vanished))]
+        message = f"The CRM does not know the contact status {', '.join(missing)} any more."
+        return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(missing))]
 
     async def _count(self, attempt: PreflightAttempt, stats: AudienceStats) -> bool:
-        """Count the whole audience. False where this process is to end first."""
-        began = datetime.now(UTC)
+        """Count the whole audience. False if the process drains before the end."""
+        started = datetime.now(UTC)
         expected = await self._audience.count(attempt.org_id, attempt.audience)
         fetched = 0
         async for page in self._audience.pages(attempt.org_id, attempt.audience):
@@ -145,7 +146,7 @@ class DryRun:
             fetched += len(page.contacts)
             async with self._transactions() as tx:
                 blocked = await opt_outs.blocked_among(
-                    tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=began
+                    tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=started
                 )
                 suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
                 if not await preflights.count_fetched(
@@ -155,8 +156,8 @@ class DryRun:
                     expected=max(expected, fetched),
                     lease=self._rules.lease,
                 ):
-                    raise _Overtaken
-            # A thousand templates take a while to fill in, and messages are being sent on this event loop.
+                    raise _Superseded
+            # In a thread: rendering a thousand messages takes a while, and the event loop is sending others.
             await asyncio.to_thread(stats.add, page.contacts, blocked, suppressed)
         return True
 
@@ -176,12 +177,12 @@ class DryRun:
                 findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
             )
             if not await preflights.finish_preflight(tx.connection, attempt, report):
-                raise _Overtaken
-        log.info("preflight_done", recipients=report.recipients, findings=len(report.findings))
+                raise _Superseded
+        log.info("preflight_finished", recipients=report.recipients, findings=len(report.findings))
 
     async def _try_again(self, attempt: PreflightAttempt, error: AudienceUnavailable) -> None:
         waited = (datetime.now(UTC) - attempt.requested_at).total_seconds()
-        if waited > self._rules.patience:
+        if waited > self._rules.time_limit:
             await self._fail(attempt, f"The CRM could not be read: {error}")
             return
         delay = max(min(max(waited, _FIRST_PAUSE), _MAX_PAUSE), error.retry_after or 0.0)
@@ -202,10 +203,10 @@ _NO_RELAY = Finding(
 
 
 def _try_out(source: MessageSource, public_base_url: str) -> tuple[Trial, list[Finding]]:
-    """The templates, ready to be tried on contacts, and what the message alone says. Raises TemplateError,
-    NotRenderable."""
+    """The templates, ready to be rendered for contacts, and the findings about the message itself. Raises TemplateError
+    and NotRenderable."""
     message = compile_message(source, public_base_url=public_base_url, one_click=False)
-    token = "x" * 43  # as long as a token is
+    token = "x" * 43  # the length of a real token
     personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
     return Trial(source.subject, source.html_body, source.text_body), lint(

@@ -1,30 +1,30 @@
-"""Which texts have come before, for very many of them in little memory."""
+"""A compact set that tells whether a text was added before, for millions of texts."""
 
 from __future__ import annotations
 
 from array import array
 
 _OCTETS = 8
-_FEWEST_PLACES = 1 << 10
+_MIN_PLACES = 1 << 10
 _64_BITS = (1 << 64) - 1
 
 
 class FingerprintSet:
-    """A set of texts that keeps 64 bits of each: 16 to 32 octets a text, so a million take 17 MB.
+    """A set that stores a 64-bit fingerprint of each text. It takes 16 to 32 octets per text: 17 MB for a million.
 
-    Two texts pass for one with a likelihood of one in 37 million, in a million texts. That does for counting, and for
-    nothing that mails or leaves out anybody.
+    Among a million texts, the probability that any two have the same fingerprint is one in 37 million. That is good
+    enough for counting, but not for a decision whether a contact gets mail.
     """
 
     def __init__(self) -> None:
-        self._places = _empty(_FEWEST_PLACES)
+        self._places = _empty(_MIN_PLACES)
         self._taken = 0
 
     def add(self, text: str) -> bool:
-        """Whether the text is new; from now on it is not."""
+        """Add the text. True if it is new."""
         if self._taken * 2 >= len(self._places):
             self._grow()
-        # Python's own hash (SipHash, keyed anew in each process) has 64 bits; 0 says that a place is free.
+        # Python's hash (SipHash, with a random key per process) has 64 bits. 0 marks a free place.
         new = _put(self._places, hash(text) & _64_BITS or 1)
         self._taken += new
         return new
@@ -42,7 +42,7 @@ def _empty(places: int) -> array[int]:
 
 
 def _put(places: array[int], value: int) -> bool:
-    last = len(places) - 1  # a power of two, less one
+    last = len(places) - 1  # a bit mask, because the length is a power of two
     place = value & last
     while kept := places[place]:
         if kept == value:

@@ -1,4 +1,4 @@
-"""What the console's files are served with; what they show is tested in a browser (tests/browser)."""
+"""The headers of the console's files. What the console shows is tested in a browser (tests/browser)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def policy(response: httpx.Response) -> dict[str, str]:
     return {name: sources for name, _, sources in (directive.partition(" ") for directive in directives)}
 
 
-async def test_every_screens_address_is_the_page_and_allows_only_what_is_its_own(
+async def test_every_screen_is_the_same_page_and_may_load_only_from_its_own_origin(
     client: Callable[..., httpx.AsyncClient],
 ) -> None:
     async with client() as http:
@@ -58,27 +58,30 @@ async def test_every_screens_address_is_the_page_and_allows_only_what_is_its_own
     assert (page.headers["x-content-type-options"], page.headers["referrer-policy"]) == ("nosniff", "no-referrer")
 
 
-async def test_a_log_in_elsewhere_may_be_asked_and_nothing_else_there(
+async def test_the_page_may_connect_to_the_origin_of_a_foreign_login_url(
     client: Callable[..., httpx.AsyncClient],
 ) -> None:
     async with client(console_login_url="https://portal.example.com:8443/api/auth/login?a=b") as http:
         assert policy(await http.get("/marketing"))["connect-src"] == "'self' https://portal.example.com:8443"
-        told = (await http.get("/marketing/configuration.json")).json()
-    assert told["loginUrl"] == "https://portal.example.com:8443/api/auth/login?a=b"
+        configuration = (await http.get("/marketing/configuration.json")).json()
+    assert configuration["loginUrl"] == "https://portal.example.com:8443/api/auth/login?a=b"
 
 
-async def test_the_page_is_told_what_this_installation_is_like_and_no_secret(
+async def test_the_configuration_has_the_claims_and_roles_and_no_secret(
     client: Callable[..., httpx.AsyncClient],
 ) -> None:
     async with client(jwt_roles_claim="groups", jwt_org_claim="tenant", write_roles="EDITOR") as http:
-        told = (await http.get("/marketing/configuration.json")).json()
-    assert told == {"loginUrl": OWN_LOGIN, "orgClaim": "tenant", "rolesClaim": "groups", "writeRoles": ["EDITOR"]}
+        configuration = (await http.get("/marketing/configuration.json")).json()
+    assert configuration == {
+        "loginUrl": OWN_LOGIN,
+        "orgClaim": "tenant",
+        "rolesClaim": "groups",
+        "writeRoles": ["EDITOR"],
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_a_file_is_fetched_once_and_then_only_asked_for(
-    client: Callable[..., httpx.AsyncClient], name: str
-) -> None:
+async def test_an_unchanged_file_gets_304(client: Callable[..., httpx.AsyncClient], name: str) -> None:
     async with client() as http:
         first = await http.get(f"/marketing/static/{name}")
         assert (first.status_code, first.content) == (200, (STATIC / name).read_bytes())
@@ -90,7 +93,7 @@ async def test_a_file_is_fetched_once_and_then_only_asked_for(
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "index.html", "%2e%2e/site.py", "js", ""])
-async def test_there_is_nothing_else(client: Callable[..., httpx.AsyncClient], name: str) -> None:
+async def test_other_paths_and_methods_are_refused(client: Callable[..., httpx.AsyncClient], name: str) -> None:
     async with client() as http:
         missing = await http.get(f"/marketing/static/{name}")
         assert (missing.status_code, missing.json()["type"]) == (404, "/problems/not-found")
@@ -98,7 +101,7 @@ async def test_there_is_nothing_else(client: Callable[..., httpx.AsyncClient], n
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
 
 
-async def test_a_mails_frame_runs_nothing_and_loads_pictures_only_in_its_other_form(
+async def test_the_frame_of_a_message_runs_no_script_and_loads_remote_images_only_on_request(
     client: Callable[..., httpx.AsyncClient],
 ) -> None:
     async with client() as http:
@@ -115,14 +118,14 @@ async def test_a_mails_frame_runs_nothing_and_loads_pictures_only_in_its_other_f
 
 
 @pytest.mark.parametrize("name", [*FILES, "index.html"])
-def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline(name: str) -> None:
+def test_files_load_nothing_from_other_origins_and_have_no_inline_code(name: str) -> None:
     text = (STATIC / name).read_text(encoding="utf-8")
     assert REMOTE.findall(text.replace("http://www.w3.org/2000/svg", "")) == []
     if name.endswith(".html"):
         assert re.findall(r"<style|style=|<script(?![^>]*src=)|\son\w+=", text) == []
 
 
-async def test_it_is_not_there_unless_asked_for() -> None:
+async def test_the_console_is_off_by_default() -> None:
     transport = httpx.ASGITransport(routed_app(None))
     async with httpx.AsyncClient(transport=transport, base_url="http://marketing.test") as http:
         assert (await http.get("/marketing")).status_code == 404

@@ -1,4 +1,4 @@
-"""From a launch to the list: all of it, or nothing and a reason."""
+"""The expansion: a launched campaign gets its complete recipient list, or none and a reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
 
 
-def expander(world: World, *, patience: float = 60.0) -> Expander:
+def expander(world: World, *, time_limit: float = 60.0) -> Expander:
     resources = world.worker
     return Expander(
         resources.transactions,
@@ -28,22 +28,22 @@ def expander(world: World, *, patience: float = 60.0) -> Expander:
         messages=Messages(resources.transactions, public_base_url=world.settings.public_base_url),
         enqueuer=BatchEnqueuer(resources.transactions, resources.job_queue, window=8, requeue_after=30.0),
         relay_configured=resources.mailer is not None,
-        patience=patience,
+        time_limit=time_limit,
         lease=60.0,
     )
 
 
-async def test_by_status_takes_those_statuses_and_nobody_else(world: World) -> None:
+async def test_an_audience_by_status_has_only_contacts_with_that_status(world: World) -> None:
     campaign_id = await world.launch(Audience(AudienceType.BY_STATUS, ("CUSTOMER",)))
     await expander(world).expand(campaign_id)
     chosen = {row["contact_id"] for row in await send_rows(world.owner, campaign_id)}
-    everybody = [page async for page in world.worker.audience.pages(world.org_id, Audience())]
-    customers = {c.id for page in everybody for c in page.contacts if c.status == "CUSTOMER"}
+    pages = [page async for page in world.worker.audience.pages(world.org_id, Audience())]
+    customers = {c.id for page in pages for c in page.contacts if c.status == "CUSTOMER"}
     assert chosen == customers != set()
-    assert len(customers) < sum(len(page.contacts) for page in everybody)
+    assert len(customers) < sum(len(page.contacts) for page in pages)
 
 
-async def test_a_crm_that_fails_on_one_page_leaves_no_rows_and_the_next_attempt_makes_the_whole_list(
+async def test_after_a_failure_on_one_page_there_are_no_rows_and_the_next_attempt_expands_all(
     world: World,
 ) -> None:
     seen = 0
@@ -67,15 +67,15 @@ async def test_a_crm_that_fails_on_one_page_leaves_no_rows_and_the_next_attempt_
     assert (await assert_adds_up(world.owner, campaign_id))["recipients"] > 20
 
 
-async def test_a_crm_that_stays_away_fails_the_launch_once_patience_has_run_out(world: World) -> None:
+async def test_a_crm_that_is_down_beyond_the_time_limit_fails_the_launch(world: World) -> None:
     world.crm.down()
     campaign_id = await world.launch()
-    await expander(world, patience=0.0).expand(campaign_id)
+    await expander(world, time_limit=0.0).expand(campaign_id)
     row = await campaign_row(world.owner, campaign_id)
     assert (row["status"], row["failure_code"]) == ("FAILED", "CRM_UNAVAILABLE")
 
 
-async def test_a_crm_that_refuses_fails_the_launch_at_once_with_its_reason(world: World) -> None:
+async def test_a_refusal_by_the_crm_fails_the_launch_at_once_with_the_reason(world: World) -> None:
     async def forbid(_: Request) -> Response:
         return Response(status_code=403)
 
@@ -87,7 +87,7 @@ async def test_a_crm_that_refuses_fails_the_launch_at_once_with_its_reason(world
     assert "403" in row["failure_message"]
 
 
-async def test_a_status_the_crm_has_dropped_since_fails_the_launch(world: World) -> None:
+async def test_a_status_that_the_crm_no_longer_has_fails_the_launch(world: World) -> None:
     campaign_id = await world.launch(Audience(AudienceType.BY_STATUS, ("CUSTOMER", "VANISHED")))
     await expander(world).expand(campaign_id)
     row = await campaign_row(world.owner, campaign_id)
@@ -95,7 +95,7 @@ async def test_a_status_the_crm_has_dropped_since_fails_the_launch(world: World)
     assert "VANISHED" in row["failure_message"]
 
 
-async def test_without_a_relay_a_launch_ends_failed_and_says_so(
+async def test_without_a_relay_a_launch_fails_with_that_reason(
     owner: Database, database_url: str, redis_url: str
 ) -> None:
     async with open_world(owner, database_url, redis_url, smtp_url="") as world:
@@ -105,7 +105,7 @@ async def test_without_a_relay_a_launch_ends_failed_and_says_so(
     assert row["failure_code"] == "SMTP_NOT_CONFIGURED"
 
 
-async def test_a_hundred_expansions_at_once_make_one_list(world: World) -> None:
+async def test_a_hundred_concurrent_expansions_expand_once(world: World) -> None:
     campaign_id = await world.launch()
     await asyncio.gather(*(expander(world).expand(campaign_id) for _ in range(100)))
     row = await campaign_row(world.owner, campaign_id)
@@ -113,7 +113,7 @@ async def test_a_hundred_expansions_at_once_make_one_list(world: World) -> None:
     assert (await assert_adds_up(world.owner, campaign_id))["recipients"] > 20
 
 
-async def test_a_launch_cancelled_while_it_expands_makes_no_rows(world: World) -> None:
+async def test_a_launch_cancelled_during_its_expansion_gets_no_rows(world: World) -> None:
     campaign_id = await world.launch()
 
     async def cancel(request: Request) -> None:

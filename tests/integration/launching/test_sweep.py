@@ -1,4 +1,4 @@
-"""What the sweep does beside sending."""
+"""What the sweep does, apart from sending."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 
-async def test_answers_are_forgotten_after_a_day_and_not_before(world: World) -> None:
+async def test_stored_responses_are_deleted_after_a_day_and_not_before(world: World) -> None:
     async with world.owner.transaction() as tx:
         for key in ("old", "new"):
             request = KeyedRequest(world.org_id, key, "POST /", b"hash")
@@ -35,7 +35,7 @@ async def test_answers_are_forgotten_after_a_day_and_not_before(world: World) ->
 
 
 @pytest.mark.parametrize(("policy", "status"), [("hold", "UNCONFIRMED"), ("resend", "QUEUED")])
-async def test_what_a_dead_process_had_marked_is_unknown_and_the_rest_is_rung_again(
+async def test_marked_sends_of_a_dead_process_are_settled_and_the_others_are_queued_again(
     world: World, policy: str, status: str
 ) -> None:
     campaign_id = await world.launch_to("a@example.com", "b@example.com")
@@ -46,11 +46,11 @@ async def test_what_a_dead_process_had_marked_is_unknown_and_the_rest_is_rung_ag
     await WorkerDependencies.of(replace(world.worker, settings=settings)).sweep.sweep()
     sends = await world.sends(campaign_id)
     assert [sends[email]["status"] for email in ("a@example.com", "b@example.com")] == [status, "QUEUED"]
-    assert sends["a@example.com"]["unconfirmed_at"], "it stays on record that somebody may have got it"
+    assert sends["a@example.com"]["unconfirmed_at"], "the row must record that the recipient may have got the message"
     await assert_adds_up(world.owner, campaign_id)
 
 
-async def test_a_campaign_held_by_the_relay_goes_on_once_a_probe_gets_through(world: World) -> None:
+async def test_a_campaign_paused_by_the_relay_resumes_after_a_successful_probe(world: World) -> None:
     campaign_id = await world.launch_to("a@example.com")
     async with world.owner.transaction() as tx:
         assert await lifecycle.pause(tx.connection, campaign_id, PauseReason.RELAY_DOWN)
@@ -63,7 +63,7 @@ async def test_a_campaign_held_by_the_relay_goes_on_once_a_probe_gets_through(wo
     assert (await campaign_row(world.owner, campaign_id))["paused_at"] is None
 
 
-async def test_a_persons_pause_is_not_the_sweeps_to_lift(world: World) -> None:
+async def test_the_sweep_does_not_resume_a_campaign_paused_by_a_user(world: World) -> None:
     campaign_id = await world.launch_to("a@example.com")
     async with world.owner.transaction() as tx:
         assert await lifecycle.pause(tx.connection, campaign_id, PauseReason.USER)
@@ -71,11 +71,11 @@ async def test_a_persons_pause_is_not_the_sweeps_to_lift(world: World) -> None:
     assert (await campaign_row(world.owner, campaign_id))["pause_reason"] == "USER"
 
 
-async def test_what_a_cancel_left_because_it_was_too_much_at_once_is_skipped(world: World) -> None:
+async def test_the_sweep_skips_the_sends_that_a_cancel_did_not_reach(world: World) -> None:
     campaign_id = await world.launch_to("a@example.com", "b@example.com")
     async with world.owner.transaction() as tx:
         assert await lifecycle.cancel(tx.connection, campaign_id)
-        # As if it had been cut off behind the first.
+        # As if the cancel had ended after the first send.
         await tx.connection.execute(
             text("UPDATE marketing_sends SET status = 'QUEUED', reason = NULL WHERE email = 'b@example.com'")
         )
@@ -88,7 +88,7 @@ async def test_what_a_cancel_left_because_it_was_too_much_at_once_is_skipped(wor
     await assert_adds_up(world.owner, campaign_id)
 
 
-async def test_whoever_loses_a_lease_is_told(world: World) -> None:
+async def test_the_owner_of_an_expired_lease_is_notified(world: World) -> None:
     campaign_id = await world.launch_to("a@example.com")
     held, _ = await claim(world.owner, campaign_id)
     leases = Leases(world.worker.transactions, seconds=60)

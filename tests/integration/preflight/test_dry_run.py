@@ -1,4 +1,4 @@
-"""A dry run of a launch: everything a launch would find, and nothing changed."""
+"""A dry run finds everything that a launch would find, and changes nothing."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ async def names() -> AsyncIterator[Names]:
 
 
 @pytest.fixture
-def validated_world(world: World, names: Names) -> World:
-    """The world, with DNS of our own and a key that the relay signs with."""
+def world_with_dns(world: World, names: Names) -> World:
+    """The world, with a DNS server of the test and a DKIM selector."""
     server = _dns_server(names.address)
     assert isinstance(server, DnsServer)
     settings = world.settings.model_copy(update={"dkim_selector": "m1"})
@@ -50,14 +50,14 @@ def validated_world(world: World, names: Names) -> World:
     return world
 
 
-async def asked(world: World, **values: Any) -> UUID:
-    """A draft, and somebody asked for a check of it."""
+async def requested(world: World, **values: Any) -> UUID:
+    """A draft whose preflight is requested."""
     campaign_id = await draft(world.owner, **({"org_id": world.org_id, "text_body": "Hello"} | values))
-    await ask(world, campaign_id)
+    await request_preflight(world, campaign_id)
     return campaign_id
 
 
-async def ask(world: World, campaign_id: UUID) -> Preflight:
+async def request_preflight(world: World, campaign_id: UUID) -> Preflight:
     return await preflight_requests.request(
         world.api.transactions,
         world.api.job_queue,
@@ -68,14 +68,14 @@ async def ask(world: World, campaign_id: UUID) -> Preflight:
     )
 
 
-async def found(world: World, campaign_id: UUID) -> Preflight:
+async def stored(world: World, campaign_id: UUID) -> Preflight:
     async with world.api.transactions(world.org_id) as tx:
         return await preflight_requests.get(tx, world.org_id, campaign_id)
 
 
-async def validated(world: World, campaign_id: UUID) -> Preflight:
+async def checked(world: World, campaign_id: UUID) -> Preflight:
     await WorkerDependencies.of(world.worker).dry_run.check(campaign_id)
-    return await found(world, campaign_id)
+    return await stored(world, campaign_id)
 
 
 def findings(check: Preflight) -> dict[str, Finding]:
@@ -83,16 +83,16 @@ def findings(check: Preflight) -> dict[str, Finding]:
     return {finding.code: finding for finding in check.report.findings}
 
 
-async def test_a_worker_counts_what_a_launch_then_makes(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
+async def test_the_preflight_counts_what_the_launch_then_creates(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
 
     async def done() -> bool:
-        return (await found(world, campaign_id)).status is PreflightStatus.DONE
+        return (await stored(world, campaign_id)).status is PreflightStatus.DONE
 
     async with world.working():
         await until(done)
-        check = await found(world, campaign_id)
+        check = await stored(world, campaign_id)
         assert world.relay.accepted == []
         assert await send_rows(world.owner, campaign_id) == []
         launched = await world.launch()
@@ -109,10 +109,10 @@ async def test_a_worker_counts_what_a_launch_then_makes(validated_world: World) 
     assert report.estimated_seconds is None
 
 
-async def test_who_opted_out_here_is_left_out_before_the_crm_knows(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
-    before = (await validated(world, campaign_id)).report
+async def test_a_pending_opt_out_is_left_out_before_the_crm_has_it(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
+    before = (await checked(world, campaign_id)).report
     sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, most=1)
     async with world.owner.transaction() as tx:
         await tx.connection.execute(
@@ -122,23 +122,23 @@ async def test_who_opted_out_here_is_left_out_before_the_crm_knows(validated_wor
             ),
             {"org": world.org_id, "address": (sample[0].email or "").lower()},
         )
-    await ask(world, campaign_id)
-    after = (await validated(world, campaign_id)).report
+    await request_preflight(world, campaign_id)
+    after = (await checked(world, campaign_id)).report
     assert before is not None
     assert after is not None
     assert (after.recipients, after.opted_out) == (before.recipients - 1, before.opted_out + 1)
 
 
-async def test_who_is_suppressed_is_counted_by_itself(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
-    before = (await validated(world, campaign_id)).report
+async def test_suppressed_contacts_are_counted_separately(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
+    before = (await checked(world, campaign_id)).report
     sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, most=1)
     await suppression_list.add(
         world.api.transactions, org_id=world.org_id, email=sample[0].email or "", note=None, created_by="ada"
     )
-    await ask(world, campaign_id)
-    check = await validated(world, campaign_id)
+    await request_preflight(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert before is not None
     assert check.report is not None
     assert (before.suppressed, check.report.suppressed) == (0, 1)
@@ -146,9 +146,9 @@ async def test_who_is_suppressed_is_counted_by_itself(validated_world: World) ->
     assert findings(check)["SUPPRESSED"].count == 1
 
 
-async def test_errors_come_first_and_each_finding_names_its_place(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(
+async def test_errors_come_first_and_each_finding_names_its_place(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(
         world,
         subject="{{companyName}}",
         html_body="<style>p {}</style>\n<p>Hello <a href='http://a.example'>x</a><img src='x.png'></p>",
@@ -156,7 +156,7 @@ async def test_errors_come_first_and_each_finding_names_its_place(validated_worl
         audience_type=AudienceType.BY_STATUS,
         audience_statuses=["CUSTOMER", "VANISHED"],
     )
-    check = await validated(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert check.report is not None
     severities = [finding.severity for finding in check.report.findings]
     assert severities == sorted(severities, key=list(Severity).index)
@@ -169,137 +169,137 @@ async def test_errors_come_first_and_each_finding_names_its_place(validated_worl
     assert {"IMAGE_WITHOUT_ALT", "STYLE_BLOCK", "NO_PLAIN_TEXT"} < by_code.keys()
 
 
-async def test_a_sender_without_records_is_warned_of(validated_world: World, names: Names) -> None:
+async def test_missing_dns_records_are_warnings(world_with_dns: World, names: Names) -> None:
     names.texts = {"acme.example": [[b"v=spf1 -all"], [b"v=spf1 ~all"]], "m1._domainkey.acme.example": [[b"p="]]}
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert {"SPF_AMBIGUOUS", "NO_DMARC", "NO_DKIM"} < by_code.keys()
     assert {by_code[code].severity for code in ("SPF_AMBIGUOUS", "NO_DMARC", "NO_DKIM")} == {Severity.WARNING}
     names.texts = {}
-    by_code = findings(await validated(validated_world, await asked(validated_world, from_email="x@news.acme.example")))
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns, from_email="x@news.acme.example")))
     assert {"NO_SPF", "NO_DMARC", "NO_DKIM"} < by_code.keys()
     names.texts = {"_dmarc.acme.example": [[b"v=DMARC1;p=reject"]]}
-    by_code = findings(await validated(validated_world, await asked(validated_world, from_email="x@news.acme.example")))
-    assert "NO_DMARC" not in by_code, "the organisation's counts for its subdomains"
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns, from_email="x@news.acme.example")))
+    assert "NO_DMARC" not in by_code, "the record of the organisational domain applies to its subdomains"
 
 
-async def test_spf_is_looked_for_where_the_envelope_is_from(validated_world: World, names: Names) -> None:
-    settings = validated_world.worker.settings.model_copy(update={"bounce_domain": "bounce.acme.example"})
-    validated_world.worker = replace(validated_world.worker, settings=settings)
+async def test_spf_is_checked_for_the_domain_of_the_envelope(world_with_dns: World, names: Names) -> None:
+    settings = world_with_dns.worker.settings.model_copy(update={"bounce_domain": "bounce.acme.example"})
+    world_with_dns.worker = replace(world_with_dns.worker, settings=settings)
     names.texts = {"acme.example": [[b"v=spf1 -all"]]}
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert "bounce.acme.example" in by_code["NO_SPF"].message
     names.texts = {"bounce.acme.example": [[b"v=spf1 -all"]]}
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert "NO_SPF" not in by_code
 
 
-async def test_what_the_dns_does_not_say_is_unknown(validated_world: World, names: Names) -> None:
+async def test_without_an_answer_from_the_dns_a_record_is_unknown(world_with_dns: World, names: Names) -> None:
     names.silent = True
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert {by_code[f"{name}_UNKNOWN"].severity for name in ("SPF", "DMARC", "DKIM")} == {Severity.NOTE}
     names.silent = False
-    validated_world.worker = replace(validated_world.worker, settings=validated_world.settings)
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+    world_with_dns.worker = replace(world_with_dns.worker, settings=world_with_dns.settings)
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert "MARKETING_DKIM_SELECTOR" in by_code["DKIM_UNKNOWN"].message
 
 
-async def test_without_a_relay_a_launch_would_fail(validated_world: World) -> None:
-    validated_world.worker = replace(validated_world.worker, mailer=None)
-    by_code = findings(await validated(validated_world, await asked(validated_world)))
+async def test_without_a_relay_the_preflight_finds_an_error(world_with_dns: World) -> None:
+    world_with_dns.worker = replace(world_with_dns.worker, mailer=None)
+    by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))
     assert by_code["SMTP_NOT_CONFIGURED"].severity is Severity.ERROR
 
 
-async def test_with_the_crm_down_it_waits_and_goes_on(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
+async def test_the_preflight_waits_while_the_crm_is_down(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
     world.crm.down()
-    check = await validated(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert (check.status, check.report) == (PreflightStatus.RUNNING, None)
 
     async def done() -> bool:
-        return (await found(world, campaign_id)).status is PreflightStatus.DONE
+        return (await stored(world, campaign_id)).status is PreflightStatus.DONE
 
     world.crm.up()
     async with world.working():
         await until(done)
 
 
-async def test_a_crm_that_refuses_or_is_down_for_long_fails_it_with_the_reason(validated_world: World) -> None:
-    world = validated_world
+async def test_a_refusal_or_a_long_outage_of_the_crm_fails_the_preflight_with_the_reason(world_with_dns: World) -> None:
+    world = world_with_dns
 
     async def forbid(_: Request) -> Response:
         return Response(status_code=403)
 
-    campaign_id = await asked(world)
+    campaign_id = await requested(world)
     world.crm.fault = forbid
-    check = await validated(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert check.status is PreflightStatus.FAILED
     assert "403" in (check.failure or "")
     world.crm.up()
-    await ask(world, campaign_id)
+    await request_preflight(world, campaign_id)
     world.crm.down()
     async with world.owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_preflights SET requested_at = now() - interval '1 day'"))
-    assert (await validated(world, campaign_id)).status is PreflightStatus.FAILED
+    assert (await checked(world, campaign_id)).status is PreflightStatus.FAILED
 
 
-async def test_a_campaign_changed_since_is_not_checked_for_what_it_was(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
+async def test_the_preflight_of_a_changed_campaign_fails(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
     async with world.owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_campaigns SET version = version + 1"))
-    check = await validated(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert (check.status, check.stale) == (PreflightStatus.FAILED, True)
 
 
-async def test_a_newer_request_overtakes_an_attempt_under_way(validated_world: World) -> None:
-    """What the older attempt writes then changes nothing."""
-    world = validated_world
-    campaign_id = await asked(world)
+async def test_a_newer_request_supersedes_a_running_attempt(world_with_dns: World) -> None:
+    """The writes of the older attempt change nothing."""
+    world = world_with_dns
+    campaign_id = await requested(world)
 
     async def change(request: Request) -> None:
         if "cursor" in str(request.url):
             world.crm.up()
             async with world.owner.transaction() as tx:
                 await tx.connection.execute(text("UPDATE marketing_campaigns SET version = version + 1"))
-            await ask(world, campaign_id)
+            await request_preflight(world, campaign_id)
 
     world.crm.fault = change
-    check = await validated(world, campaign_id)
+    check = await checked(world, campaign_id)
     assert (check.status, check.fetched, check.version) == (PreflightStatus.RUNNING, 0, 2)
-    assert (await validated(world, campaign_id)).status is PreflightStatus.DONE
+    assert (await checked(world, campaign_id)).status is PreflightStatus.DONE
 
 
-async def test_an_attempt_that_died_is_taken_up_by_another(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
+async def test_another_attempt_replaces_one_that_died(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
     async with world.worker.transactions() as tx:
         assert await preflights.claim_preflight(tx.connection, campaign_id, lease=60) is not None
         assert await preflights.claim_preflight(tx.connection, campaign_id, lease=60) is None
         assert await preflights.due_preflights(tx.connection) == []
     async with world.owner.transaction() as tx:
         await tx.connection.execute(text("UPDATE marketing_preflights SET lease_until = now() - interval '1 second'"))
-    assert (await validated(world, campaign_id)).status is PreflightStatus.DONE
+    assert (await checked(world, campaign_id)).status is PreflightStatus.DONE
 
 
-async def test_a_drain_lets_go_of_it(validated_world: World) -> None:
-    world = validated_world
-    campaign_id = await asked(world)
-    parts = WorkerDependencies.of(world.worker)
+async def test_a_drain_releases_the_preflight(world_with_dns: World) -> None:
+    world = world_with_dns
+    campaign_id = await requested(world)
+    dependencies = WorkerDependencies.of(world.worker)
 
     async def drain(_: Request) -> None:
-        parts.drain()
+        dependencies.drain()
 
     world.crm.fault = drain
-    await parts.dry_run.check(campaign_id)
-    assert (await found(world, campaign_id)).status is PreflightStatus.RUNNING
+    await dependencies.dry_run.check(campaign_id)
+    assert (await stored(world, campaign_id)).status is PreflightStatus.RUNNING
     async with world.worker.transactions() as tx:
         assert [due for due, _ in await preflights.due_preflights(tx.connection)] == [campaign_id]
 
 
-async def test_the_time_to_send_is_told_from_the_pace_of_the_last_campaigns(validated_world: World) -> None:
-    """1,000 sends, one every ten milliseconds."""
-    world = validated_world
+async def test_the_time_to_send_is_estimated_from_the_rate_of_recent_campaigns(world_with_dns: World) -> None:
+    """The recent campaign has 1,000 sends, one every ten milliseconds."""
+    world = world_with_dns
     await world.launch_to(*(f"p{number}@example.com" for number in range(1000)))
     async with world.owner.transaction() as tx:
         await tx.connection.execute(
@@ -312,6 +312,6 @@ async def test_the_time_to_send_is_told_from_the_pace_of_the_last_campaigns(vali
         await tx.connection.execute(
             text("UPDATE marketing_campaigns SET status = 'SENT', sent_at = now(), queued = 0, delivered = recipients")
         )
-    report = (await validated(world, await asked(world))).report
+    report = (await checked(world, await requested(world))).report
     assert report is not None
     assert report.estimated_seconds == pytest.approx(report.recipients / 100, rel=0.1)

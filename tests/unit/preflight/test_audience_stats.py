@@ -1,4 +1,4 @@
-"""What a launch would make of an audience."""
+"""What a launch would do with an audience."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from marketing_service.ports import Contact, LeftOut
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.rendering import Finding, Severity, Trial
 
-NOBODY_LEFT_OUT = LeftOut(0, 0)
+NONE_LEFT_OUT = LeftOut(0, 0)
 
 
 def person(number: int, **values: Any) -> Contact:
@@ -32,17 +32,17 @@ def stats_of(
     html: str = "x",
 ) -> AudienceStats:
     stats = AudienceStats(Trial(subject, html, None))
-    # In two pages, so that what one knows of the other is tried too.
+    # In two pages, so that duplicates across pages are tested too.
     stats.add(contacts[: len(contacts) // 2], blocked, suppressed)
     stats.add(contacts[len(contacts) // 2 :], blocked, suppressed)
     return stats
 
 
-def findings(stats: AudienceStats, left_out: LeftOut = NOBODY_LEFT_OUT) -> dict[str, Finding]:
+def findings(stats: AudienceStats, left_out: LeftOut = NONE_LEFT_OUT) -> dict[str, Finding]:
     return {f"{finding.code} {finding.place}": finding for finding in stats.findings(left_out)}
 
 
-def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
+def test_each_contact_is_counted_once_under_the_first_matching_reason() -> None:
     stats = stats_of(
         person(1),
         person(2, email=" PERSON1@example.com "),
@@ -70,12 +70,12 @@ def test_each_contact_is_counted_once_in_the_first_that_applies() -> None:
     assert found["MALFORMED_ADDRESS audience"].severity is Severity.WARNING
 
 
-def test_an_audience_of_nobody_is_a_warning() -> None:
+def test_an_empty_audience_is_a_warning() -> None:
     assert findings(stats_of())["NOBODY audience"].severity is Severity.WARNING
     assert findings(stats_of(person(1))) == {}
 
 
-def test_missing_values_are_counted_for_each_placeholder_that_is_used() -> None:
+def test_missing_values_are_counted_per_placeholder() -> None:
     html = "Dear {{lastName}} of {{ companyName | default: 'your company' }}"
     found = findings(stats_of(person(1), person(2, last_name="Love"), person(3, company_name=" \n"), html=html))
     assert (found["MISSING_VALUE lastName"].count, found["MISSING_VALUE lastName"].severity) == (2, Severity.WARNING)
@@ -83,7 +83,7 @@ def test_missing_values_are_counted_for_each_placeholder_that_is_used() -> None:
     assert "MISSING_VALUE firstName" not in found
 
 
-def test_what_would_be_empty_is_an_error() -> None:
+def test_a_part_that_renders_empty_is_an_error() -> None:
     found = findings(stats_of(person(1), person(2, first_name=None), person(3, first_name=""), subject="{{firstName}}"))
     assert (found["RENDERS_EMPTY subject"].count, found["RENDERS_EMPTY subject"].severity) == (2, Severity.ERROR)
     assert "RENDERS_EMPTY htmlBody" not in found

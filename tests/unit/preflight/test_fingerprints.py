@@ -1,4 +1,4 @@
-"""Which texts have come before."""
+"""The set of fingerprints tells whether a text was added before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from marketing_service.preflight.fingerprints import FingerprintSet
 
 
 @given(st.lists(st.text(max_size=3)))
-def test_a_text_is_new_once(texts: list[str]) -> None:
+def test_a_text_is_new_only_the_first_time(texts: list[str]) -> None:
     seen = FingerprintSet()
     before: set[str] = set()
     for text in texts:
@@ -17,7 +17,7 @@ def test_a_text_is_new_once(texts: list[str]) -> None:
         before.add(text)
 
 
-def test_it_grows_and_stays_small() -> None:
+def test_the_set_grows_and_takes_at_most_32_octets_per_text() -> None:
     seen = FingerprintSet()
     assert all(seen.add(f"person{number}@example.com") for number in range(40_000))
     assert not any(seen.add(f"person{number}@example.com") for number in range(0, 40_000, 7))
