@@ -17,6 +17,9 @@ RUN /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist
  && /opt/marketing/bin/python -m compileall -q /opt/marketing/lib
 
 FROM python:3.13-slim
+# The version of the package: docker build --build-arg VERSION="$(marketing-service --version)" .
+ARG VERSION=unknown
+LABEL org.opencontainers.image.title="marketing-service" org.opencontainers.image.version=$VERSION
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin marketing
 COPY --from=build /opt/marketing /opt/marketing
 WORKDIR /srv/marketing

@@ -8,26 +8,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marketing_service.errors import MarketingError
+from marketing_service import __version__
+from marketing_service.errors import MarketingError, SettingsError
 from marketing_service.logs import configure_logging
-from marketing_service.settings import Settings, SettingsError, load_settings
+from marketing_service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fastapi import APIRouter
 
-_HIGHEST_PORT = 65535
-"""RFC 9293 §3.1: sixteen bits."""
+_MAX_PORT = 65535
+"""A port has 16 bits (RFC 9293 §3.1)."""
 _MAX_PROCESSES = 256
 
-# Rooms are imported by the command that needs them: `worker` starts without FastAPI, the image without the
-# development parts.
+# Each command imports only what it needs: `worker` runs without FastAPI, and the image without the development parts.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the process's exit code."""
-    options = _parser().parse_args(arguments)
+    """Run one command, and return the exit code of the process."""
+    options = create_parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except (SettingsError, MarketingError) as error:
@@ -35,80 +35,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="marketing-service", description="Bulk email campaigns to CRM contacts.")
+    parser.add_argument("--version", action="version", version=__version__, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     serve = commands.add_parser("serve", help="run the HTTP API")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=_port, default=8000)
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8000, help="the port to listen at; 0 means any free port (8000)")
     serve.add_argument("--dev-login", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(run=_serve)
 
-    worker = commands.add_parser("worker", help="run a worker: expansion, sending, opt-outs, the sweep")
-    worker.add_argument("--processes", type=_count, default=1, help="how many processes share the work (1)")
-    worker.add_argument("--metrics-host", default="127.0.0.1", help="where metrics are shown (127.0.0.1)")
+    worker = commands.add_parser("worker", help="run a worker, which expands and sends campaigns")
+    worker.add_argument("--processes", type=_count, default=1, help="the number of worker processes to run (1)")
+    worker.add_argument("--metrics-host", default="127.0.0.1", help="the address that serves the metrics (127.0.0.1)")
     worker.add_argument(
         "--metrics-port",
         type=_port,
         default=0,
-        help="the port for metrics of the first process, the next one's is one higher; 0 is none (0)",
+        help="the port for the metrics of the first process; each further process uses the next port; 0 means none (0)",
     )
-    worker.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    worker.add_argument("--control-pipe", type=int, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
 
-    _add_bounces(commands.add_parser("bounces", help="take reports of what was not delivered, and complaints"))
+    _add_bounces(commands.add_parser("bounces", help="receive bounces and complaints from a mail server"))
 
-    migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
-    migrate.add_argument("revision", nargs="?", default="head", help="a revision, or head")
+    migrate = commands.add_parser("migrate", help="update the database to the newest schema")
+    migrate.add_argument("revision", nargs="?", default="head", help="the revision to update to (head, the newest)")
     migrate.set_defaults(run=_migrate)
 
     dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a CRM stand-in")
-    dev.add_argument("--port", type=_port, default=8000, help="the API's port; 0 is any (8000)")
-    dev.add_argument("--data-dir", type=Path, default=Path(".dev"), help="where everything is kept (.dev)")
-    dev.add_argument("--contacts", type=int, default=1000, help="how many contacts the CRM stand-in has (1000)")
-    dev.add_argument("--no-worker", action="store_true", help="leave the worker to be run by hand")
-    dev.add_argument("--fresh", action="store_true", help="forget what an earlier run has kept")
+    dev.add_argument("--port", type=_port, default=8000, help="the port of the API; 0 means any free port (8000)")
+    dev.add_argument("--data-dir", type=Path, default=Path(".dev"), help="the folder for the data (.dev)")
+    dev.add_argument("--contacts", type=int, default=1000, help="the number of contacts in the CRM stand-in (1000)")
+    dev.add_argument("--no-worker", action="store_true", help="start no worker, so that you can run it yourself")
+    dev.add_argument("--fresh", action="store_true", help="delete the data of earlier runs first")
     dev.set_defaults(run=_dev)
 
     openapi = commands.add_parser("openapi", help="write openapi/marketing.yaml from the code")
-    openapi.add_argument("--check", action="store_true", help="only say whether it is what the code generates")
+    openapi.add_argument("--check", action="store_true", help="write nothing, and fail if the file is out of date")
     openapi.set_defaults(run=_openapi)
 
     token = commands.add_parser("token", help="print an access token signed with MARKETING_JWT_SECRET")
     token.add_argument("--org", required=True, help="the organisation (claim orgId)")
-    token.add_argument("--subject", default="operator", help="who it is for (claim sub)")
-    token.add_argument("--role", action="append", default=[], help="a role; may be repeated")
-    token.add_argument("--minutes", type=int, default=15, help="how long it is good (15)")
+    token.add_argument("--subject", default="operator", help="the user that the token is for (claim sub; operator)")
+    token.add_argument("--role", action="append", default=[], help="a role of the user; can be repeated")
+    token.add_argument("--minutes", type=int, default=15, help="the lifetime of the token in minutes (15)")
     token.set_defaults(run=_token)
     return parser
 
 
 def _add_bounces(bounces: argparse.ArgumentParser) -> None:
-    doors = bounces.add_subparsers(required=True, metavar="listener")
-    lmtp = doors.add_parser("lmtp", help="listen for a mail server that hands them over")
-    lmtp.add_argument("--host", default="127.0.0.1")
-    lmtp.add_argument("--port", type=_port, default=2400, help="0 is any (2400)")
+    listeners = bounces.add_subparsers(required=True, metavar="listener")
+    lmtp = listeners.add_parser("lmtp", help="listen for a mail server that delivers over LMTP or SMTP")
+    lmtp.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
+    lmtp.add_argument("--port", type=_port, default=2400, help="the port to listen at; 0 means any free port (2400)")
     lmtp.add_argument("--smtp", action="store_true", help="speak SMTP instead of LMTP")
-    lmtp.add_argument("--metrics-host", default="127.0.0.1", help="where metrics are shown (127.0.0.1)")
-    lmtp.add_argument("--metrics-port", type=_port, default=0, help="the port for metrics; 0 is none (0)")
-    lmtp.set_defaults(run=_door)
-    pipe = doors.add_parser("pipe", help="take one message on standard input; exit codes are those of sysexits.h")
-    pipe.add_argument("--recipient", required=True, help="the envelope's recipient")
-    pipe.set_defaults(run=_pipe)
+    lmtp.add_argument("--metrics-host", default="127.0.0.1", help="the address that serves the metrics (127.0.0.1)")
+    lmtp.add_argument("--metrics-port", type=_port, default=0, help="the port for the metrics; 0 means none (0)")
+    lmtp.set_defaults(run=_bounces_lmtp)
+    pipe = listeners.add_parser("pipe", help="handle one message from standard input; exits with a code of sysexits.h")
+    pipe.add_argument("--recipient", required=True, help="the recipient in the envelope")
+    pipe.set_defaults(run=_bounces_pipe)
 
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 0 <= port <= _HIGHEST_PORT:
-        raise argparse.ArgumentTypeError(f"{port} is not a port; it must be 0 to {_HIGHEST_PORT}")
+    if not 0 <= port <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not a port; it must be from 0 to {_MAX_PORT}")
     return port
 
 
 def _count(text: str) -> int:
     count = int(text)
     if not 1 <= count <= _MAX_PROCESSES:
-        raise argparse.ArgumentTypeError(f"{count} is too few or too many; it must be 1 to {_MAX_PROCESSES}")
+        raise argparse.ArgumentTypeError(f"{count} is out of range; it must be from 1 to {_MAX_PROCESSES}")
     return count
 
 
@@ -131,7 +132,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _more_routers(settings: Settings, *, dev_login: bool) -> Iterator[APIRouter]:
-    """What is served beside the API."""
+    """The routes that are served in addition to the API."""
     if dev_login:
         yield _login_routes(settings)
     if settings.console:
@@ -148,7 +149,7 @@ def _login_routes(settings: Settings) -> APIRouter:
 
 def _secret(settings: Settings) -> str:
     if settings.jwt_secret is None:
-        raise SettingsError("MARKETING_JWT_SECRET is not set, and only with it can this service sign tokens")
+        raise SettingsError("MARKETING_JWT_SECRET is not set, so this service cannot sign tokens")
     return settings.jwt_secret.get_secret_value()
 
 
@@ -162,7 +163,7 @@ def _worker(options: argparse.Namespace) -> int:
     from marketing_service.worker.process import run_worker
 
     metrics = Endpoint(options.metrics_host, options.metrics_port)
-    uvloop.run(run_worker(settings, lifeline=options.lifeline, metrics=metrics))
+    uvloop.run(run_worker(settings, control_pipe=options.control_pipe, metrics=metrics))
     return 0
 
 
@@ -171,19 +172,19 @@ def _workers(options: argparse.Namespace, settings: Settings) -> int:
 
     from marketing_service.worker.supervisor import supervise
 
-    if options.metrics_port + options.processes - 1 > _HIGHEST_PORT:
-        raise SettingsError(f"--metrics-port {options.metrics_port} leaves too few ports for every process")
+    if options.metrics_port + options.processes - 1 > _MAX_PORT:
+        raise SettingsError(f"--metrics-port {options.metrics_port} is too high: each process needs a port of its own")
 
-    def command(number: int, lifeline: int) -> list[str]:
+    def command(number: int, control_pipe: int) -> list[str]:
         port = options.metrics_port and options.metrics_port + number
-        places = ("--metrics-host", options.metrics_host, "--metrics-port", str(port))
-        return [sys.executable, "-m", "marketing_service", "worker", "--lifeline", str(lifeline), *places]
+        metrics = ("--metrics-host", options.metrics_host, "--metrics-port", str(port))
+        return [sys.executable, "-m", "marketing_service", "worker", "--control-pipe", str(control_pipe), *metrics]
 
     asyncio.run(supervise(command, processes=options.processes, drain_seconds=settings.drain_seconds))
     return 0
 
 
-def _door(options: argparse.Namespace) -> int:
+def _bounces_lmtp(options: argparse.Namespace) -> int:
     import uvloop
 
     from marketing_service.inbound import Listener, run_listener
@@ -194,14 +195,14 @@ def _door(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pipe(options: argparse.Namespace) -> int:
-    """Whatever is wrong here, the mail server keeps the message: a report that is lost does not come again."""
+def _bounces_pipe(options: argparse.Namespace) -> int:
+    """Any error returns EX_TEMPFAIL, so that the mail server keeps the message. A lost report is not sent again."""
     try:
         import asyncio
 
-        from marketing_service.inbound import take_one
+        from marketing_service.inbound import handle_message
 
-        return asyncio.run(take_one(_settings(), options.recipient, sys.stdin.buffer))
+        return asyncio.run(handle_message(_settings(), options.recipient, sys.stdin.buffer))
     except Exception as error:  # noqa: BLE001 - see above
         print(f"marketing-service: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL
@@ -216,11 +217,11 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _beside_the_package(name: str) -> Path:
-    """A file at the top of the project: the working folder's in the image, the checkout's in development."""
+    """A file at the top of the project: in the working folder (in the image), or in the checkout (in development)."""
     for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
         if (folder / name).exists():
             return folder / name
-    raise SettingsError(f"{name} is not here; run this in the folder that has it")
+    raise SettingsError(f"{name} is missing; run this command in the folder that contains it")
 
 
 def _dev(options: argparse.Namespace) -> int:
@@ -228,7 +229,7 @@ def _dev(options: argparse.Namespace) -> int:
         from marketing_service.devstack.dev import DevOptions, run_dev
     except ModuleNotFoundError as missing:
         raise SettingsError(
-            f"`dev` needs the development parts ({missing.name} is missing): install marketing-service[dev]"
+            f"`dev` needs the development packages ({missing.name} is missing): install marketing-service[dev]"
         ) from missing
 
     return run_dev(
@@ -252,7 +253,7 @@ def _openapi(options: argparse.Namespace) -> int:
         return 0
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{path} is not what the code generates; run `make openapi`.", file=sys.stderr)
+    print(f"{path} differs from what the code generates; run `make openapi`.", file=sys.stderr)
     return 1
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from marketing_service import __version__
 from marketing_service.api import error_handlers
 from marketing_service.api.deadline import Deadline
 from marketing_service.api.metrics import Metrics
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     from marketing_service.bootstrap import Resources
 
-API_VERSION = "1.0.0"
-"""The contract's, not the package's: it changes when callers must."""
-
 OPEN_PATIENCE = 2.0
 """Seconds. A mail program shows nothing of the message's pictures until it has the pixel, so it does not wait long."""
 
@@ -61,7 +59,7 @@ def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> 
     return PixelMiddleware(
         app,
         tokens=resources.tokens,
-        opens=Opens(resources.call, patience=OPEN_PATIENCE),
+        opens=Opens(resources.call, timeout=OPEN_PATIENCE),
         metrics=app.state.metrics,
         proxy_hops=resources.settings.proxy_hops,
     )
@@ -72,7 +70,7 @@ def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = 
     routers = (*_ROUTERS, *more_routers)
     app = FastAPI(
         title="Marketing service",
-        version=API_VERSION,
+        version=__version__,
         summary="Bulk email campaigns to a company's CRM contacts.",
         # Nothing redirects, and no page is served that would fetch its scripts from elsewhere.
         redirect_slashes=False,
