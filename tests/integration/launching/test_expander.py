@@ -106,8 +106,14 @@ async def test_without_a_relay_a_launch_fails_with_that_reason(
 
 
 async def test_a_hundred_concurrent_expansions_expand_once(world: World) -> None:
+    """Ten at a time, because more would only wait for a connection of the pool."""
     campaign_id = await world.launch()
-    await asyncio.gather(*(expander(world).expand(campaign_id) for _ in range(100)))
+
+    async def expand_ten_times() -> None:
+        for _ in range(10):
+            await expander(world).expand(campaign_id)
+
+    await asyncio.gather(*(expand_ten_times() for _ in range(10)))
     row = await campaign_row(world.owner, campaign_id)
     assert row["expansion_epoch"] == 1
     assert (await assert_adds_up(world.owner, campaign_id))["recipients"] > 20
