@@ -49,7 +49,7 @@ async def count_audience(
     """
     read_at = datetime.now(UTC)
     count, contacts = await asyncio.gather(
-        source.count(org_id, audience), source.sample(org_id, audience, limit=_MAX_SAMPLED)
+        source.count(org_id, audience), source.sample(org_id, audience, most=_MAX_SAMPLED)
     )
     addresses = [normal_form(contact.email or "") for contact in contacts]
     async with transactions(org_id) as tx:
