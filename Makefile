@@ -25,7 +25,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install run test test-browser screenshots chaos bench bench-audience bench-pixel lint fmt openapi pins \
-	release clean
+	release sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -60,12 +60,13 @@ bench-audience: $(VENV)/.dev ## Measure an expansion of a million contacts, and 
 bench-pixel: $(VENV)/.dev ## Measure loads of pixels, compared with an empty route
 	@$(PY) -m bench.pixel $(BENCH)
 
-lint: $(VENV)/.test ## Check style, types and layers, and compare openapi/ with the code
+lint: $(VENV)/.test ## Check style, types and layers, and compare openapi/ and ledger/sql/ with the code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports
 	@$(PY) -m marketing_service openapi --check
+	@$(PY) -m marketing_service.ledger.functions --check
 
 fmt: $(VENV)/.test ## Format the code, and repair what can be repaired automatically
 	@$(PY) -m ruff check --fix-only --quiet .
@@ -73,6 +74,9 @@ fmt: $(VENV)/.test ## Format the code, and repair what can be repaired automatic
 
 openapi: $(VENV)/.dev ## Write openapi/marketing.yaml from the code
 	@$(PY) -m marketing_service openapi
+
+sql: $(VENV)/.dev ## Write ledger/sql/*.sql from their templates
+	@$(PY) -m marketing_service.ledger.functions
 
 clean: ## Remove .venv, caches, and the data of `make run`
 	@rm -rf $(VENV) .dev .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""PostgreSQL says goodbye to a connection that rests, or stands in a transaction: that is an outage like any other."""
+"""PostgreSQL ends a connection that is idle, or inside a transaction: the caller sees an outage."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from marketing_service.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_GOODBYE = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_TERMINATION = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 
 
 class Proxy:
-    """Between a client and PostgreSQL; it can say to the client what a server says before it hangs up."""
+    """Between a client and PostgreSQL. It can send the client what a server sends before it ends a connection."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._clients: list[asyncio.StreamWriter] = []
         self.connections = 0
 
-    async def say_goodbye(self) -> None:
-        """To every connection; they stay open for a while, as they may while a server exits."""
+    async def terminate(self) -> None:
+        """Send the error to every client. The connections stay open for a moment, as they may while a server exits."""
         for client in self._clients:
-            client.write(b"E" + (len(_GOODBYE) + 4).to_bytes(4) + _GOODBYE)
+            client.write(b"E" + (len(_TERMINATION) + 4).to_bytes(4) + _TERMINATION)
         await asyncio.sleep(0.05)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,34 +64,38 @@ async def proxy(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
     server.close()
 
 
-async def test_a_call_after_a_goodbye_is_an_outage_and_the_next_one_answers(proxy: tuple[Proxy, Database]) -> None:
+async def test_a_call_on_an_ended_connection_is_an_outage_and_the_next_call_succeeds(
+    proxy: tuple[Proxy, Database],
+) -> None:
     between, database = proxy
     assert (await database.call("SELECT 1 AS one"))["one"] == 1
-    await between.say_goodbye()
+    await between.terminate()
     with pytest.raises(Unavailable):
         await database.call("SELECT 1 AS one")
     assert (await database.call("SELECT 1 AS one"))["one"] == 1
     assert between.connections == 2
 
 
-async def test_a_transaction_after_a_goodbye_takes_another_connection(proxy: tuple[Proxy, Database]) -> None:
+async def test_a_transaction_after_the_end_of_a_connection_takes_another_connection(
+    proxy: tuple[Proxy, Database],
+) -> None:
     between, database = proxy
     for _ in range(2):
         async with database.transaction() as tx:
             assert (await tx.connection.execute(text("SELECT 1"))).scalar_one() == 1
-        await between.say_goodbye()
+        await between.terminate()
     assert between.connections == 2
 
 
-async def test_a_goodbye_inside_a_transaction_is_an_outage(proxy: tuple[Proxy, Database]) -> None:
+async def test_the_end_of_a_connection_inside_a_transaction_is_an_outage(proxy: tuple[Proxy, Database]) -> None:
     between, database = proxy
     with pytest.raises(Unavailable):
-        await _say_goodbye_inside_a_transaction(between, database)
+        await _terminate_inside_a_transaction(between, database)
     async with database.transaction() as tx:
         assert (await tx.connection.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-async def _say_goodbye_inside_a_transaction(between: Proxy, database: Database) -> None:
+async def _terminate_inside_a_transaction(between: Proxy, database: Database) -> None:
     async with database.transaction() as tx:
         await tx.connection.execute(text("SELECT 1"))
-        await between.say_goodbye()
+        await between.terminate()

@@ -1,8 +1,9 @@
-"""The migrations, over a real database: up, down and up again; what they leave behind; how they treat others."""
+"""The migrations on a real database: up, down and up again, what they create, and how they treat other sessions."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from marketing_service.db import Database, metadata
+from marketing_service.ledger.functions import SQL
 from tests.support.fixtures import migrate
 from tests.support.project import ROOT
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 TENANT_TABLES = {name for name, table in metadata.tables.items() if "org_id" in table.c}
 ROLES = ("marketing_api", "marketing_worker")
-NOTE_THE_LOCK_TIMEOUT = (
+NOTE_LOCK_TIMEOUT = (
     "CREATE TABLE noted (lock_timeout text)",
     (
         "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS"
@@ -32,7 +34,7 @@ NOTE_THE_LOCK_TIMEOUT = (
     ),
     "CREATE EVENT TRIGGER note_every_change ON ddl_command_end EXECUTE FUNCTION note()",
 )
-WHAT_THERE_IS = """
+SCHEMA = """
     SELECT c.relkind::text || ' ' || c.relname AS thing FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
     UNION ALL
     SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -46,6 +48,12 @@ WHAT_THERE_IS = """
     ORDER BY thing
 """
 
+FUNCTIONS = """
+    SELECT proname, CAST(CAST(oid AS regprocedure) AS text) AS signature, pg_get_functiondef(oid) AS definition,
+           CAST(proacl AS text) AS rights
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname
+"""
+
 
 @pytest.fixture
 def empty(postgres: PostgresServer) -> str:
@@ -56,7 +64,7 @@ def empty(postgres: PostgresServer) -> str:
 
 
 def fetch(url: str, sql: str) -> list[Any]:
-    """The first column of every row. Alembic brings an event loop of its own, so these tests have none."""
+    """The first column of every row. Alembic starts an event loop of its own, so these tests have none."""
 
     async def ask() -> list[Any]:
         connection = await asyncpg.connect(url)
@@ -80,25 +88,25 @@ def configured(url: str = "") -> Config:
 
 
 def test_up_down_and_up_again_leaves_the_same_schema(empty: str) -> None:
-    bare = fetch(empty, WHAT_THERE_IS)
+    bare = fetch(empty, SCHEMA)
     migrate(empty)
-    whole = fetch(empty, WHAT_THERE_IS)
+    whole = fetch(empty, SCHEMA)
     assert {f"r {name}" for name in metadata.tables} <= set(whole)
     migrate(empty, "base")
-    # Alembic's own table, empty, is all that is left.
-    left = set(fetch(empty, WHAT_THERE_IS)) - set(bare)
+    # Only Alembic's own table is left, and it is empty.
+    left = set(fetch(empty, SCHEMA)) - set(bare)
     assert all("marketing_schema_version" in thing for thing in left), left
     migrate(empty)
-    assert fetch(empty, WHAT_THERE_IS) == whole
+    assert fetch(empty, SCHEMA) == whole
 
 
-def test_the_tables_in_the_code_are_what_the_migrations_make(postgres: PostgresServer, template: str) -> None:
+def test_the_migrations_create_the_tables_of_the_code(postgres: PostgresServer, template: str) -> None:
     command.check(configured(postgres.url(template)))
 
 
-def test_every_change_gives_up_waiting_for_a_lock(empty: str) -> None:
-    """A migration that waited would have every request behind it wait too."""
-    execute(empty, *NOTE_THE_LOCK_TIMEOUT)
+def test_every_change_has_a_lock_timeout(empty: str) -> None:
+    """A migration that waits for a lock makes every request behind it wait, too."""
+    execute(empty, *NOTE_LOCK_TIMEOUT)
     migrate(empty)
     migrate(empty, "base")
     noted = fetch(empty, "SELECT lock_timeout FROM noted")
@@ -106,7 +114,7 @@ def test_every_change_gives_up_waiting_for_a_lock(empty: str) -> None:
     assert set(noted) == {"5s"}
 
 
-def test_files_are_dated_say_what_they_do_and_stand_in_one_line() -> None:
+def test_files_are_dated_and_described_and_the_history_has_no_branches() -> None:
     script = ScriptDirectory.from_config(configured())
     assert len(script.get_heads()) == 1
     names = sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
@@ -119,8 +127,8 @@ def test_files_are_dated_say_what_they_do_and_stand_in_one_line() -> None:
         assert re.match(r"[A-Z][a-z]+ .+\.", revision.doc), revision.path
 
 
-def test_every_constraint_has_a_name_of_ours(postgres: PostgresServer, template: str) -> None:
-    """Those PostgreSQL makes up could not be dropped by a later migration everywhere."""
+def test_every_constraint_has_a_name_of_the_naming_convention(postgres: PostgresServer, template: str) -> None:
+    """A later migration could not drop a constraint whose name PostgreSQL has chosen."""
     names = fetch(
         postgres.url(template),
         "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND conrelid::regclass::text LIKE 'marketing%'",
@@ -130,7 +138,7 @@ def test_every_constraint_has_a_name_of_ours(postgres: PostgresServer, template:
     assert [name for name in names if not re.match(r"(pk|uq|ck|fk)_marketing_", name) and name != version_table] == []
 
 
-def test_roles_and_policies_stand_on_every_table_of_an_organisation(postgres: PostgresServer, template: str) -> None:
+def test_every_table_with_an_organisation_has_a_policy_for_each_role(postgres: PostgresServer, template: str) -> None:
     url = postgres.url(template)
     roles = f"SELECT rolname FROM pg_roles WHERE rolname IN {ROLES} AND NOT (rolcanlogin OR rolsuper OR rolbypassrls)"
     assert set(fetch(url, roles)) == set(ROLES)
@@ -140,7 +148,7 @@ def test_roles_and_policies_stand_on_every_table_of_an_organisation(postgres: Po
         for name in metadata.tables
         if fetch(url, f"SELECT has_table_privilege('marketing_api', '{name}', 'SELECT')") == [True]
     }
-    # What is not behind a policy, the API's role cannot see at all.
+    # The API's role cannot read a table without a policy.
     assert readable == secured
     assert TENANT_TABLES - secured == {"marketing_staged_contacts"}
     for role in ROLES:
@@ -171,6 +179,40 @@ async def test_the_apis_role_cannot(database_url: str, statement: str) -> None:
         async with database.transaction("acme") as tx:
             await tx.connection.execute(text(statement))
     await database.close()
+
+
+def test_the_functions_are_those_of_the_files(postgres: PostgresServer, template: str) -> None:
+    """Text, configuration and rights, and no function without a file."""
+
+    async def functions() -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
+        connection = await asyncpg.connect(postgres.url(template))
+        transaction = connection.transaction()
+        await transaction.start()
+        migrated = await connection.fetch(FUNCTIONS)
+        for function in migrated:
+            await connection.execute(f"DROP FUNCTION {function['signature']}")
+        for file in SQL.glob("*.sql"):
+            await connection.execute(file.read_text())
+        created = await connection.fetch(FUNCTIONS)
+        await transaction.rollback()
+        await connection.close()
+        return migrated, created
+
+    migrated, created = asyncio.run(functions())
+    assert [function["proname"] for function in created] == sorted(
+        f"marketing_{file.stem}" for file in SQL.glob("*.sql")
+    )
+    assert [dict(function) for function in migrated] == [dict(function) for function in created]
+
+
+def test_a_database_of_another_version_is_refused_in_one_line(empty: str, capfd: pytest.CaptureFixture[str]) -> None:
+    migrate(empty)
+    execute(empty, "UPDATE marketing_schema_version SET version_num = '9999'")
+    with pytest.raises(SystemExit) as ended:
+        migrate(empty)
+    assert ended.value.code == os.EX_DATAERR
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "9999" in line
 
 
 async def test_the_apis_role_sees_nothing_without_an_organisation(database_url: str) -> None:

@@ -1,12 +1,15 @@
 """`marketing-service dev`, run as a developer runs it; a start takes seconds, so a test makes the most of it."""
 
+import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
 
+import asyncpg
 import httpx
 
+from marketing_service.devstack.postgres import PostgresServer
 from tests.support.dev import ANY_PORT, running
 from tests.support.orphans import descendants, wait_until_gone
 
@@ -67,6 +70,23 @@ def test_a_data_directory_is_for_one_run_and_keeps_everything_until_told_to_forg
         assert dev.process.wait(20) == 1
         wait_until_gone(*everything)
         assert "The process `api` ended by itself, with 137" in dev.output
+
+
+def test_data_of_another_version_is_refused_in_one_line_that_names_fresh(tmp_path: Path) -> None:
+    data_dir = tmp_path / "old"
+    with PostgresServer(data_dir / "postgres") as server:
+        asyncio.run(_set_revision(server.url(), "9999"))
+    lines = refusal(data_dir, *ANY_PORT).splitlines()
+    (said,) = (line for line in lines if line.startswith("marketing-service dev: "))
+    assert "--fresh" in said
+    assert lines[-1] == said, "nothing follows, such as a traceback"
+
+
+async def _set_revision(url: str, revision: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE marketing_schema_version (version_num varchar(32) PRIMARY KEY)")
+    await connection.execute("INSERT INTO marketing_schema_version VALUES ($1)", revision)
+    await connection.close()
 
 
 def test_it_dies_with_its_parent_and_uses_what_the_environment_names(tmp_path: Path) -> None:
