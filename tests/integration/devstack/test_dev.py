@@ -17,7 +17,7 @@ from tests.support.orphans import descendants, wait_until_gone
 def refusal(data_dir: Path, *flags: str) -> str:
     """What a run says that refuses to start."""
     with running(data_dir, *flags) as dev:
-        assert dev.process.wait(20) == 1
+        assert dev.process.wait(60) == 1
         return dev.output
 
 
@@ -67,7 +67,7 @@ def test_a_data_directory_is_for_one_run_and_keeps_everything_until_told_to_forg
 
         everything = descendants(dev.process.pid)
         os.kill(the_one_with("--dev-login", everything), signal.SIGKILL)
-        assert dev.process.wait(20) == 1
+        assert dev.process.wait(60) == 1
         wait_until_gone(*everything)
         assert "The process `api` ended by itself, with 137" in dev.output
 
