@@ -1,4 +1,4 @@
-"""Reads the ledger as an auditor would: straight from the rows."""
+"""Reads the ledger from the rows, as an auditor would, and makes campaigns for tests."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _AUDIT = (
 
 
 async def audit_moves(owner: Database) -> None:
-    """From now on, write down every move a send makes, whoever makes it."""
+    """From now on, record every move of a send, from any session."""
     async with owner.transaction() as tx:
         for statement in _AUDIT:
             await tx.connection.execute(text(statement))
 
 
 async def illegal_moves(owner: Database) -> set[tuple[str, str]]:
-    """The moves that were made and are in no drawing."""
+    """The recorded moves that are not in MOVES."""
     async with owner.transaction() as tx:
         rows = (await tx.connection.execute(text("SELECT DISTINCT was, now_is FROM audited_moves"))).all()
     return {(row.was, row.now_is) for row in rows} - {(str(was), str(now)) for was, now in MOVES}
@@ -82,9 +82,9 @@ async def count(owner: Database, campaign_id: UUID) -> Count:
 
 
 async def assert_adds_up(owner: Database, campaign_id: UUID) -> dict[str, int]:
-    """The ledger's promise: the counters equal a count over the rows. Returns the counters.
+    """Assert that the counters equal a count over the rows; returns the counters.
 
-    The timeline has seen as much; more deliveries than there are now, where a bounce or a resend took some back.
+    The timeline has at least as much: a bounce or a resend does not take a delivery out of it.
     """
     found = await count(owner, campaign_id)
     assert found.counters == found.rows
@@ -112,7 +112,7 @@ async def send_rows(owner: Database, campaign_id: UUID) -> list[dict[str, Any]]:
 
 
 async def draft(owner: Database, **values: Any) -> UUID:
-    """A draft, straight into the table."""
+    """Insert a draft."""
     defaults = {
         "org_id": ORG,
         "name": "April newsletter",
@@ -140,7 +140,7 @@ def contact(number: int, **values: Any) -> expansions.StagedContact:
 
 
 async def launched(owner: Database, contacts: Sequence[expansions.StagedContact] | int = 3, **values: Any) -> UUID:
-    """A campaign whose list stands."""
+    """A campaign that is launched and expanded."""
     people = [contact(n) for n in range(contacts)] if isinstance(contacts, int) else contacts
     campaign_id = await draft(owner, **values)
     async with owner.transaction() as tx:

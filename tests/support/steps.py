@@ -1,4 +1,4 @@
-"""The ledger's steps as a worker takes them, without a relay."""
+"""The steps of a worker on the ledger, without a relay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clicks count sends and visits apart, people and machines apart; and they prove that a message arrived."""
+"""Clicks: sends and visits are counted separately, so are people and machines; a click proves a delivery."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_send_counts_once_and_each_visit_counts(owner: Database) -> None
     assert [row["clicked_at"] is not None for row in rows] == [True, True, False]
 
 
-async def test_a_machines_click_moves_its_own_figure_alone(owner: Database) -> None:
+async def test_a_machines_click_moves_only_the_count_of_machine_clicks(owner: Database) -> None:
     campaign_id, (first, *_) = await delivered(owner)
     assert await click(owner, first, 2, machine=True)
     assert await stats(owner, campaign_id) == [(0, 0, 0), (0, 0, 1)]
@@ -65,7 +65,7 @@ async def test_a_machines_click_moves_its_own_figure_alone(owner: Database) -> N
     assert (await send_rows(owner, campaign_id))[0]["clicked_at"] is None
 
 
-async def test_what_comes_right_after_the_delivery_is_told_apart(owner: Database) -> None:
+async def test_a_click_right_after_the_delivery_is_soon(owner: Database) -> None:
     _, (first, *_) = await delivered(owner)
     for seconds, is_soon in ((3600.0, True), (0.0, False)):
         link = await click(owner, first, 1, soon_seconds=seconds)
@@ -90,7 +90,7 @@ async def test_any_click_proves_that_an_unconfirmed_send_arrived(owner: Database
     assert not await illegal_moves(owner)
 
 
-async def test_there_is_nothing_to_follow_in_what_was_never_sent(owner: Database) -> None:
+async def test_a_link_of_an_unmarked_send_or_an_unknown_link_is_not_found(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     async with owner.transaction() as tx:
         await write_links(tx.connection, org_id=ORG, campaign_id=campaign_id, urls=LINKS)

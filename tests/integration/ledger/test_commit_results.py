@@ -1,4 +1,4 @@
-"""Marking and recording, under the fence."""
+"""Committing results and marking, with the fence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_campaign_is_sent_when_its_last_send_has_an_outcome_and_not_befo
     assert await illegal_moves(owner) == set()
 
 
-async def test_a_batch_is_claimed_by_one_and_gone_when_nothing_in_it_is_due(owner: Database) -> None:
+async def test_a_batch_has_one_claim_and_is_deleted_when_its_sends_are_settled(owner: Database) -> None:
     campaign_id = await launched(owner, 2)
     held, _ = await claim(owner, campaign_id)
     async with owner.transaction() as tx:
@@ -74,8 +74,8 @@ async def test_nothing_is_marked_after_a_pause_and_results_are_still_recorded(ow
     assert len((await mark(owner, held, *waiting[1:])).marked) == 2
 
 
-async def test_a_thawed_worker_changes_nothing_after_its_lease_was_settled(owner: Database) -> None:
-    """Its write is refused by the fence, also once somebody else holds the batch."""
+async def test_a_worker_that_was_frozen_changes_nothing_after_its_lease_was_settled(owner: Database) -> None:
+    """The fence refuses its write, also after another worker has claimed the batch."""
     campaign_id = await launched(owner, 2)
     frozen, waiting = await claim(owner, campaign_id)
     step = await mark(owner, frozen, waiting[0])
@@ -104,14 +104,14 @@ async def test_a_late_250_proves_an_unconfirmed_send_delivered(owner: Database) 
     assert (await assert_adds_up(owner, campaign_id))["delivered"] == 1
 
 
-async def test_a_lease_that_ran_out_marks_nothing(owner: Database) -> None:
+async def test_nothing_is_marked_under_an_expired_lease(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     held, waiting = await claim(owner, campaign_id)
     await let_leases_run_out(owner)
     assert (await mark(owner, held, *waiting)).marked == {}
 
 
-async def test_a_send_certainly_not_handed_over_uses_up_no_try(owner: Database) -> None:
+async def test_a_send_that_was_certainly_not_submitted_uses_up_no_try(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     held, waiting = await claim(owner, campaign_id)
     step = await mark(owner, held, *waiting)
@@ -143,7 +143,7 @@ async def test_a_deferred_send_leaves_its_batch_and_is_gathered_when_due(owner: 
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_under_resend_an_ambiguous_send_waits_to_go_again_and_keeps_the_evidence(owner: Database) -> None:
+async def test_with_resend_ambiguous_an_unconfirmed_send_is_queued_again_and_keeps_its_moment(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     held, waiting = await claim(owner, campaign_id)
     step = await mark(owner, held, *waiting)
@@ -156,7 +156,7 @@ async def test_under_resend_an_ambiguous_send_waits_to_go_again_and_keeps_the_ev
 
 
 async def test_a_release_never_strands_a_marked_send(owner: Database) -> None:
-    """A run that lost track of a mark gives the batch back: the sweep must still find and settle it."""
+    """A worker releases a batch although a mark has no result: the sweep must still find and settle the batch."""
     campaign_id = await launched(owner, 2)
     held, waiting = await claim(owner, campaign_id)
     await mark(owner, held, waiting[0])
@@ -166,7 +166,7 @@ async def test_a_release_never_strands_a_marked_send(owner: Database) -> None:
         assert await expired_leases.settle_expired(tx.connection, campaign_id) == [waiting[0].id]
 
 
-async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(owner: Database) -> None:
+async def test_a_bounded_number_of_batches_is_enqueued_and_a_lost_one_is_enqueued_again(owner: Database) -> None:
     campaign_id = await launched(owner, 450)
 
     async def enqueue_count(requeue_after: float = 60.0) -> list[batches.BatchToEnqueue]:
@@ -184,7 +184,7 @@ async def test_the_queue_holds_a_bounded_window_and_lost_rings_are_rung_again(ow
     assert await enqueue_count(requeue_after=0.0) == []
 
 
-async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner: Database) -> None:
+async def test_a_worker_continues_a_campaign_only_while_no_other_campaign_waits(owner: Database) -> None:
     large, small = await launched(owner, 450), await launched(owner, 1)
 
     held, waiting = await claim(owner, large)
@@ -199,11 +199,11 @@ async def test_a_worker_goes_on_with_a_campaign_only_while_no_other_waits(owner:
     await claim(owner, small)
     again = await batches.next_batch(owner.call, following[0], lease=60)
     assert again is not None
-    assert (again[0].number, again[0].epoch) == (1, following[0].epoch + 2), "what was given back waits again"
+    assert (again[0].number, again[0].epoch) == (1, following[0].epoch + 2), "the released batch waits again"
     assert again[1] == following[1]
 
 
-async def test_a_worker_does_not_go_on_with_a_campaign_that_was_paused(owner: Database) -> None:
+async def test_a_worker_does_not_continue_a_paused_campaign(owner: Database) -> None:
     campaign_id = await launched(owner, 150)
     held, _ = await claim(owner, campaign_id)
     await _pause(owner, campaign_id)
@@ -212,7 +212,7 @@ async def test_a_worker_does_not_go_on_with_a_campaign_that_was_paused(owner: Da
         assert (await claim(owner, campaign_id, number))[1], "both are free"
 
 
-async def test_cancel_skips_what_waits_and_what_is_on_the_wire_comes_to_its_end(owner: Database) -> None:
+async def test_cancel_skips_waiting_sends_and_marked_ones_still_get_their_results(owner: Database) -> None:
     await audit_moves(owner)
     campaign_id = await launched(owner, 4)
     held, waiting = await claim(owner, campaign_id)
@@ -239,7 +239,7 @@ async def test_cancel_skips_what_waits_and_what_is_on_the_wire_comes_to_its_end(
     assert await illegal_moves(owner) == set()
 
 
-async def test_cancel_before_the_list_stands_is_sent_at_once_with_no_rows(owner: Database) -> None:
+async def test_cancel_before_the_expansion_is_sent_at_once_with_no_sends(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)

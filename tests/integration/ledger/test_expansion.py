@@ -1,4 +1,4 @@
-"""From staged contacts to rows."""
+"""The expansion: from staged contacts to sends."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ async def test_of_two_contacts_with_one_address_the_lowest_id_is_mailed(owner: D
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_an_address_no_mail_can_go_to_is_a_failed_row_not_silence(owner: Database) -> None:
+async def test_a_malformed_address_is_a_failed_send(owner: Database) -> None:
     campaign_id = await launched(owner, [contact(1, deliverable=False), contact(2)])
     rows = await send_rows(owner, campaign_id)
     assert [(row["status"], row["reason"]) for row in rows] == [("FAILED", "MALFORMED_ADDRESS"), ("QUEUED", None)]
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_a_contact_that_came_twice_is_one_row_as_the_later_page_had_it(owner: Database) -> None:
+async def test_a_contact_on_two_pages_is_one_send_from_the_later_page(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
@@ -69,7 +69,7 @@ async def test_a_contact_that_came_twice_is_one_row_as_the_later_page_had_it(own
     assert row["first_name"] == "New"
 
 
-async def test_an_address_that_a_contact_no_longer_has_keeps_it_from_nobody(owner: Database) -> None:
+async def test_an_address_on_an_earlier_page_only_makes_no_duplicate(owner: Database) -> None:
     """Contact 1 moved to another address while the pages were read, and contact 2 has the one it had."""
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
@@ -88,7 +88,7 @@ async def test_an_address_that_a_contact_no_longer_has_keeps_it_from_nobody(owne
     ]
 
 
-async def test_the_ids_of_a_list_count_up_from_one_uuid_of_version_7(owner: Database) -> None:
+async def test_the_ids_of_a_campaigns_sends_count_up_from_one_uuidv7(owner: Database) -> None:
     ids = [
         row["id"]
         for campaign_id in (await launched(owner, 300), await launched(owner, 300))
@@ -99,7 +99,7 @@ async def test_the_ids_of_a_list_count_up_from_one_uuid_of_version_7(owner: Data
     assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
 
 
-async def test_staging_keeps_what_a_launch_still_needs_and_nothing_else(owner: Database) -> None:
+async def test_clean_staging_keeps_only_what_a_running_expansion_needs(owner: Database) -> None:
     expanding = []
     for number in range(4):
         campaign_id = await draft(owner)
@@ -118,14 +118,14 @@ async def test_staging_keeps_what_a_launch_still_needs_and_nothing_else(owner: D
         assert list(kept.scalars()) == [campaign_id for campaign_id in expanding for _ in range(2)]
 
 
-async def test_nobody_eligible_is_sent_with_no_recipients(owner: Database) -> None:
+async def test_an_empty_audience_is_sent_with_no_recipients(owner: Database) -> None:
     campaign_id = await launched(owner, 0)
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["recipients"]) == ("SENT", 0)
     assert row["sent_at"] is not None
 
 
-async def test_only_one_attempt_holds_a_launch_and_an_overtaken_one_changes_nothing(owner: Database) -> None:
+async def test_only_one_attempt_has_an_expansion_and_an_overtaken_one_changes_nothing(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)
@@ -159,7 +159,7 @@ async def test_a_staging_table_that_a_crash_emptied_is_noticed(owner: Database) 
     raise AssertionError("the merge made a list of what was left")
 
 
-async def test_a_failed_launch_has_its_reason_and_no_rows(owner: Database) -> None:
+async def test_a_failed_launch_has_a_reason_and_no_sends(owner: Database) -> None:
     campaign_id = await draft(owner)
     async with owner.transaction() as tx:
         await lifecycle.launch(tx.connection, campaign_id, audience=None)

@@ -1,4 +1,4 @@
-"""A campaign's whole life, driven at random: whatever happens, in whatever order, the ledger adds up."""
+"""The lifecycle of a campaign in random steps: in any order of events the ledger adds up."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ PEOPLE = st.lists(
 )
 
 
-class CampaignLife(RuleBasedStateMachine):
-    """One campaign, two workers that may be frozen and thaw, a person at the portal, and recipients."""
+class CampaignLifecycle(RuleBasedStateMachine):
+    """One campaign, two workers that may be frozen and go on later, a user, and recipients."""
 
     postgres: PostgresServer
     template: str
@@ -152,7 +152,7 @@ class CampaignLife(RuleBasedStateMachine):
     @precondition(lambda self: self.marks)
     @rule(index=st.integers(0, 10), status=st.sampled_from(OUTCOMES), again=st.booleans())
     def record(self, index: int, status: SendStatus, again: bool) -> None:
-        """OnResult by a worker that was frozen, and also twice."""
+        """Record a result from a worker that was frozen, and record it twice."""
         held, marked = self.marks[index % len(self.marks)]
         result = commit_results.SendResult(held, marked.send.id, marked.attempt, status, reason="X", delay=0.0)
         self.within(lambda c: commit_results.record(c, self.campaign_id, results=[result], resend_ambiguous=again))
@@ -166,7 +166,7 @@ class CampaignLife(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(index=st.integers(0, 10))
     def go_on(self, index: int) -> None:
-        """OnResult by a worker that was frozen, and whose batch has been settled since."""
+        """Record a result from a worker that was frozen; its batch was settled before."""
         held, _ = self.claims[index % len(self.claims)]
         following = self.within(lambda _: batches.next_batch(self.owner.call, held, lease=60))
         if following is not None:
@@ -210,7 +210,7 @@ class CampaignLife(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_adds_up(self) -> None:
-        """The counters equal a count over the rows; SENT if and only if nothing is due; every move is a drawn one."""
+        """The counters equal a count over the rows; SENT exactly if no send is unsettled; every move is in MOVES."""
         counters = self.run(assert_adds_up(self.owner, self.campaign_id))
         row = self.run(campaign_row(self.owner, self.campaign_id))
         due = counters["queued"] + counters["sending"] + counters["deferred"]
@@ -219,8 +219,8 @@ class CampaignLife(RuleBasedStateMachine):
 
     @invariant()
     def nothing_due_is_forgotten(self) -> None:
-        """Every send that is due is in a batch the sweep can ring, or waits for its moment by itself; every marked
-        one is in a batch under a lease."""
+        """Every waiting send is in a batch that the sweep can enqueue, or has a moment when it is due. Every marked
+        send is in a leased batch."""
 
         async def batches_now(connection: Any) -> dict[int, datetime | None]:
             found = await connection.execute(text("SELECT number, lease_until FROM marketing_batches"))
@@ -234,10 +234,10 @@ class CampaignLife(RuleBasedStateMachine):
                 assert held.get(row["batch"]) is not None
 
 
-def test_whatever_happens_the_ledger_adds_up(postgres: PostgresServer, template: str) -> None:
-    CampaignLife.postgres, CampaignLife.template = postgres, template
+def test_the_ledger_adds_up_in_any_order_of_events(postgres: PostgresServer, template: str) -> None:
+    CampaignLifecycle.postgres, CampaignLifecycle.template = postgres, template
     run_state_machine_as_test(
-        CampaignLife,
+        CampaignLifecycle,
         settings=settings(
             max_examples=20,
             stateful_step_count=25,

@@ -1,4 +1,4 @@
-"""Opens: many loads in one commit, unique per send, and told apart by who may have made them."""
+"""Opens: many loads in one commit, one open per send, and people's loads separate from machines'."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ async def test_one_commit_takes_loads_of_several_campaigns_and_organisations(own
     counters = await assert_adds_up(owner, there)
     assert (counters["opens"], counters["machine_opens"]) == (1, 1)
     async with owner.transaction() as tx:
-        charted = await tx.connection.execute(
+        rows = await tx.connection.execute(
             text("SELECT campaign_id, org_id, sum(opens) FROM marketing_timeline GROUP BY campaign_id, org_id")
         )
-        assert {tuple(row) for row in charted} == {(here, "acme", 2), (there, "globex", 1)}
+        assert {tuple(row) for row in rows} == {(here, "acme", 2), (there, "globex", 1)}
 
 
-async def test_a_machines_open_becomes_a_persons_and_never_the_other_way_round(owner: Database) -> None:
+async def test_a_machines_open_may_become_a_persons_and_never_the_reverse(owner: Database) -> None:
     campaign_id, (send_id,) = await delivered(owner, 1)
     seen = []
     for reason in ("APPLE_MAIL_PRIVACY", "CRAWLER", None, "CRAWLER"):
@@ -80,7 +80,7 @@ async def test_of_two_loads_in_one_commit_a_persons_decides(owner: Database) -> 
     assert (row["machine_reason"], row["open_count"]) == (None, 2)
 
 
-async def test_within_seconds_of_the_delivery_it_is_a_machines_whoever_it_says_it_is(owner: Database) -> None:
+async def test_a_load_within_seconds_of_the_delivery_is_always_a_machines(owner: Database) -> None:
     campaign_id, (send_id,) = await delivered(owner, 1)
     await load(owner, (send_id, None), soon_seconds=60)
     (row,) = await send_rows(owner, campaign_id)
@@ -108,7 +108,7 @@ async def test_an_open_proves_an_unconfirmed_send_delivered(owner: Database, rea
 
 
 async def test_groups_that_share_campaigns_in_any_order_do_not_wait_for_each_other(owner: Database) -> None:
-    """Each locks the campaigns in the same order; otherwise PostgreSQL would end one of them as a deadlock."""
+    """Each locks the campaigns in the same order; otherwise PostgreSQL would end one of them because of a deadlock."""
     campaigns = [await delivered(owner, 6) for _ in range(3)]
     sends = [send_id for _, ids in campaigns for send_id in ids]
     groups = [sends[n:] + sends[:n] for n in range(0, len(sends), 3)] + [sends[::-1]]

@@ -1,4 +1,4 @@
-"""What comes back: opt-outs, and a resend that was asked for."""
+"""Opt-outs, and resends that a user has requested."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_opt_out_skips_what_waits_for_its_address_in_every_campaign(own
 
 
 async def test_an_opt_out_that_arrives_between_claim_and_mark_is_not_mailed(owner: Database) -> None:
-    """The row was never moved by the opt-out itself: another campaign's send is looked up again when marked."""
+    """The opt-out did not move this row: a mark reads the opt-outs again."""
     campaign_id = await launched(owner, 2)
     held, waiting = await claim(owner, campaign_id)
     async with owner.transaction() as tx:
@@ -77,7 +77,7 @@ async def test_an_opt_out_that_arrives_between_claim_and_mark_is_not_mailed(owne
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_an_opt_out_blocks_the_next_launch_until_the_crm_has_it_and_its_flag_is_read_anew(
+async def test_an_opt_out_blocks_launches_until_the_crm_has_it_and_its_flag_is_read_again(
     owner: Database,
 ) -> None:
     first = await launched(owner, 1)
@@ -86,12 +86,12 @@ async def test_an_opt_out_blocks_the_next_launch_until_the_crm_has_it_and_its_fl
     blocked = await launched(owner, 1)
     assert (await send_rows(owner, blocked))[0]["reason"] == "OPTED_OUT"
     await _confirm(owner)
-    # The CRM was asked after the confirmation and gave the contact all the same: it was un-ticked there.
+    # The CRM was read after the confirmation and returned the contact: a user has removed the flag there.
     again = await launched(owner, 1)
     assert (await send_rows(owner, again))[0]["status"] == "QUEUED"
 
 
-async def test_an_opt_out_is_given_to_one_writer_and_to_the_next_after_its_hold(owner: Database) -> None:
+async def test_a_due_opt_out_has_one_writer_until_its_lease_ends(owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     await _opt_out(owner, campaign_id, (await send_rows(owner, campaign_id))[0])
     async with owner.transaction() as tx:

@@ -1,4 +1,4 @@
-"""Suppressed addresses are left out when the list is made, and again at the moment of sending."""
+"""Suppressed addresses are skipped by the expansion, and again by the mark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _suppress(owner: Database, address: str, *, org_id: str = ORG) -> None
         )
 
 
-async def test_a_suppressed_address_is_born_skipped(owner: Database) -> None:
+async def test_a_suppressed_address_is_inserted_as_skipped(owner: Database) -> None:
     await _suppress(owner, "person1@example.com")
     await _suppress(owner, "person0@example.com", org_id="another")
     campaign_id = await launched(owner, 3)
@@ -36,7 +36,7 @@ async def test_a_suppressed_address_is_born_skipped(owner: Database) -> None:
     await assert_adds_up(owner, campaign_id)
 
 
-async def test_one_suppressed_after_the_list_was_made_is_not_marked(owner: Database) -> None:
+async def test_an_address_suppressed_after_the_expansion_is_not_marked(owner: Database) -> None:
     await audit_moves(owner)
     campaign_id = await launched(owner, 2)
     held, waiting = await claim(owner, campaign_id)
