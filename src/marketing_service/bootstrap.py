@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
+from marketing_service.campaigns.rules import CampaignRules, SenderRules
 from marketing_service.db import Database, ping
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import Unavailable
@@ -59,11 +60,46 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiRules:
+    """The settings that the HTTP API needs.
+
+    `write_roles` and `bounce_roles` are the roles that may change campaigns and submit delivery reports. `proxy_hops`
+    is the number of our own proxies in front of the API. With `confirm_unsubscribe`, a GET of the unsubscribe link
+    shows a page with a button instead of opting out at once.
+    """
+
+    write_roles: tuple[str, ...]
+    bounce_roles: tuple[str, ...]
+    proxy_hops: int
+    confirm_unsubscribe: bool
+
+
+def api_rules_of(settings: Settings) -> ApiRules:
+    """The rules that the HTTP API applies."""
+    return ApiRules(
+        write_roles=tuple(settings.write_roles),
+        bounce_roles=tuple(settings.bounce_roles),
+        proxy_hops=settings.proxy_hops,
+        confirm_unsubscribe=settings.unsubscribe_get == "confirm",
+    )
+
+
+def campaign_rules_of(settings: Settings) -> CampaignRules:
+    """The rules that campaigns are validated by."""
+    return CampaignRules(
+        sender=SenderRules(default_address=settings.default_from_email, domains=settings.from_domains),
+        public_base_url=settings.public_base_url,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """Everything that a process needs from outside, open and ready. `mailer` is None if no relay is configured,
     `rates` if no limit is, `bounces` if no domain for return paths is."""
 
     settings: Settings
+    api_rules: ApiRules
+    campaign_rules: CampaignRules
     transactions: Transactions
     call: Call
     audience: AudienceSource
@@ -98,6 +134,8 @@ class Resources:
             tokens = TokenKeyring([key.get_secret_value().encode() for key in settings.token_keys])
             yield Resources(
                 settings=settings,
+                api_rules=api_rules_of(settings),
+                campaign_rules=campaign_rules_of(settings),
                 transactions=database.transaction,
                 call=database.call,
                 audience=await stack.enter_async_context(_audience(settings, http)),

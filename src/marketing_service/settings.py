@@ -223,13 +223,6 @@ class Settings(BaseSettings):
             raise ValueError("MARKETING_CRM_URL and MARKETING_CRM_TOKEN must be set together")
         return self
 
-    def may_write_as(self, org_id: str, domain: str) -> bool:
-        """Whether the organisation may use this domain in From. True for any where nothing is set."""
-        if not self.from_domains:
-            return True
-        allowed = self.from_domains.get(org_id, self.from_domains.get("*", []))
-        return domain.lower() in allowed
-
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment. Raises SettingsError with one line that names each wrong setting."""

@@ -1,1 +1,1 @@
-"""The HTTP edge: JSON in and out, problems, the public pages, health and metrics."""
+"""The HTTP API: routes, requests and responses, problems, the public pages, health and metrics."""

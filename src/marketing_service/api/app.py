@@ -1,4 +1,4 @@
-"""The application: the routers, and the layers around them. Nothing here is open yet, or made at import."""
+"""The ASGI application: the routers and the middleware. Importing this module opens nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastapi import FastAPI
 
 from marketing_service import __version__
 from marketing_service.api import error_handlers
-from marketing_service.api.deadline import Deadline
+from marketing_service.api.deadline import DeadlineMiddleware
 from marketing_service.api.metrics import Metrics
-from marketing_service.api.middleware import Edge
+from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
 from marketing_service.api.routes import (
     audience,
@@ -24,7 +24,7 @@ from marketing_service.api.routes import (
     stats,
     suppressions,
 )
-from marketing_service.api.time_limit import Patience
+from marketing_service.api.time_limit import TimeLimit
 from marketing_service.tracking import Opens
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from marketing_service.bootstrap import Resources
 
-OPEN_PATIENCE = 2.0
-"""Seconds. A mail program shows nothing of the message's pictures until it has the pixel, so it does not wait long."""
+OPEN_TIMEOUT = 2.0
+"""Seconds to wait for the commit of an open. It is short because some mail programs show no picture of the message
+before they have the pixel."""
 
 _ROUTERS = (
     campaigns.router,
@@ -53,35 +54,35 @@ _ROUTERS = (
 
 
 def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> ASGIApp:
-    """The whole service over open resources; whoever opened them closes them. `more_routers` are served beside it and
-    are no part of it: the console, the log-in stand-in."""
+    """The whole service on open resources. The caller closes the resources. `more_routers` are served too, but are not
+    part of the API: the console, the log-in page for development."""
     app = routed_app(resources, more_routers)
     return PixelMiddleware(
         app,
         tokens=resources.tokens,
-        opens=Opens(resources.call, timeout=OPEN_PATIENCE),
+        opens=Opens(resources.call, timeout=OPEN_TIMEOUT),
         metrics=app.state.metrics,
-        proxy_hops=resources.settings.proxy_hops,
+        proxy_hops=resources.api_rules.proxy_hops,
     )
 
 
 def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = ()) -> FastAPI:
-    """The application behind the pixel's door. With None it can only be described."""
+    """The application without PixelMiddleware. With None it cannot serve requests, only describe itself (OpenAPI)."""
     routers = (*_ROUTERS, *more_routers)
     app = FastAPI(
         title="Marketing service",
         version=__version__,
         summary="Bulk email campaigns to a company's CRM contacts.",
-        # Nothing redirects, and no page is served that would fetch its scripts from elsewhere.
+        # FastAPI's own documentation pages load scripts from another site, so they are off.
         redirect_slashes=False,
         openapi_url=None,
     )
     app.state.resources = resources
     app.state.metrics = Metrics()
-    app.state.patience = Patience()
+    app.state.time_limit = TimeLimit()
     for router in routers:
         app.include_router(router)
     error_handlers.install(app, [route for router in routers for route in router.routes])
-    app.add_middleware(Deadline)
-    app.add_middleware(Edge, metrics=app.state.metrics)
+    app.add_middleware(DeadlineMiddleware)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     return app

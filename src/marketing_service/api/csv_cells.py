@@ -1,4 +1,4 @@
-"""CSV (RFC 4180): UTF-8, CRLF, and no cell that a spreadsheet would take for a formula."""
+"""CSV (RFC 4180): UTF-8, CRLF, and no cell that a spreadsheet executes as a formula."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-# What spreadsheets read as the start of a formula; the wide forms count in some of them as the plain ones do.
+# The characters that start a formula in a spreadsheet. Some spreadsheets accept the full-width forms too.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def lines(rows: Iterable[Iterable[object]]) -> bytes:
-    """The rows, as they stand in the file."""
+    """The rows as the octets of the file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 
 def safe(text: str | None) -> str | None:
-    """A cell whose text somebody else has chosen."""
+    """The text of a cell that comes from outside, with an apostrophe in front if it looks like a formula."""
     return "'" + text if text is not None and text.startswith(_FORMULA) else text
 
 

@@ -31,12 +31,12 @@ HEADER = (
 )
 
 
-async def chunks(first: Sequence[LogEntry], rest: AsyncIterator[Sequence[LogEntry]]) -> AsyncIterator[bytes]:
-    """The file, a page of entries at a time. An error of `rest` comes out of here as it is, so that the
-    connection breaks: a file that merely ended early would pass for a whole one."""
+async def chunks(first: Sequence[LogEntry], more: AsyncIterator[Sequence[LogEntry]]) -> AsyncIterator[bytes]:
+    """The file, one page of entries at a time. An error of `more` is raised unchanged, so that the connection breaks:
+    otherwise a truncated file would look complete."""
     yield lines([HEADER])
     yield lines(_row(entry) for entry in first)
-    async for page in rest:
+    async for page in more:
         yield lines(_row(entry) for entry in page)
 
 

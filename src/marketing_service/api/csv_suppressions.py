@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 HEADER = ("id", "email", "reason", "origin", "campaignId", "note", "createdBy", "createdAt")
 
 
-async def chunks(first: Sequence[Suppression], rest: AsyncIterator[Sequence[Suppression]]) -> AsyncIterator[bytes]:
-    """The file, a page at a time. An error of `rest` comes out of here as it is, so that the connection breaks."""
+async def chunks(first: Sequence[Suppression], more: AsyncIterator[Sequence[Suppression]]) -> AsyncIterator[bytes]:
+    """The file, one page at a time. An error of `more` is raised unchanged, so that the connection breaks."""
     yield lines([HEADER])
     yield lines(_row(suppression) for suppression in first)
-    async for page in rest:
+    async for page in more:
         yield lines(_row(suppression) for suppression in page)
 
 

@@ -1,6 +1,6 @@
-"""Cursors: a place in a list, as text that callers hand back and need not understand.
+"""Cursors: a position in a list, as opaque text that the caller sends back to get the next page.
 
-There is nothing secret in one, and nothing trusted: it only says where in the caller's own list to go on.
+A cursor contains no secret and is not trusted: it only gives a position in the caller's own list.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def campaign_cursor(key: CampaignKey | None) -> str | None:
 
 
 def read_campaign_cursor(cursor: str | None) -> CampaignKey | None:
-    """Raises InvalidInput, as do all that read."""
+    """The position that the cursor gives. Raises InvalidInput, as all read functions do."""
     match _decode("campaigns", cursor):
         case None:
             return None
         case int(moment), str(key) if type(moment) is int and 0 <= moment <= _LATEST:
             return CampaignKey(_EPOCH + moment * _MICROSECOND, _uuid(key))
         case _:
-            raise _made_up()
+            raise _invalid()
 
 
 def log_cursor(key: LogKey | None) -> str | None:
@@ -47,7 +47,7 @@ def read_log_cursor(cursor: str | None) -> LogKey | None:
         case str(address), str(key) if len(address) <= _MAX_ADDRESS and "\0" not in address:
             return LogKey(_encodable(address), _uuid(key))
         case _:
-            raise _made_up()
+            raise _invalid()
 
 
 def suppression_cursor(key: UUID | None) -> str | None:
@@ -61,7 +61,7 @@ def read_suppression_cursor(cursor: str | None) -> UUID | None:
         case [str(key)]:
             return _uuid(key)
         case _:
-            raise _made_up()
+            raise _invalid()
 
 
 def _encode(listing: str, *place: str | int) -> str:
@@ -76,9 +76,9 @@ def _decode(listing: str, cursor: str | None) -> list[object] | None:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (UnicodeError, binascii.Error, ValueError, RecursionError):
-        raise _made_up() from None
+        raise _invalid() from None
     if not isinstance(found, list) or found[:1] != [listing]:
-        raise _made_up()
+        raise _invalid()
     return found[1:]
 
 
@@ -86,16 +86,18 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(hex=text)
     except ValueError:
-        raise _made_up() from None
+        raise _invalid() from None
 
 
 def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _made_up() from None
+        raise _invalid() from None
     return text
 
 
-def _made_up() -> InvalidInput:
-    return InvalidInput(FieldError("cursor", "is not one that this list gave; start without a cursor.", "cursor"))
+def _invalid() -> InvalidInput:
+    return InvalidInput(
+        FieldError("cursor", "is not a cursor of this list. Leave it out to get the first page.", "cursor")
+    )

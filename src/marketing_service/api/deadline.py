@@ -1,5 +1,5 @@
-"""Every answer begins in time: a part that hangs, rather than being gone, would otherwise hold its callers for as long
-as it takes each layer to give up on it."""
+"""Every response starts in time. A server that hangs (it accepts connections and does not reply) would otherwise delay
+the caller by the sum of the timeouts of all layers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = 4.0
+"""The longest time from the last part of the request to the start of the response."""
 
 log = structlog.get_logger(__name__)
 
 
-class Deadline:
-    """Answers 503 when the answer has not begun so many seconds after the request was last heard from.
+class DeadlineMiddleware:
+    """Sends a 503 if the response has not started `seconds` after the last part of the request arrived.
 
-    The work goes on, because breaking off a statement on a server that hangs takes as long as waiting for it; what
-    it would still say is dropped.
+    The work continues, because cancelling a statement on a server that hangs takes as long as waiting for it. Its
+    response is dropped.
     """
 
     def __init__(self, app: ASGIApp, seconds: float = SECONDS) -> None:
         self._app = app
         self._seconds = seconds
-        # The event loop itself holds tasks only weakly.
+        # The event loop keeps only weak references to tasks.
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +49,7 @@ class Deadline:
             raise
         self._late.add(work)
         work.add_done_callback(self._ended)
-        detail = f"This took longer than {self._seconds:g} seconds. It may still be done: look before you repeat it."
+        detail = f"This took longer than {self._seconds:g} seconds. It may still finish: check before you repeat it."
         await problem_of(Unavailable("The service", detail), scope)(scope, receive, send)
 
     def _ended(self, work: asyncio.Task[None]) -> None:
@@ -58,19 +59,19 @@ class Deadline:
 
 
 class _Call:
-    """One request, and whether its answer has begun."""
+    """One request, and whether its response has started."""
 
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive = receive
         self._send = send
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         self._in_time: asyncio.Future[bool] = self._loop.create_future()
-        self._timer = self._loop.call_later(seconds, self._look)
+        self._timer = self._loop.call_later(seconds, self._check)
 
     async def in_time(self) -> bool:
-        """Returns as soon as the answer begins (or the work ends without one), and at the deadline otherwise."""
+        """True as soon as the response starts (or the work ends without one); False at the deadline."""
         try:
             return await self._in_time
         finally:
@@ -80,19 +81,19 @@ class _Call:
         if not self._in_time.done():
             self._in_time.set_result(True)
 
-    def _look(self) -> None:
-        """A body that is still being sent moves the deadline."""
+    def _check(self) -> None:
+        """Ends the wait, or sets the timer again if a part of the body arrived since."""
         if self._in_time.done():
             return
-        left = self._heard + self._seconds - self._loop.time()
+        left = self._last_received + self._seconds - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check)
         else:
             self._in_time.set_result(False)
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         return message
 
     async def send(self, message: Message) -> None:

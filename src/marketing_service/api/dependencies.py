@@ -1,4 +1,4 @@
-"""What a route needs before its own work: the dependencies, the caller, a clean query."""
+"""FastAPI dependencies of the routes: the resources, the caller, the Idempotency-Key, path and header parameters."""
 
 from hashlib import sha256
 from typing import Annotated
@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from marketing_service.api import idempotency
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.preconditions import versions_in
-from marketing_service.api.time_limit import Patience
+from marketing_service.api.time_limit import TimeLimit
 from marketing_service.auth import Principal
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import FieldError, Forbidden, InvalidInput, Unauthenticated
@@ -20,7 +20,7 @@ _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",
     bearerFormat="JWT",
-    description="An access token of the portal. Any good one reads; writing needs one of the roles that may.",
+    description="An access token of the portal. Every valid token may read. Writing needs one of the writing roles.",
 )
 
 
@@ -34,20 +34,20 @@ async def _metrics(request: Request) -> Metrics:
     return metrics
 
 
-async def _patience(request: Request) -> Patience:
-    patience: Patience = request.app.state.patience
-    return patience
+async def _time_limit(request: Request) -> TimeLimit:
+    time_limit: TimeLimit = request.app.state.time_limit
+    return time_limit
 
 
 Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
-PatienceOf = Annotated[Patience, Depends(_patience)]
+TimeLimitOf = Annotated[TimeLimit, Depends(_time_limit)]
 
 
 async def _reader(
     dependencies: Dependencies, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Whoever has a good token. Raises Unauthenticated, Forbidden, Unavailable (the key server)."""
+    """A caller with a valid token. Raises Unauthenticated, Forbidden, Unavailable (the key server)."""
     if credentials is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
     return await dependencies.authenticator.authenticate(credentials.credentials)
@@ -57,10 +57,10 @@ Reader = Annotated[Principal, Depends(_reader)]
 
 
 async def _writer(dependencies: Dependencies, caller: Reader) -> Principal:
-    """Whoever also has a role that may write. Raises Forbidden."""
+    """A caller who also has a writing role. Raises Forbidden."""
     if not caller.may_write:
-        roles = ", ".join(dependencies.settings.write_roles)
-        raise Forbidden(f"Changing anything needs one of these roles: {roles}.", "role")
+        roles = ", ".join(dependencies.api_rules.write_roles)
+        raise Forbidden(f"To change data you need one of these roles: {roles}.", "role")
     return caller
 
 
@@ -68,10 +68,10 @@ Writer = Annotated[Principal, Depends(_writer)]
 
 
 async def _reporter(dependencies: Dependencies, caller: Reader) -> Principal:
-    """Whoever has a role that may hand over what came back. Raises Forbidden."""
-    if caller.roles.isdisjoint(dependencies.settings.bounce_roles):
-        roles = ", ".join(dependencies.settings.bounce_roles)
-        raise Forbidden(f"Handing over what came back needs one of these roles: {roles}.", "role")
+    """A caller with a role that may submit delivery reports. Raises Forbidden."""
+    if caller.roles.isdisjoint(dependencies.api_rules.bounce_roles):
+        roles = ", ".join(dependencies.api_rules.bounce_roles)
+        raise Forbidden(f"To submit a report you need one of these roles: {roles}.", "role")
     return caller
 
 
@@ -79,7 +79,7 @@ Reporter = Annotated[Principal, Depends(_reporter)]
 
 
 async def body_announced_as(request: Request, media_type: str) -> bytes:
-    """The body, of a route that takes no JSON. Raises InvalidInput for one that is announced as something else."""
+    """The body of a route that does not take JSON. Raises InvalidInput if the Content-Type is another one."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise InvalidInput(FieldError("Content-Type", f"must be {media_type}.", "media-type"))
@@ -87,8 +87,11 @@ async def body_announced_as(request: Request, media_type: str) -> bytes:
 
 
 async def no_query(request: Request) -> None:
-    """For routes that know no query parameter: one that is sent is refused, as unknown fields are."""
-    unknown = [FieldError(key, "is not known here.", "unknown") for key in request.query_params]
+    """Refuses every query parameter, for routes that have none. Raises InvalidInput."""
+    unknown = [
+        FieldError(key, "is not a query parameter of this address. Remove it.", "unknown")
+        for key in request.query_params
+    ]
     if unknown:
         raise InvalidInput(*unknown)
 
@@ -97,7 +100,8 @@ async def _versions(
     if_match: Annotated[
         str | None,
         Header(
-            description="Only if the campaign is still at this version, as its ETag said.",
+            description="The ETag of the version that the change is based on. If the campaign has another version by"
+            " now, the response is 412.",
             examples=[['"3"']],
         ),
     ] = None,
@@ -105,7 +109,7 @@ async def _versions(
     return versions_in(if_match)
 
 
-async def _once(
+async def _idempotent(
     request: Request,
     dependencies: Dependencies,
     caller: Writer,
@@ -113,8 +117,8 @@ async def _once(
         str | None,
         Header(
             alias=idempotency.HEADER,
-            description="Any text of your own that stands for this request. Sent again within 24 hours with the same"
-            " key and body, it is answered as it was the first time, and nothing more is done.",
+            description="A text that you choose for this request, for example a UUID. If you repeat the request with"
+            " the same key and body within 24 hours, you get the first response again, and nothing else is done.",
             json_schema_extra={
                 "minLength": 1,
                 "maxLength": idempotency.MAX_KEY,
@@ -123,16 +127,16 @@ async def _once(
             examples=["5f0c6c3e-0e5b-4e1c-9a3c-7d1f2b8a4e6d"],
         ),
     ] = None,
-) -> idempotency.Once:
+) -> idempotency.IdempotentRequest:
     key = idempotency.read_key(request.headers.getlist(idempotency.HEADER))
     if key is None:
-        return idempotency.Once(dependencies.transactions, None)
+        return idempotency.IdempotentRequest(dependencies.transactions, None)
     route = f"{request.method} {request.url.path}"
     body_hash = sha256(await request.body()).digest()
-    return idempotency.Once(dependencies.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
+    return idempotency.IdempotentRequest(dependencies.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
 
 
-Idempotent = Annotated[idempotency.Once, Depends(_once)]
+Idempotent = Annotated[idempotency.IdempotentRequest, Depends(_idempotent)]
 Versions = Annotated[frozenset[int] | None, Depends(_versions)]
-CampaignId = Annotated[UUID, Path(alias="id", description="The campaign.")]
-SendId = Annotated[UUID, Path(alias="sendId", description="One send of the campaign, as the email log names it.")]
+CampaignId = Annotated[UUID, Path(alias="id", description="The id of the campaign.")]
+SendId = Annotated[UUID, Path(alias="sendId", description="The id of one send, from the email log of the campaign.")]

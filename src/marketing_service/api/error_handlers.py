@@ -1,4 +1,4 @@
-"""From exceptions to problems, for those that the framework raises and those that are ours."""
+"""Exception handlers: every exception of the framework or of this service becomes a problem."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from marketing_service.api.idempotency import AlreadyAnswered
 from marketing_service.api.problems import (
     INVALID_INPUT,
     METHOD_NOT_ALLOWED,
@@ -45,40 +46,44 @@ _CODES = {
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Have `app` answer every error with a problem. `routes` are all of its routes, to tell 405 from 404."""
+    """Register the handlers. `routes` are all routes of the application, to tell 405 from 404."""
 
-    async def ours(request: Request, error: Exception) -> Response:
+    async def of_this_service(request: Request, error: Exception) -> Response:
         return problem_of(cast("MarketingError", error), request.scope)
 
     async def validation(request: Request, error: Exception) -> Response:
         found = cast("RequestValidationError", error).errors()
         if any(item["type"] == "json_invalid" for item in found):
-            return problem(UNPARSABLE, f"The body is not JSON: {found[0]['ctx']['error']}.", request.scope)
+            return problem(UNPARSABLE, f"The body is not valid JSON: {found[0]['ctx']['error']}.", request.scope)
         if any(item["loc"] == ("body",) for item in found) and not _says_json(request):
-            detail = "The body was not read: send JSON, with the header Content-Type: application/json."
+            detail = "The body was not read. Send JSON with the header Content-Type: application/json."
             return problem(UNPARSABLE, detail, request.scope)
         fields = [_field_error(item) for item in found]
         return problem(INVALID_INPUT, InvalidInput(*fields).detail, request.scope, errors=fields)
 
-    async def framework(request: Request, raised: Exception) -> Response:
+    async def of_framework(request: Request, raised: Exception) -> Response:
         error = cast("HTTPException", raised)
         if error.status_code == METHOD_NOT_ALLOWED.status:
             allowed = sorted(_methods(request, routes))
-            detail = f"{request.method} is not possible here; possible: {', '.join(allowed)}."
+            detail = f"{request.method} is not allowed at this address. Use one of: {', '.join(allowed)}."
             return problem(METHOD_NOT_ALLOWED, detail, request.scope, headers={"Allow": ", ".join(allowed)})
         if error.status_code == NOT_FOUND.status:
-            return problem(NOT_FOUND, "There is nothing at this address.", request.scope)
+            return problem(NOT_FOUND, "There is nothing at this address. Check the path.", request.scope)
         if error.status_code == TOO_LARGE.status:
             return problem(TOO_LARGE, error.detail, request.scope)
-        return problem(UNPARSABLE, "The body could not be read as JSON.", request.scope)
+        return problem(UNPARSABLE, "The body could not be read as JSON. Send valid JSON in UTF-8.", request.scope)
 
-    app.add_exception_handler(MarketingError, ours)
+    async def stored(_: Request, error: Exception) -> Response:
+        return cast("AlreadyAnswered", error).response
+
+    app.add_exception_handler(AlreadyAnswered, stored)
+    app.add_exception_handler(MarketingError, of_this_service)
     app.add_exception_handler(RequestValidationError, validation)
-    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(HTTPException, of_framework)
 
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
-    """Every method possible at this path: each route knows only its own."""
+    """Every method allowed at this path. One route knows only its own methods."""
     return {
         method
         for route in routes
@@ -96,8 +101,11 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     kind = item["type"]
     field = field_path(item["loc"])
     if kind == "extra_forbidden" and field in READ_ONLY:
-        return FieldError(field, "is read-only.", "read-only")
-    message = {"missing": "is required.", "extra_forbidden": "is not known here."}.get(kind, item["msg"])
+        return FieldError(field, "is read-only. Remove it.", "read-only")
+    message = {
+        "missing": "is required.",
+        "extra_forbidden": "is not a field or parameter of this request. Remove it.",
+    }.get(kind, item["msg"])
     return FieldError(field, message, _code(kind))
 
 

@@ -1,4 +1,14 @@
-"""Idempotency-Key: a request that comes again, because its answer was lost, gets that answer and does nothing more."""
+"""Idempotency-Key: a repeated request gets the stored response of the first one, and changes nothing.
+
+A route with the dependency `Idempotent` does its work in `idempotent.transactions`, and stores its response in the
+transaction that makes the change:
+
+    async with idempotent.transactions(org_id) as tx:
+        campaign = await drafts.duplicate(tx, ...)
+        response = created(campaign)
+        await idempotent.store(tx, response)
+    return response
+"""
 
 from __future__ import annotations
 
@@ -12,7 +22,7 @@ from marketing_service.errors import FieldError, InvalidInput
 from marketing_service.store.idempotency import StoredResponse, store_response, stored_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.store.idempotency import KeyedRequest
@@ -23,60 +33,62 @@ HEADER = "Idempotency-Key"
 MAX_KEY = 255
 KEY_PATTERN = r"^[!-~]([ -~]{0,253}[!-~])?$"
 
+_JSON = "application/json"
+# The framework sets these again when the stored response is sent.
+_NOT_STORED = frozenset({"content-length", "content-type"})
 
-class _AnsweredBefore(Exception):
-    def __init__(self, answer: StoredResponse) -> None:
-        self.answer = answer
+
+class AlreadyAnswered(Exception):
+    """A request with this key has a response. `response` is that response; an exception handler sends it."""
+
+    def __init__(self, stored: StoredResponse) -> None:
+        super().__init__("this request already has a response")
+        self.response = Response(stored.body, stored.status, dict(stored.headers), _JSON)
 
 
-class Once:
-    """Has one request done once. Without a key, every request is another one."""
+class IdempotentRequest:
+    """One request, and its Idempotency-Key if it has one. Without a key, nothing is looked up or stored."""
 
     def __init__(self, transactions: Transactions, request: KeyedRequest | None) -> None:
         self._transactions = transactions
         self._request = request
 
-    async def only(
-        self, act: Callable[[Transactions, OnResult[T]], Awaitable[object]], answer: Callable[[T], StoredResponse]
-    ) -> Response:
-        """What the request is answered with, now or the first time.
-
-        `act` works in the transactions it is given, and in the one that changes something calls the other function
-        it is given with what it made; `answer` makes the answer of that. What `act` raises is kept nowhere.
-        """
-        made: list[StoredResponse] = []
-
-        async def on_result(tx: Transaction, result: T) -> None:
-            made.append(answer(result))
-            if self._request is not None:
-                await store_response(tx.connection, self._request, made[-1])
-
-        try:
-            await act(self._asking_first, on_result)
-        except _AnsweredBefore as before:
-            return _response(before.answer)
-        return _response(made[-1])
-
     @asynccontextmanager
-    async def _asking_first(self, org_id: str | None = None) -> AsyncIterator[Transaction]:
-        """Like `transactions`; every one of them asks, because an act may cross the network between two."""
+    async def transactions(self, org_id: str | None = None) -> AsyncIterator[Transaction]:
+        """See db.Transactions. Locks the key until the transaction ends. Every transaction looks the key up, because a
+        use case may call the CRM between two of them.
+
+        Raises AlreadyAnswered, RequestInFlight, KeyReused, or Unavailable.
+        """
         async with self._transactions(org_id) as tx:
             if self._request is not None:
-                before = await stored_response(tx.connection, self._request)
-                if before is not None:
-                    raise _AnsweredBefore(before)
+                stored = await stored_response(tx.connection, self._request)
+                if stored is not None:
+                    raise AlreadyAnswered(stored)
             yield tx
+
+    async def store(self, tx: Transaction, response: Response) -> None:
+        """Store the response (JSON) with the key, in the transaction that makes the change."""
+        if self._request is None:
+            return
+        headers = {name: value for name, value in response.headers.items() if name not in _NOT_STORED}
+        stored = StoredResponse(response.status_code, headers, bytes(response.body))
+        await store_response(tx.connection, self._request, stored)
+
+    def store_as(self, build: Callable[[T], Response]) -> OnResult[T]:
+        """An `on_result` for a use case with its own transactions: stores `build(result)`."""
+
+        async def on_result(tx: Transaction, result: T) -> None:
+            await self.store(tx, build(result))
+
+        return on_result
 
 
 def read_key(headers: Sequence[str]) -> str | None:
-    """The key, None without one. Raises InvalidInput."""
+    """The key; None if the request has none. Raises InvalidInput."""
     if not headers:
         return None
     if len(headers) > 1 or not re.fullmatch(KEY_PATTERN, headers[0]):
-        message = f"must be given once, and have 1 to {MAX_KEY} printable ASCII characters."
+        message = f"must be given once, as 1 to {MAX_KEY} printable ASCII characters, without a space at either end."
         raise InvalidInput(FieldError(HEADER, message, "idempotency-key"))
     return headers[0]
-
-
-def _response(answer: StoredResponse) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers), "application/json")

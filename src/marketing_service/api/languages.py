@@ -1,4 +1,4 @@
-"""The languages recipients are spoken to in, and which of them a reader asks for."""
+"""The languages of the public pages, and which of them a reader prefers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 LANGUAGES = ("en", "de", "fr", "es")
-"""Those there are texts in; the first is for whoever asks for none of them."""
+"""The languages with texts. The first is the default for readers who accept none of them."""
 
 # RFC 9110 §12.4.2 and §12.5.4, RFC 4647 §2.1.
 _RANGE = re.compile(
@@ -21,7 +21,7 @@ _MAX_RANGES = 50
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What one page says. HTML; `button` and `note` are not on every page."""
+    """The texts of one page, as HTML. Not every page has a `button` or a `note`."""
 
     title: str
     text: str
@@ -31,21 +31,21 @@ class Texts:
 
 @cache
 def texts(language: str) -> dict[str, Texts]:
-    """What every page says in one of LANGUAGES, by the page's name."""
+    """The texts of every page in one of LANGUAGES, by the name of the page."""
     source = files("marketing_service.api").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
-    return {page: Texts(**said) for page, said in tomllib.loads(source).items()}
+    return {page: Texts(**fields) for page, fields in tomllib.loads(source).items()}
 
 
 def preferred(accept_language: str) -> str:
-    """The one of LANGUAGES that a reader who sends this Accept-Language likes best; a region counts as its language
-    (RFC 4647 §3.4). What cannot be read is passed over."""
+    """The one of LANGUAGES that this Accept-Language prefers. A region counts as its language (RFC 4647 §3.4). Items
+    that cannot be parsed are ignored."""
     weights: dict[str, float] = {}
     for item in accept_language.split(",", _MAX_RANGES)[:_MAX_RANGES]:
         if found := _RANGE.fullmatch(item):
             language = found["tag"].partition("-")[0].lower()
             weight = float(found["weight"] or 1)
             weights[language] = max(weight, weights.get(language, 0.0))
-    # The sort is stable: of two that are liked as much, the reader's first one.
+    # The sort is stable: of two languages with one weight, the one that the header names first wins.
     for language in sorted(weights, key=lambda language: -weights[language]):
         if weights[language] == 0.0:
             break

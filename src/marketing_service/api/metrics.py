@@ -1,4 +1,4 @@
-"""What /metrics shows: HTTP by route, opens lost, and the ledger at a glance."""
+"""The metrics of the API process: HTTP requests by route, lost opens, bounce reports, totals of the ledger."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"
 
 
 class Metrics:
-    """One application's counters; two applications in one process do not share any."""
+    """The counters of one application. Two applications in one process do not share counters."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "marketing_http_requests",
-            "Requests answered, by route template, method and class of status.",
+            "HTTP requests, by route template, method and class of status.",
             ("route", "method", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "marketing_http_request_seconds",
-            "How long the answer took, by route template.",
+            "Time from the request to the end of the response, by route template.",
             ("route",),
             registry=self._registry,
         )
@@ -42,35 +42,36 @@ class Metrics:
 
         self.reports = Counter(
             "marketing_reports",
-            "Messages that came back, by what they say and what came of them.",
+            "Reports (bounces, complaints) received, by kind and outcome.",
             ("kind", "outcome"),
             registry=self._registry,
         )
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answer. `route` is the template, so that there are only as many series as routes."""
+        """Count one response. `route` is the template, so that there is one series per route, not per path."""
         self.route(route, method, status)(seconds)
 
     def route(self, route: str, method: str, status: int) -> Callable[[float], None]:
-        """Counts one answer like this, when called with the seconds it took; to be kept where there are many."""
-        answers = self._requests.labels(route, method if method in _METHODS else "other", f"{status // 100}xx")
+        """A function that counts one response, called with its duration in seconds. Keep it for a route with many
+        requests: it looks the labels up once."""
+        requests = self._requests.labels(route, method if method in _METHODS else "other", f"{status // 100}xx")
         durations = self._seconds.labels(route)
 
         def count(seconds: float) -> None:
-            answers.inc()
+            requests.inc()
             durations.observe(seconds)
 
         return count
 
     def exposition(self, ledger: LedgerStats | None) -> bytes:
-        """Everything in Prometheus' text format; `ledger` is None while PostgreSQL does not answer."""
-        at_a_glance = CollectorRegistry()
-        at_a_glance.register(_LedgerCollector(ledger))
-        return generate_latest(self._registry) + generate_latest(at_a_glance)
+        """All metrics in Prometheus' text format. `ledger` is None if PostgreSQL does not answer."""
+        totals = CollectorRegistry()
+        totals.register(_LedgerCollector(ledger))
+        return generate_latest(self._registry) + generate_latest(totals)
 
 
 class _LedgerCollector:
-    """The ledger's gauges; left out where there are none, because an old or a zero figure would be a lie."""
+    """The gauges of the ledger. Without stats they are left out, because an old value or a zero would be wrong."""
 
     def __init__(self, stats: LedgerStats | None) -> None:
         self._stats = stats
@@ -78,7 +79,7 @@ class _LedgerCollector:
     def collect(self) -> Iterator[Metric]:
         stats = self._stats
         yield GaugeMetricFamily(
-            "marketing_ledger_up", "Whether PostgreSQL answered this scrape.", value=0 if stats is None else 1
+            "marketing_ledger_up", "1 if PostgreSQL answered this scrape, else 0.", value=0 if stats is None else 1
         )
         if stats is None:
             return
@@ -88,11 +89,11 @@ class _LedgerCollector:
         yield sends
         yield GaugeMetricFamily(
             "marketing_oldest_due_seconds",
-            "How long the oldest send that is due has been waiting.",
+            "Time that the oldest due send has been waiting.",
             value=stats.oldest_due_seconds,
         )
         yield GaugeMetricFamily(
             "marketing_opt_outs_pending",
-            "Opt-outs that the CRM does not have yet.",
+            "Opt-outs that are not yet written to the CRM.",
             value=stats.opt_outs_pending,
         )

@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a size limit, safe headers, one log line, one count, no bare crash."""
+"""What every request gets: an id, a size limit, security headers, one log line, one count, a problem if it crashes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPERATORS = frozenset({"/healthz", "/readyz", "/metrics"})
-_TOO_LARGE = f"The request is larger than {MAX_REQUEST_BYTES:,} bytes."
+_TOO_LARGE = f"The request is larger than {MAX_REQUEST_BYTES:,} bytes. Send less data."
 DEFAULT_HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -37,9 +37,9 @@ DEFAULT_HEADERS = {
 }
 
 
-class Edge:
-    """The outermost layer of ours. An error that nobody foresaw becomes a 500 problem while that is possible; once
-    the answer has begun it goes on to the server, which breaks the connection."""
+class RequestMiddleware:
+    """The outermost middleware. An unexpected exception becomes a 500 problem. If the response has already started, the
+    exception goes on to the server, which closes the connection."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -55,7 +55,7 @@ class Edge:
         started = time.perf_counter()
         status = 0
 
-        async def answer(message: Message) -> None:
+        async def respond(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -68,22 +68,22 @@ class Edge:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 if _announced_size(headers) > MAX_REQUEST_BYTES:
-                    await problem(TOO_LARGE, _TOO_LARGE, scope)(scope, receive, answer)
+                    await problem(TOO_LARGE, _TOO_LARGE, scope)(scope, receive, respond)
                 else:
-                    await self._app(scope, _limited(receive), answer)
+                    await self._app(scope, _limited(receive), respond)
             except Exception:
                 log.exception("request_failed", route=_route(scope))
                 if status:
                     raise
-                detail = "This was not your fault; it has been logged under this requestId."
-                await problem(INTERNAL, detail, scope)(scope, receive, answer)
+                detail = "This is an error of the service, not of your request. It is logged with this requestId."
+                await problem(INTERNAL, detail, scope)(scope, receive, respond)
             finally:
                 self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = _route(scope)
         self._metrics.request(route, scope["method"], status, seconds)
-        # The template and never the path: a path holds tokens.
+        # The route template, never the path: paths contain tokens.
         fields = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         campaign_id = scope.get("path_params", {}).get("id", "")
         if _UUID.fullmatch(campaign_id):
@@ -92,7 +92,7 @@ class Edge:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's own, where it is fit for a log; else a new one. Header names are in lower case."""
+    """The X-Request-ID of the caller if it is safe to log, else a new id. Header names are in lower case."""
     given = headers.get("x-request-id")
     if given and _REQUEST_ID.fullmatch(given):
         return given
@@ -105,7 +105,8 @@ def _announced_size(headers: Headers) -> int:
 
 
 def _limited(receive: Receive) -> Receive:
-    """The same stream, which fails once it has brought too much: a chunked body announces no size."""
+    """The same stream, with the size limit enforced while it is read: a chunked body has no Content-Length.
+    Raises HTTPException."""
     seen = 0
 
     async def limited() -> Message:

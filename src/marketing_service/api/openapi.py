@@ -1,4 +1,4 @@
-"""The contract as an OpenAPI 3.1 document, made from the code."""
+"""The contract as an OpenAPI 3.1 document, generated from the code."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DESCRIPTION = """\
-Write a campaign, pick an audience out of the CRM, launch it, and watch truthful figures while it is sent.
+Write a campaign, choose an audience from the CRM, launch it, and read its stats while it is sent.
 
-JSON in camelCase; unknown and read-only fields are refused. Times are ISO 8601 in UTC. Errors are
-`application/problem+json` (RFC 9457) with a stable `type`. Lists are paged: hand `nextCursor` back as `cursor`.
-Every answer carries `X-Request-ID`; send your own to find a request again in the logs."""
+JSON field names are in camelCase. Unknown and read-only fields are refused. Times are ISO 8601 in UTC. Errors are
+`application/problem+json` (RFC 9457) with a stable `type`. Lists have pages: send `nextCursor` back as `cursor`.
+Every response has the header `X-Request-ID`. Send your own id to find the request in the logs."""
 
 _TAGS = [
-    {"name": "campaigns", "description": "One message plus an audience, sent once."},
-    {"name": "life", "description": "DRAFT → SENDING → SENT, or FAILED when the launch itself failed."},
-    {"name": "stats", "description": "What the portal's cards show."},
-    {"name": "email log", "description": "One row per contact of a campaign."},
-    {"name": "suppressions", "description": "Addresses that are not to be mailed, whatever the CRM says."},
-    {"name": "bounces", "description": "For a mail system, with a token of a role of its own."},
-    {"name": "public", "description": "For recipients: no access token."},
-    {"name": "operators", "description": "Not meant to be reachable from outside."},
+    {"name": "campaigns", "description": "A campaign is one message for one audience. It is sent once."},
+    {"name": "lifecycle", "description": "DRAFT → SENDING → SENT, or FAILED if the launch itself failed."},
+    {"name": "stats", "description": "Numbers about campaigns and audiences."},
+    {"name": "email log", "description": "One entry for each contact of a campaign."},
+    {"name": "suppressions", "description": "Addresses that are never mailed, even if the CRM allows it."},
+    {"name": "bounces", "description": "For mail systems. The token needs a separate role."},
+    {"name": "public", "description": "For recipients. No access token is needed."},
+    {"name": "operators", "description": "For the operators. Do not make these addresses reachable from the internet."},
 ]
-# What YAML 1.2 (and 1.1) reads back as exactly this string without quotes.
+# Strings that YAML 1.2 and 1.1 parse as the same string without quotes.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+-]*")
 _NOT_STRINGS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document, ready to be written; needs no servers."""
+    """The document as plain data. Needs no open resources."""
     app = routed_app(None)
     document = get_openapi(
         title=app.title,
@@ -61,9 +61,9 @@ def openapi_document() -> dict[str, Any]:
 
 
 def openapi_yaml() -> str:
-    """The document as YAML, the same to the byte for the same code."""
+    """The document as YAML. The same code gives the same octets."""
     return (
-        "# Made from the code; change the code, then run `make openapi`.\n"
+        "# Generated from the code. Change the code, then run `make openapi`.\n"
         + "\n".join(_lines(openapi_document(), 0))
         + "\n"
     )
@@ -75,20 +75,20 @@ def _lines(value: dict[str, Any], depth: int) -> Iterator[str]:
 
 
 def _entry(head: str, item: Any, depth: int) -> Iterator[str]:
-    """The lines of one key or list place, of which `head` is how the first begins."""
+    """The lines of one key or one list item. `head` is the start of the first line."""
     if isinstance(item, dict) and item:
         yield head
         yield from _lines(item, depth)
     elif isinstance(item, list) and item:
         yield head
         for element in item:
-            yield from _place(element, depth)
+            yield from _item(element, depth)
     else:
         yield f"{head} {_scalar(item)}"
 
 
-def _place(element: Any, depth: int) -> Iterator[str]:
-    """The lines of one place of a list; an object's first key stands beside the dash."""
+def _item(element: Any, depth: int) -> Iterator[str]:
+    """The lines of one list item. The first key of an object is on the line of the dash."""
     dash = f"{'  ' * depth}-"
     if isinstance(element, dict) and element:
         first, *others = _lines(element, depth + 1)
@@ -99,7 +99,7 @@ def _place(element: Any, depth: int) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    """A string that needs no quotes as it is; everything else as JSON, which YAML contains."""
+    """A string that needs no quotes as it is, everything else as JSON, which is valid YAML."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_STRINGS:
         return value
     return json.dumps(value, ensure_ascii=False)

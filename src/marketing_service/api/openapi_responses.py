@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of answers that are not a route's own: problems, headers, other media types."""
+"""The parts of OpenAPI responses that several routes share: problems, headers, media types other than JSON."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ _NAMES = {
     503: "Unavailable",
 }
 _EVERYWHERE = frozenset({401, 403, 422, 500, 503})
-_ETAG = {"description": "The version, quoted.", "schema": {"type": "string", "examples": ['"3"']}}
-_RETRY_AFTER = {"description": "When to try again, in seconds.", "schema": {"type": "integer"}}
+_ETAG = {"description": "The version of the campaign, in quotes.", "schema": {"type": "string", "examples": ['"3"']}}
+_RETRY_AFTER = {"description": "The number of seconds to wait before you try again.", "schema": {"type": "integer"}}
 
 
 def responses(*statuses: int) -> Responses:
-    """The problems a JSON route may answer with: these, and those that any may."""
+    """The problem responses of a JSON route: these, and those that every route has."""
     return problem_responses(*_EVERYWHERE, *statuses)
 
 
 def problem_responses(*statuses: int) -> Responses:
-    """The problems with exactly these statuses."""
-    # FastAPI wants a description beside the reference; `openapi` takes it out again.
+    """The problem responses with exactly these statuses."""
+    # FastAPI requires a description beside the reference. openapi_document removes it.
     return {status: {"$ref": _REF + _NAMES[status], "description": ""} for status in sorted(set(statuses))}
 
 
 def problem_components() -> dict[str, dict[str, Any]]:
-    """Every answer that is a problem, described once, by the name that routes refer to."""
+    """Every problem response, by the name that the routes refer to."""
     return {name: _problem(status) for status, name in _NAMES.items()}
 
 
 def with_etag(description: str, **headers: str) -> dict[str, Any]:
-    """An answer that carries a campaign's version, and these headers (name → description)."""
+    """A response with the version of the campaign as ETag, and with these headers (name → description)."""
     others = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
     return {"description": description, "headers": {"ETag": _ETAG} | others}
 
 
 def content(description: str, media_type: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An answer of another media type than JSON."""
+    """A response with another media type than JSON."""
     return {"description": description, "content": {media_type: {"schema": schema or {"type": "string"}}}}
 
 
 def _problem(status: int) -> dict[str, Any]:
     kinds = [kind for kind in PROBLEM_TYPES if kind.status == status]
-    answer: dict[str, Any] = {
-        "description": "; or ".join(kind.title for kind in kinds) + ".",
+    response: dict[str, Any] = {
+        "description": ". Or: ".join(kind.title for kind in kinds) + ".",
         "content": {
             problems.MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
@@ -69,10 +69,10 @@ def _problem(status: int) -> dict[str, Any]:
         },
     }
     if status == problems.UNAUTHENTICATED.status:
-        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "examples": ["Bearer"]}}}
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "examples": ["Bearer"]}}}
     if status == problems.UNAVAILABLE.status:
-        answer["headers"] = {"Retry-After": _RETRY_AFTER}
-    return answer
+        response["headers"] = {"Retry-After": _RETRY_AFTER}
+    return response
 
 
 def _example(kind: ProblemType) -> dict[str, Any]:
@@ -89,21 +89,21 @@ def _example(kind: ProblemType) -> dict[str, Any]:
 
 
 _DETAILS = {
-    "unparsable": "The body is not JSON: Expecting value.",
-    "unauthenticated": "The access token has expired.",
-    "no-organisation": "The access token names no organisation.",
-    "feature": "Your organisation does not have the feature marketing.",
-    "role": "Changing anything needs one of these roles: ADMIN, SUPER_ADMIN, MANAGER.",
+    "unparsable": "The body is not valid JSON: Expecting value.",
+    "unauthenticated": "The token has expired. Log in again.",
+    "no-organisation": "The token has no organisation: its claim orgId must be a string of 1 to 64 characters.",
+    "feature": "Your organisation does not have the feature marketing. Ask for it to be added.",
+    "role": "To change data you need one of these roles: ADMIN, SUPER_ADMIN, MANAGER.",
     "not-found": "There is no such campaign.",
-    "method-not-allowed": "PUT is not possible here; possible: DELETE, GET, PATCH.",
-    "wrong-state": "This campaign is SENT: only a DRAFT can be edited or launched.",
-    "check-found-errors": "The check of this version found 1 error: read them under /check, then mend the campaign, or"
-    ' launch it with {"force": true}.',
+    "method-not-allowed": "PUT is not allowed at this address. Use one of: DELETE, GET, PATCH.",
+    "wrong-state": "This campaign is SENT. Only a DRAFT can be edited or launched.",
+    "check-found-errors": "The check of this version found 1 error. Read the report under /check, then correct the"
+    ' campaign, or launch it with {"force": true}.',
     "request-in-flight": "A request with this Idempotency-Key is being worked on; repeat it in a moment.",
-    "stale-version": "This campaign is at version 4 now: somebody changed it. Read it again, then repeat.",
-    "too-large": "The request is larger than 3,000,000 bytes.",
+    "stale-version": "The campaign was changed: its version is now 4. Read it again, then repeat your change.",
+    "too-large": "The request is larger than 3,000,000 bytes. Send less data.",
     "invalid-input": "name: is required.",
     "key-reused": "This Idempotency-Key was used for another request; choose a new one for each.",
-    "internal": "This was not your fault; it has been logged under this requestId.",
+    "internal": "This is an error of the service, not of your request. It is logged with this requestId.",
     "unavailable": "PostgreSQL does not answer; try again in a few seconds.",
 }

@@ -1,4 +1,4 @@
-"""The pages a recipient sees. They need no script, fetch nothing, and name nobody."""
+"""The pages that recipients see. They contain no script, load nothing, and show no personal data."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ _WARNING = '<path d="M12 5v9M12 18.5v.5"/>'
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `name` is that of its texts, `mood` a class of the style sheet; a `button` posts to the page's own
-    address, or opens that again."""
+    """One page. `name` is the name of its texts and `mood` a class of the style sheet. A `button` sends a POST to the
+    address of the page, or opens that address again."""
 
     name: str
     status: int
@@ -109,17 +109,17 @@ class Page:
     button: Literal["post", "get"] | None = None
 
     def response(self, accept_language: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-        """The page in the language that the reader's Accept-Language prefers."""
+        """The page in the language that this Accept-Language prefers."""
         language = preferred(accept_language)
-        said = texts(language)[self.name]
-        parts = [f"<p>{said.text}</p>"]
+        page_texts = texts(language)[self.name]
+        parts = [f"<p>{page_texts.text}</p>"]
         if self.button is not None:
-            parts.append(_BUTTONS[self.button].format(said.button))
-        if said.note is not None:
-            parts.append(f'<p class="quiet">{said.note}</p>')
+            parts.append(_BUTTONS[self.button].format(page_texts.button))
+        if page_texts.note is not None:
+            parts.append(f'<p class="quiet">{page_texts.note}</p>')
         html = _PAGE.substitute(
             language=language,
-            title=said.title,
+            title=page_texts.title,
             style=_STYLE,
             mood=self.mood,
             icon=self.icon,
@@ -128,8 +128,8 @@ class Page:
         return HTMLResponse(html, self.status, {**_HEADERS, "Content-Language": language, **(headers or {})})
 
 
-# A form without an action posts to the page's own address. What is only to be opened again is no form: its policy
-# would keep the browser from following it elsewhere (CSP 3, form-action).
+# A form without an action sends a POST to the address of the page. To open the address again the page has a link, not a
+# form: the policy of the page stops a form from following a redirect to another site (CSP 3, form-action).
 _BUTTONS = {
     "post": '<form class="act" method="post"><button class="button" type="submit">{}</button></form>',
     "get": '<p class="act"><a class="button" href="">{}</a></p>',

@@ -1,12 +1,12 @@
-"""The pixel's own way: every mail that is read loads one, so those loads pass by the framework."""
+"""Serves the pixel without FastAPI, because every message that is read loads one: this is the most frequent request."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
+from marketing_service.api.client_detection import machine_reason
 from marketing_service.api.middleware import DEFAULT_HEADERS, request_id_of
-from marketing_service.api.visitors import machine_reason
 from marketing_service.errors import Unavailable
 from marketing_service.tokens import Purpose
 
@@ -31,9 +31,9 @@ _RAW_HEADERS = [
 
 
 class PixelMiddleware:
-    """Stands before the framework and answers a GET with a good token itself, once the open is committed.
+    """Responds to a GET with a valid token as soon as the open is committed.
 
-    Everything else goes on to the application, whose route gives the same picture and counts nothing.
+    Every other request goes on to the application. Its route sends the same picture and counts nothing.
     """
 
     def __init__(self, app: ASGIApp, *, tokens: TokenKeyring, opens: Opens, metrics: Metrics, proxy_hops: int) -> None:
@@ -41,7 +41,7 @@ class PixelMiddleware:
         self._tokens = tokens
         self._opens = opens
         self._lost = metrics.opens_lost
-        self._answered = metrics.route(PIXEL_PATH, "GET", 200)
+        self._count = metrics.route(PIXEL_PATH, "GET", 200)
         self._proxy_hops = proxy_hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ class PixelMiddleware:
             await self._opens.record(send_id, machine_reason(scope, headers, proxy_hops=self._proxy_hops))
         except Unavailable:
             self._lost.inc()
-        answer = [*_RAW_HEADERS, (b"x-request-id", request_id_of(headers).encode("ascii"))]
-        await send({"type": "http.response.start", "status": 200, "headers": answer})
+        headers_out = [*_RAW_HEADERS, (b"x-request-id", request_id_of(headers).encode("ascii"))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers_out})
         await send({"type": "http.response.body", "body": GIF})
-        self._answered(time.perf_counter() - started)
+        self._count(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""If-Match and ETag (RFC 9110 §13.1.1 and §8.8.3): a campaign's version, quoted."""
+"""If-Match and ETag (RFC 9110 §13.1.1 and §8.8.3). The ETag of a campaign is its version in quotes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def etag(version: int) -> str:
 
 
 def versions_in(header: str | None) -> frozenset[int] | None:
-    """The versions that If-Match accepts; None for every one (no header, or `*`). A weak tag, or one that we
-    never gave, matches nothing. Raises InvalidInput where the header cannot be read."""
+    """The versions that If-Match accepts; None: every version (no header, or `*`). A weak tag, or a tag that is not
+    a version, matches nothing. Raises InvalidInput if the header cannot be parsed."""
     if header is None:
         return None
     value = header.strip(" \t")
@@ -25,5 +25,7 @@ def versions_in(header: str | None) -> frozenset[int] | None:
         return None
     tags = _TAG.findall(value)
     if not tags or _TAG.sub("", value).strip(" \t,"):
-        raise InvalidInput(FieldError("If-Match", 'must be entity tags, such as "3", or *.', "entity-tag"))
+        raise InvalidInput(
+            FieldError("If-Match", 'must be one or more entity tags, for example "3", or *.', "entity-tag")
+        )
     return frozenset(int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag))

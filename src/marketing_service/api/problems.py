@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): one table from what this service raises to what HTTP says about it."""
+"""Problem details (RFC 9457): the table from exceptions of this service to HTTP problems."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A kind of problem: `type` is stable and names its heading in docs/problems.md."""
+    """A type of problem. `type` is stable; docs/problems.md describes each one."""
 
     name: str
     status: int
@@ -44,22 +44,22 @@ class ProblemType:
         return f"/problems/{self.name}"
 
 
-UNPARSABLE = ProblemType("unparsable", 400, "The body is not JSON")
-UNAUTHENTICATED = ProblemType("unauthenticated", 401, "A valid access token is needed")
-NO_ORGANISATION = ProblemType("no-organisation", 403, "The token names no organisation")
+UNPARSABLE = ProblemType("unparsable", 400, "The body is not valid JSON")
+UNAUTHENTICATED = ProblemType("unauthenticated", 401, "A valid access token is required")
+NO_ORGANISATION = ProblemType("no-organisation", 403, "The token has no organisation")
 NO_FEATURE = ProblemType("feature", 403, "The organisation does not have this feature")
 NO_ROLE = ProblemType("role", 403, "The token's roles do not allow this")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
-METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This method is not possible here")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not allow the method")
 WRONG_STATE = ProblemType("wrong-state", 409, "The state does not allow this")
 PREFLIGHT_FOUND_ERRORS = ProblemType("check-found-errors", 409, "The check of this version found errors")
-REQUEST_IN_FLIGHT = ProblemType("request-in-flight", 409, "The same request is being worked on")
-STALE_VERSION = ProblemType("stale-version", 412, "It has been changed since you read it")
+REQUEST_IN_FLIGHT = ProblemType("request-in-flight", 409, "The same request is in progress")
+STALE_VERSION = ProblemType("stale-version", 412, "The campaign was changed since you read it")
 TOO_LARGE = ProblemType("too-large", 413, "The request is too large")
-INVALID_INPUT = ProblemType("invalid-input", 422, "Some fields are wrong")
-KEY_REUSED = ProblemType("key-reused", 422, "The Idempotency-Key belongs to another request")
-INTERNAL = ProblemType("internal", 500, "Something went wrong on our side")
-UNAVAILABLE = ProblemType("unavailable", 503, "A part that is needed does not answer")
+INVALID_INPUT = ProblemType("invalid-input", 422, "Some fields are invalid")
+KEY_REUSED = ProblemType("key-reused", 422, "The Idempotency-Key was used for another request")
+INTERNAL = ProblemType("internal", 500, "The service has an internal error")
+UNAVAILABLE = ProblemType("unavailable", 503, "A required system does not answer")
 
 PROBLEM_TYPES = (
     UNPARSABLE,
@@ -102,7 +102,7 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The problem as a response; `errors` is left out where no field is at fault."""
+    """The problem as a response. `errors` is left out if no field is wrong."""
     body: dict[str, Any] = {
         "type": kind.type,
         "title": kind.title,
@@ -112,12 +112,12 @@ def problem(
     }
     if errors:
         body["errors"] = [{"field": e.field, "message": e.message, "code": e.code} for e in errors]
-    # ASCII alone: a lone surrogate out of the caller's own field name is legal JSON, and not UTF-8.
+    # ASCII only: a field name of the caller may contain a lone surrogate, which JSON allows and UTF-8 cannot encode.
     return Response(json.dumps(body), kind.status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: MarketingError, scope: Scope) -> Response:
-    """What this error is called over HTTP."""
+    """The problem response for this error."""
     headers: dict[str, str] = {}
     if isinstance(error, Forbidden):
         return problem(_FORBIDDEN[error.code], error.detail, scope)

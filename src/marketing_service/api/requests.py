@@ -1,4 +1,4 @@
-"""What callers send: JSON in camelCase, and queries; unknown fields are refused."""
+"""Request bodies (JSON in camelCase) and query parameters. Unknown fields are refused."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -27,7 +27,7 @@ DEFAULT_BUCKETS = 60
 MAX_BUCKETS = 500
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# What the checks behind the schema demand of a line of text, for those who generate requests from the schema.
+# What validation requires of a line of text. In the schema it helps tools that generate requests from it.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 _NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
@@ -38,8 +38,8 @@ def _without_control(value: str) -> str:
     return value
 
 
-def _line(longest: int) -> Any:
-    return Field(min_length=1, max_length=longest, json_schema_extra={"pattern": _ONE_LINE})
+def _line(max_length: int) -> Any:
+    return Field(min_length=1, max_length=max_length, json_schema_extra={"pattern": _ONE_LINE})
 
 
 Name = Annotated[str, _line(MAX_NAME)]
@@ -64,28 +64,28 @@ class _Request(BaseModel):
 
 
 class AudienceAll(_Request):
-    """Every contact with an address that has not opted out."""
+    """All contacts that have an address and have not opted out."""
 
     type: Literal["ALL"]
     statuses: Annotated[list[str], Field(max_length=0)] = Field(default_factory=list)
 
 
 class AudienceByStatus(_Request):
-    """The same, of these CRM statuses only."""
+    """The contacts with one of these CRM statuses that have an address and have not opted out."""
 
     type: Literal["BY_STATUS"]
     statuses: Annotated[list[OpaqueId], Field(min_length=1, max_length=MAX_STATUSES, examples=[["CUSTOMER"]])]
 
 
 TrackClicks = Annotated[
-    StrictBool, Field(description="Whether the links of the HTML lead through this service, which counts clicks.")
+    StrictBool, Field(description="Whether the links of htmlBody lead to this service first, which counts the clicks.")
 ]
 AUDIENCE_TYPES = frozenset(AudienceType)
 AudienceBody = Annotated[AudienceAll | AudienceByStatus, Field(discriminator="type")]
 
 
 def audience_of(body: AudienceAll | AudienceByStatus) -> Audience:
-    """The audience, each status once."""
+    """The audience. Each status is listed once."""
     return Audience(AudienceType(body.type), tuple(dict.fromkeys(body.statuses)))
 
 
@@ -103,16 +103,16 @@ _EXAMPLE_MESSAGE: JsonDict = {
 class NewCampaign(_Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_MESSAGE]})
 
-    name: Annotated[Name, Field(description="For yourselves: no recipient sees it.")]
+    name: Annotated[Name, Field(description="A name for your own use. Recipients do not see it.")]
     subject: Annotated[Subject, Field(description="A Liquid template.")]
     from_name: HeaderText | None = None
-    from_email: Annotated[Email | None, Field(description="Left out: the installation's default, if it has one.")] = (
-        None
-    )
+    from_email: Annotated[
+        Email | None, Field(description="Without it, the default address of the installation, if it has one.")
+    ] = None
     reply_to: Email | None = None
     html_body: Body | None = None
     text_body: Body | None = None
-    audience: Annotated[AudienceBody, Field(description="Left out: everybody.")] = AudienceAll(type="ALL")
+    audience: Annotated[AudienceBody, Field(description="Without it, all contacts.")] = AudienceAll(type="ALL")
     track_clicks: TrackClicks = False
 
     def draft(self) -> Draft:
@@ -121,11 +121,11 @@ class NewCampaign(_Request):
 
 
 class CampaignChanges(_Request):
-    """What is left out stays; null clears an optional field; `audience` is replaced whole."""
+    """A field that is left out stays as it is. null clears an optional field. `audience` is replaced as a whole."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"subject": "Hello again", "replyTo": None}]})
 
-    # Left out and null are told apart by `model_fields_set`, so these defaults are never read.
+    # `model_fields_set` tells a missing field from null, so these defaults are never read.
     name: Name = Field(default_factory=str)
     subject: Subject = Field(default_factory=str)
     from_name: HeaderText | None = None
@@ -137,7 +137,7 @@ class CampaignChanges(_Request):
     track_clicks: TrackClicks = False
 
     def changes(self) -> dict[str, Any]:
-        """The fields given, as the use case takes them."""
+        """The fields that the request contains, as drafts.change takes them."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return given | ({"audience": audience_of(self.audience)} if "audience" in given else {})
 
@@ -145,12 +145,14 @@ class CampaignChanges(_Request):
 class LaunchOptions(_Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"audience": {"type": "ALL"}}]})
 
-    audience: Annotated[AudienceBody | None, Field(description="Replaces the campaign's, in the same step.")] = None
-    force: Annotated[StrictBool, Field(description="Launch it although its check found errors.")] = False
+    audience: Annotated[
+        AudienceBody | None, Field(description="Replaces the audience of the campaign in the same step.")
+    ] = None
+    force: Annotated[StrictBool, Field(description="Launch the campaign even if its check found errors.")] = False
 
 
 class TestRecipients(_Request):
-    __test__ = False  # a request, not a class of tests, whatever its name says to pytest
+    __test__ = False  # tells pytest that this is not a test class
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": ["you@example.com"]}]})
 
     to: Annotated[list[Email], Field(min_length=1, max_length=MAX_TEST_RECIPIENTS)]
@@ -160,12 +162,13 @@ class NewSuppression(_Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ann@example.com", "note": "by phone"}]})
 
     email: Email
-    note: Annotated[Note | None, Field(description="For yourselves.")] = None
+    note: Annotated[Note | None, Field(description="A note for your own use.")] = None
 
 
 class ReportQuery(_Request):
     recipient: Annotated[
-        str | None, Field(max_length=MAX_PATH, description="The envelope's recipient (RFC 5321 §4.1.1.3).")
+        str | None,
+        Field(max_length=MAX_PATH, description="The recipient of the report's envelope (RFC 5321 §4.1.1.3)."),
     ] = None
 
 
@@ -177,27 +180,30 @@ class UnsavedMessage(_Request):
     subject: Annotated[Subject | None, Field(description="A Liquid template.")] = None
     html_body: Body | None = None
     text_body: Body | None = None
-    contact_id: Annotated[OpaqueId | None, Field(description="Left out: a made-up recipient.")] = None
-
-
-class _PageQuery(_Request):
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many at most.")] = DEFAULT_LIMIT
-    cursor: Annotated[
-        str | None, Field(max_length=2000, description="`nextCursor` of the page before; left out for the first.")
+    contact_id: Annotated[
+        OpaqueId | None, Field(description="The contact to fill the message in for. Without it, a sample recipient.")
     ] = None
 
 
-_ANY_OF = "Any of these; repeat the key for more than one."
+class _PageQuery(_Request):
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="The maximum number of items.")] = DEFAULT_LIMIT
+    cursor: Annotated[
+        str | None,
+        Field(max_length=2000, description="`nextCursor` of the previous page. Leave it out for the first page."),
+    ] = None
+
+
+_ANY_OF = "Only items with one of these values. Repeat the parameter for several values."
 
 
 class CampaignQuery(_PageQuery):
     status: Annotated[list[CampaignStatus], Field(description=_ANY_OF)] = Field(default_factory=list)
-    q: Annotated[Prefix | None, Field(description="How the name starts, in any case.")] = None
+    q: Annotated[Prefix | None, Field(description="Only names that start with this text. Case is ignored.")] = None
 
 
 class LogFilterQuery(_Request):
     status: Annotated[list[SendStatus], Field(description=_ANY_OF)] = Field(default_factory=list)
-    q: Annotated[Prefix | None, Field(description="How the address starts, in any case.")] = None
+    q: Annotated[Prefix | None, Field(description="Only addresses that start with this text. Case is ignored.")] = None
 
 
 class LogQuery(LogFilterQuery, _PageQuery):
@@ -206,7 +212,7 @@ class LogQuery(LogFilterQuery, _PageQuery):
 
 class SuppressionFilterQuery(_Request):
     reason: Annotated[list[SuppressionReason], Field(description=_ANY_OF)] = Field(default_factory=list)
-    q: Annotated[Prefix | None, Field(description="How the address starts, in any case.")] = None
+    q: Annotated[Prefix | None, Field(description="Only addresses that start with this text. Case is ignored.")] = None
 
 
 class SuppressionQuery(SuppressionFilterQuery, _PageQuery):
@@ -214,23 +220,30 @@ class SuppressionQuery(SuppressionFilterQuery, _PageQuery):
 
 
 class PreviewQuery(_Request):
-    contact_id: Annotated[OpaqueId | None, Field(description="Left out: a made-up recipient.")] = None
+    contact_id: Annotated[
+        OpaqueId | None, Field(description="The contact to fill the message in for. Without it, a sample recipient.")
+    ] = None
 
 
 class TimelineQuery(_Request):
-    buckets: Annotated[int, Field(ge=1, le=MAX_BUCKETS, description="How many at most.")] = DEFAULT_BUCKETS
+    buckets: Annotated[int, Field(ge=1, le=MAX_BUCKETS, description="The maximum number of buckets.")] = DEFAULT_BUCKETS
 
 
 class AudienceQuery(_Request):
-    type: Annotated[AudienceType, Field(description="Left out: everybody.")] = AudienceType.ALL
+    type: Annotated[AudienceType, Field(description="Without it, all contacts.")] = AudienceType.ALL
     statuses: Annotated[
-        list[OpaqueId], Field(max_length=MAX_STATUSES, description=f"For BY_STATUS. {_ANY_OF}", examples=[["CUSTOMER"]])
+        list[OpaqueId],
+        Field(
+            max_length=MAX_STATUSES,
+            description="The CRM statuses, for BY_STATUS. Repeat the parameter for several.",
+            examples=[["CUSTOMER"]],
+        ),
     ] = Field(default_factory=list)
 
     def audience(self) -> Audience:
-        """The audience asked for. Raises InvalidInput."""
+        """The audience that the query describes. Raises InvalidInput."""
         if self.type is AudienceType.ALL and self.statuses:
-            raise InvalidInput(FieldError("statuses", "must be left out where type is ALL.", "too-long"))
+            raise InvalidInput(FieldError("statuses", "must be left out if type is ALL.", "too-long"))
         if self.type is AudienceType.BY_STATUS and not self.statuses:
             raise InvalidInput(FieldError("statuses", "must name at least one status.", "too-short"))
         return Audience(self.type, tuple(dict.fromkeys(self.statuses)))

@@ -1,6 +1,5 @@
-"""What callers get: JSON in camelCase, times in ISO 8601 UTC."""
+"""Response bodies: JSON in camelCase, times in ISO 8601 UTC. See also responses_*.py."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -10,42 +9,42 @@ from pydantic.alias_generators import to_camel
 
 from marketing_service.api.requests import NewCampaign
 from marketing_service.ports import AudienceType
-from marketing_service.preflight import AudienceCount
-from marketing_service.rendering import Preview, Severity
+from marketing_service.rendering import Preview
 from marketing_service.store.campaigns import Campaign, Overview, StatsSnapshot
 from marketing_service.store.email_log import LogEntry
-from marketing_service.store.preflights import Preflight, PreflightStatus
 from marketing_service.store.states import CampaignStatus, SendStatus
 
-ANSWER = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True)
+
+class ResponseModel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True)
 
 
-class _Answer(BaseModel):
-    model_config = ANSWER
-
-
-OpenRate = Annotated[float, Field(ge=0, le=1, description="Sends opened and DELIVERED ÷ DELIVERED; 0 without any.")]
+OpenRate = Annotated[
+    float, Field(ge=0, le=1, description="Opened DELIVERED sends ÷ DELIVERED sends; 0 if none is DELIVERED.")
+]
 HumanOpenRate = Annotated[
-    float, Field(ge=0, le=1, description="The same, less the opens that all look like a machine's.")
+    float, Field(ge=0, le=1, description="As openRate, without the sends that probably only a machine opened.")
 ]
 Count = Annotated[int, Field(ge=0)]
-MachineOpens = Annotated[int, Field(ge=0, description="Of the opens: those whose loads all look like a machine's.")]
-Clicks = Annotated[int, Field(ge=0, description="Sends of which a link was followed, and not by a machine.")]
+MachineOpens = Annotated[
+    int, Field(ge=0, description="Of the opens: those where every load probably came from a machine.")
+]
+Clicks = Annotated[int, Field(ge=0, description="Sends with a click that was probably not made by a machine.")]
 
 
-class AudienceResponse(_Answer):
+class AudienceResponse(ResponseModel):
     type: AudienceType
     statuses: list[str]
 
 
-class FailureResponse(_Answer):
-    """Why the launch failed."""
+class FailureResponse(ResponseModel):
+    """The reason why the launch failed."""
 
     code: str
     message: str
 
 
-class CampaignStatsSummary(_Answer):
+class CampaignStatsSummary(ResponseModel):
     recipients: Count
     delivered: Count
     failed: Count
@@ -54,8 +53,8 @@ class CampaignStatsSummary(_Answer):
     open_rate: OpenRate
 
 
-class CampaignResponse(_Answer):
-    """A message plus an audience, sent once."""
+class CampaignResponse(ResponseModel):
+    """One message for one audience. It is sent once."""
 
     id: UUID
     name: str
@@ -71,7 +70,7 @@ class CampaignResponse(_Answer):
     failure_reason: FailureResponse | None
     scheduled_at: datetime | None
     launched_at: datetime | None
-    expanded_at: Annotated[datetime | None, Field(description="Since when the whole list of recipients stands.")]
+    expanded_at: Annotated[datetime | None, Field(description="When the recipient list was complete.")]
     sent_at: datetime | None
     paused_at: datetime | None
     pause_reason: str | None
@@ -79,7 +78,7 @@ class CampaignResponse(_Answer):
     created_by: str
     created_at: datetime
     updated_at: datetime
-    version: Annotated[int, Field(ge=1, description="The number in the ETag.")]
+    version: Annotated[int, Field(ge=1, description="The version. The ETag contains it.")]
     stats: CampaignStatsSummary
 
     @classmethod
@@ -121,20 +120,20 @@ class CampaignResponse(_Answer):
 
 
 READ_ONLY = frozenset(to_camel(name) for name in CampaignResponse.model_fields.keys() - NewCampaign.model_fields.keys())
-"""Fields of a campaign that a request cannot set, as requests would call them."""
+"""The fields of a campaign that a request cannot set, by their JSON names."""
 
 
-class CampaignPage(_Answer):
+class CampaignPage(ResponseModel):
     items: list[CampaignResponse]
     next_cursor: str | None
 
 
-class Expanding(_Answer):
-    fetched: Annotated[Count, Field(description="How many contacts have been read so far.")]
+class ExpansionResponse(ResponseModel):
+    fetched: Annotated[Count, Field(description="The number of contacts read so far.")]
 
 
-class ProgressResponse(_Answer):
-    """recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed, always."""
+class CampaignStatsResponse(ResponseModel):
+    """Always: recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed."""
 
     status: CampaignStatus
     recipients: Count
@@ -150,16 +149,20 @@ class ProgressResponse(_Answer):
     machine_opens: MachineOpens
     human_open_rate: HumanOpenRate
     clicks: Clicks
-    unsubscribes: Annotated[Count, Field(description="Sends whose unsubscribe link was followed.")]
-    hard_bounces: Annotated[Count, Field(description="Of `failed`: a report said that the address takes no mail.")]
-    soft_bounces: Annotated[Count, Field(description="Of `failed`: a report said that it could not be delivered now.")]
-    expanding: Annotated[Expanding | None, Field(description="Only there while the list is being made.")] = None
+    unsubscribes: Annotated[Count, Field(description="Sends whose unsubscribe link was used.")]
+    hard_bounces: Annotated[Count, Field(description="Of `failed`: a report says that the address accepts no mail.")]
+    soft_bounces: Annotated[
+        Count, Field(description="Of `failed`: a report says that delivery was not possible at that time.")
+    ]
+    expanding: Annotated[
+        ExpansionResponse | None, Field(description="Only present while the recipient list is being made.")
+    ] = None
 
     @classmethod
-    def of(cls, progress: StatsSnapshot) -> Self:
-        stats, fetched = progress.stats, progress.contacts_fetched
+    def of(cls, campaign: StatsSnapshot) -> Self:
+        stats, fetched = campaign.stats, campaign.contacts_fetched
         return cls(
-            status=progress.status,
+            status=campaign.status,
             recipients=stats.recipients,
             queued=stats.queued,
             sending=stats.sending,
@@ -176,11 +179,11 @@ class ProgressResponse(_Answer):
             unsubscribes=stats.unsubscribes,
             hard_bounces=stats.hard_bounces,
             soft_bounces=stats.soft_bounces,
-            expanding=None if fetched is None else Expanding(fetched=fetched),
+            expanding=None if fetched is None else ExpansionResponse(fetched=fetched),
         )
 
 
-class OverviewResponse(_Answer):
+class OverviewResponse(ResponseModel):
     total: Count
     draft: Count
     sending: Count
@@ -200,7 +203,7 @@ class OverviewResponse(_Answer):
         )
 
 
-class PreviewResponse(_Answer):
+class PreviewResponse(ResponseModel):
     subject: str
     html: str
     text: str
@@ -210,16 +213,16 @@ class PreviewResponse(_Answer):
         return cls(subject=preview.subject, html=preview.html, text=preview.text)
 
 
-class SendErrorResponse(_Answer):
-    """The last thing said against the send; `smtpCode` and `enhancedCode` are the relay's."""
+class SendErrorResponse(ResponseModel):
+    """The last error of the send. `smtpCode` and `enhancedCode` are from the reply of the relay."""
 
     smtp_code: int | None
     enhanced_code: str | None
     message: str | None
 
 
-class LogEntryResponse(_Answer):
-    """One send: the row of one contact of one campaign."""
+class LogEntryResponse(ResponseModel):
+    """One send: one contact of one campaign."""
 
     id: UUID
     contact_id: str
@@ -256,131 +259,34 @@ class LogEntryResponse(_Answer):
         )
 
 
-class LogPage(_Answer):
+class LogPage(ResponseModel):
     items: list[LogEntryResponse]
     next_cursor: str | None
 
 
-class ContactStatusResponse(_Answer):
-    value: str
-    label: str
-
-
-class ContactStatuses(_Answer):
-    items: list[ContactStatusResponse]
-
-
-class FindingResponse(_Answer):
-    """An error keeps the campaign from being launched, unless the launch says `force`."""
-
-    code: Annotated[str, Field(examples=["MISSING_VALUE"])]
-    severity: Severity
-    message: str
-    place: Annotated[str, Field(description="A field of the campaign, a placeholder, or a part of the whole.")]
-    line: Annotated[int | None, Field(ge=1, description="The first line of it.")]
-    count: Annotated[Count | None, Field(description="How many contacts, or places, it is about.")]
-
-
-class ReportResponse(_Answer):
-    """What a launch would have come to. Each contact is counted once."""
-
-    recipients: Annotated[Count, Field(description="Who would get it.")]
-    opted_out: Count
-    without_address: Count
-    malformed: Annotated[Count, Field(description="With an address no mail can go to.")]
-    suppressed: Annotated[Count, Field(description="On the suppression list.")]
-    duplicates: Annotated[Count, Field(description="With the address of another.")]
-    estimated_seconds: Annotated[
-        float | None,
-        Field(ge=0, description="To send it at the speed of the last campaigns of some size; null without any."),
-    ]
-    findings: Annotated[list[FindingResponse], Field(description="Errors first, then warnings, then notes.")]
-
-
-class PreflightProgress(_Answer):
-    fetched: Annotated[Count, Field(description="How many contacts have been read so far.")]
-    expected: Annotated[Count | None, Field(description="Of about so many; null before that is known.")]
-
-
-class CheckResponse(_Answer):
-    """A dry run of a launch, of one version of the campaign."""
-
-    version: Annotated[int, Field(ge=1)]
-    stale: Annotated[bool, Field(description="Whether the campaign has another version by now.")]
-    status: PreflightStatus
-    requested_at: datetime
-    finished_at: datetime | None
-    progress: PreflightProgress
-    failure: Annotated[str | None, Field(description="Why it could not be carried out, where it is FAILED.")]
-    report: Annotated[ReportResponse | None, Field(description="There once it is DONE.")]
-
-    @classmethod
-    def of(cls, check: Preflight) -> Self:
-        return cls(
-            version=check.version,
-            stale=check.stale,
-            status=check.status,
-            requested_at=check.requested_at,
-            finished_at=check.finished_at,
-            progress=PreflightProgress(fetched=check.fetched, expected=check.expected),
-            failure=check.failure,
-            report=check.report and ReportResponse.model_validate(asdict(check.report)),
-        )
-
-
-class SampleContact(_Answer):
-    id: str
-    first_name: str | None
-    last_name: str | None
-    email: str
-    status: str | None
-
-
-class AudienceNowResponse(_Answer):
-    """Whom a launch would mail now. The count is the CRM's, less the opt-outs the CRM does not have yet: addresses that
-    are suppressed or that no mail can go to, and contacts who share one address, are told apart by a check."""
-
-    count: Count
-    sample: Annotated[list[SampleContact], Field(max_length=10)]
-
-    @classmethod
-    def of(cls, audience: AudienceCount) -> Self:
-        sample = [
-            SampleContact(
-                id=contact.id,
-                first_name=contact.first_name,
-                last_name=contact.last_name,
-                email=contact.email or "",
-                status=contact.status,
-            )
-            for contact in audience.sample
-        ]
-        return cls(count=audience.count, sample=sample)
-
-
-class FieldProblem(_Answer):
+class FieldProblem(ResponseModel):
     field: Annotated[str, Field(examples=["audience.statuses[0]"])]
     message: str
     code: str
 
 
-class Problem(_Answer):
-    """Problem details (RFC 9457). `type` is stable; docs/problems.md lists every one."""
+class Problem(ResponseModel):
+    """Problem details (RFC 9457). `type` is stable; docs/problems.md describes every type."""
 
     type: Annotated[str, Field(examples=["/problems/wrong-state"])]
     title: str
     status: int
     detail: str
     request_id: str
-    errors: Annotated[list[FieldProblem], Field(description="The fields at fault; there where there are any.")] = Field(
-        default_factory=list
+    errors: Annotated[list[FieldProblem], Field(description="The wrong fields. Left out if no field is wrong.")] = (
+        Field(default_factory=list)
     )
 
 
-class Health(_Answer):
+class Health(ResponseModel):
     status: Literal["ok"]
 
 
-class Readiness(_Answer):
+class Readiness(ResponseModel):
     ready: bool
     missing: Annotated[list[str], Field(examples=[["postgresql"]])]

@@ -1,27 +1,23 @@
-"""What callers get of what came back for a campaign: by link, and over time."""
+"""Response bodies about the engagement with a campaign: clicks by link, and numbers over time."""
 
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from marketing_service.api.responses import ANSWER, Count
+from marketing_service.api.responses import Count, ResponseModel
 from marketing_service.campaigns.engagement import BUCKET_SECONDS, Timeline
 from marketing_service.rendering import MAX_LINKS, shown_link
 from marketing_service.store.clicks import LinkStats
 
 
-class _Answer(BaseModel):
-    model_config = ANSWER
-
-
-class LinkResponse(_Answer):
-    """A link of the HTML. A machine's clicks (a scanner's, a mail gateway's) are counted apart."""
+class LinkResponse(ResponseModel):
+    """One link of htmlBody. Clicks of machines (scanners, mail gateways) are counted separately."""
 
     number: Annotated[int, Field(ge=1)]
-    url: Annotated[str, Field(description="As it is written, with its placeholders.")]
-    clicks: Annotated[Count, Field(description="Sends of which it was followed.")]
-    total_clicks: Annotated[Count, Field(description="How often it was followed.")]
+    url: Annotated[str, Field(description="The link as it is in htmlBody, with its placeholders.")]
+    clicks: Annotated[Count, Field(description="The number of sends with a click on this link.")]
+    total_clicks: Annotated[Count, Field(description="The number of clicks on this link.")]
     machine_clicks: Count
 
     @classmethod
@@ -35,26 +31,28 @@ class LinkResponse(_Answer):
         )
 
 
-class LinksResponse(_Answer):
+class LinksResponse(ResponseModel):
     items: Annotated[list[LinkResponse], Field(max_length=MAX_LINKS)]
 
 
-class BucketResponse(_Answer):
-    """What happened in one stretch of time, of its length from `at` on."""
+class BucketResponse(ResponseModel):
+    """The numbers of one bucket, which starts at `at`."""
 
     at: datetime
-    delivered: Annotated[Count, Field(description="OnResult what a bounce has corrected since.")]
+    delivered: Annotated[Count, Field(description="Includes deliveries that a later bounce corrected.")]
     opens: Count
     clicks: Count
     unsubscribes: Count
 
 
-class TimelineResponse(_Answer):
-    """Each send is counted when it was first delivered, opened, clicked or opted out with."""
+class TimelineResponse(ResponseModel):
+    """Each send is counted at its first delivery, open, click and opt-out."""
 
-    from_: Annotated[datetime | None, Field(alias="from", description="The minute of the launch; null before it.")]
+    from_: Annotated[
+        datetime | None, Field(alias="from", description="The minute of the launch; null before the launch.")
+    ]
     bucket_seconds: Annotated[int, Field(json_schema_extra={"enum": list(BUCKET_SECONDS)})]
-    items: Annotated[list[BucketResponse], Field(description="Without a gap, up to the last thing that happened.")]
+    items: Annotated[list[BucketResponse], Field(description="All buckets up to the last event, without gaps.")]
 
     @classmethod
     def of(cls, timeline: Timeline) -> Self:

@@ -1,12 +1,12 @@
-"""What callers get of the suppression list, and for what they hand over."""
+"""Response bodies about the suppression list and about submitted reports."""
 
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from marketing_service.api.responses import ANSWER, Count
+from marketing_service.api.responses import Count, ResponseModel
 from marketing_service.campaigns.suppression_list import MAX_MALFORMED, Imported
 from marketing_service.reports import Kind
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
@@ -14,18 +14,14 @@ from marketing_service.store.suppressions import Suppression
 from marketing_service.tracking import Outcome
 
 
-class _Answer(BaseModel):
-    model_config = ANSWER
-
-
-class SuppressionResponse(_Answer):
-    """An address that is not to be mailed."""
+class SuppressionResponse(ResponseModel):
+    """An address that is never mailed."""
 
     id: UUID
     email: str
     reason: SuppressionReason
     origin: SuppressionOrigin
-    campaign_id: Annotated[UUID | None, Field(description="Of which a send bounced.")]
+    campaign_id: Annotated[UUID | None, Field(description="The campaign whose send bounced; null for other reasons.")]
     note: str | None
     created_by: str | None
     created_at: datetime
@@ -44,30 +40,35 @@ class SuppressionResponse(_Answer):
         )
 
 
-class SuppressionPage(_Answer):
+class SuppressionPage(ResponseModel):
     items: list[SuppressionResponse]
     next_cursor: str | None
 
 
-class MalformedResponse(_Answer):
+class MalformedLineResponse(ResponseModel):
     line: Annotated[int, Field(ge=1)]
     value: str
 
 
-class ImportResponse(_Answer):
-    added: Annotated[Count, Field(description="Addresses that are new on the list.")]
-    known: Annotated[Count, Field(description="Addresses that were there already.")]
+class ImportResponse(ResponseModel):
+    added: Annotated[Count, Field(description="The number of addresses that were added.")]
+    known: Annotated[Count, Field(description="The number of addresses that were on the list before.")]
     malformed: Annotated[
-        list[MalformedResponse],
-        Field(max_length=MAX_MALFORMED, description="What is no address that mail could go to; the first thousand."),
+        list[MalformedLineResponse],
+        Field(max_length=MAX_MALFORMED, description="The first 1,000 values that are not valid email addresses."),
     ]
 
     @classmethod
     def of(cls, imported: Imported) -> Self:
-        malformed = [MalformedResponse(line=place.line, value=place.value) for place in imported.malformed]
+        malformed = [MalformedLineResponse(line=place.line, value=place.value) for place in imported.malformed]
         return cls(added=imported.added, known=imported.known, malformed=malformed)
 
 
-class HandledResponse(_Answer):
-    kind: Annotated[Kind, Field(description="What the message says.")]
-    outcome: Annotated[Outcome, Field(description="What came of it; UNKNOWN where it proves no send of yours.")]
+class SubmittedReportResponse(ResponseModel):
+    kind: Annotated[Kind, Field(description="What the message reports.")]
+    outcome: Annotated[
+        Outcome,
+        Field(
+            description="What the service did. UNKNOWN: the message does not prove that it is about a send of yours."
+        ),
+    ]

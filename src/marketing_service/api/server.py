@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 
 from marketing_service.api.app import create_app
-from marketing_service.api.write_coalescing import GatheringProtocol
+from marketing_service.api.write_coalescing import CoalescingProtocol
 from marketing_service.bootstrap import Resources
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _GRACE_SECONDS = 10
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn raises a signal again once it has stopped, so that an orderly end looks like a kill."""
+        """Replaces uvicorn's handlers: they raise the signal again at the end, so that a normal stop looks like a
+        kill."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -36,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings, *, host: str, port: int, more_routers: Sequence[APIRouter] = ()) -> int:
-    """Serve until told to stop; returns the exit code: 0, or 1 where the address could not be had."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0, or 1 if the address is not available."""
     return uvloop.run(_serve(settings, host=host, port=port, more_routers=more_routers))
 
 
@@ -47,14 +48,14 @@ async def _serve(settings: Settings, *, host: str, port: int, more_routers: Sequ
                 create_app(resources, more_routers),
                 host=host,
                 port=port,
-                http=GatheringProtocol,
+                http=CoalescingProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # MARKETING_PROXY_HOPS says whom to believe
+                proxy_headers=False,  # the API reads X-Forwarded-For itself: MARKETING_PROXY_HOPS
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
-        gc.freeze()  # what was made at the start stays: there is no garbage to look for in it
+        gc.freeze()  # objects of the start-up live until the end: the collector need not visit them
         await server.serve()
         return 0 if server.started else 1

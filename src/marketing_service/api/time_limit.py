@@ -1,4 +1,4 @@
-"""Waiting no longer than a recipient would, for work that is better finished late than broken off."""
+"""Limits how long a caller waits for work that should finish even if nobody waits for it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Patience:
-    """Runs work for callers who leave after a while. The work goes on without them: breaking off a statement on a
-    server that hangs takes as long as waiting for it."""
+class TimeLimit:
+    """Runs work for callers that wait a limited time. The work continues after the limit, because cancelling a
+    statement on a server that hangs takes as long as waiting for it."""
 
     def __init__(self) -> None:
-        # The event loop itself holds tasks only weakly.
+        # The event loop keeps only weak references to tasks.
         self._running: set[asyncio.Task[Any]] = set()
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-        """What the work returns. Raises Unavailable when it fails, for whatever reason, or takes longer."""
+        """The result of the work. Raises Unavailable if the work fails, for any reason, or takes longer."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)

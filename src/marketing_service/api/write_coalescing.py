@@ -1,4 +1,4 @@
-"""Sends a response's head and body in one write: for a small answer, a call of the kernel costs more than all else."""
+"""Sends the head and the body of a response in one write. For a small response, the system call is the largest cost."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
-_MAX_HELD = 65_536
-"""Octets beyond which nothing is held back: a download's chunks are to meet the transport's own limits."""
+_MAX_BUFFERED = 65_536
+"""Octets in the buffer that are sent at once, so that the flow control of the transport sees the chunks of a
+download."""
 
 
-class GatheringProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol on a transport that gathers."""
+class CoalescingProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol on a CoalescingTransport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(GatheringTransport(transport, self.loop))  # type: ignore[arg-type] # what is used of one
+        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type] # uvicorn uses only these methods
 
 
-class GatheringTransport:
-    """A transport that sends all that is written to it in one turn of the loop at that turn's end."""
+class CoalescingTransport:
+    """A transport that joins all writes of one iteration of the event loop into one write."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._held: list[bytes] = []
+        self._buffer: list[bytes] = []
         self._octets = 0
 
     def write(self, octets: bytes) -> None:
-        if not self._held:
+        if not self._buffer:
             self._loop.call_soon(self._send)
-        self._held.append(octets)
+        self._buffer.append(octets)
         self._octets += len(octets)
-        if self._octets > _MAX_HELD:
+        if self._octets > _MAX_BUFFERED:
             self._send()
 
     def close(self) -> None:
-        """What was written is sent first."""
+        """Sends the buffer, then closes."""
         self._send()
         self._transport.close()
 
@@ -46,8 +47,8 @@ class GatheringTransport:
         return getattr(self._transport, name)
 
     def _send(self) -> None:
-        if self._held:
-            octets = b"".join(self._held)
-            self._held.clear()
+        if self._buffer:
+            octets = b"".join(self._buffer)
+            self._buffer.clear()
             self._octets = 0
             self._transport.write(octets)

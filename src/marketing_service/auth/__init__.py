@@ -1,4 +1,4 @@
-"""Access tokens: a signed JSON Web Token becomes the principal it proves."""
+"""Access tokens: verifies a signed JSON Web Token and returns its principal."""
 
 from marketing_service.auth.jwks import KeySetAuthenticator
 from marketing_service.auth.keys import KeySet

@@ -1,11 +1,11 @@
-"""Tokens signed with the private half of a published key."""
+"""Verifies tokens that are signed with the private key of a published key set."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from marketing_service.auth.keys import ALGORITHMS
-from marketing_service.auth.verify import prove, read_header, refuse_oversized
+from marketing_service.auth.verify import read_header, refuse_oversized, verify
 from marketing_service.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class KeySetAuthenticator:
-    """Proves tokens signed by RS256, ES256 or EdDSA with a key of a published set."""
+    """Verifies tokens signed with RS256, ES256 or EdDSA and a key of a published key set."""
 
     def __init__(self, keys: KeySet, rules: ClaimRules) -> None:
         self._keys = keys
@@ -26,8 +26,8 @@ class KeySetAuthenticator:
         header = read_header(token)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-            raise Unauthenticated("The token is not signed with an algorithm that is accepted here.")
+            raise Unauthenticated("The token is signed with an algorithm that this service does not accept.")
         key = await self._keys.find(header.get("kid"), algorithm)
         if key is None:
-            raise Unauthenticated("The token is signed with a key that is not known here.")
-        return prove(token, key.key, key.algorithm, self._rules)
+            raise Unauthenticated("The token is signed with an unknown key. Log in again.")
+        return verify(token, key.key, key.algorithm, self._rules)

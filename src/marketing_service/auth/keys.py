@@ -1,4 +1,4 @@
-"""A JSON Web Key Set (RFC 7517): read from bytes, and kept fresh from an address."""
+"""A JSON Web Key Set (RFC 7517): parsed from octets, and fetched again from its URL when it is old."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ KEY_SERVER = "The key server"
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, and the one algorithm it verifies."""
+    """A public key, and the one algorithm that it is used with."""
 
     kid: str | None
     algorithm: str
     key: AllowedPublicKeys
 
 
-# By (kty, crv) of RFC 7518 §6 and RFC 8037 §2, with the members that make the public key: the key's type, and
-# not the token, decides the algorithm. A symmetric key (`oct`) in a public set would be no secret.
+# By (kty, crv) of RFC 7518 §6 and RFC 8037 §2: the algorithm, and the members of the public key. The type of the key
+# decides the algorithm, not the token. Symmetric keys (`oct`) are left out: in a public set they are not secret.
 _KINDS: dict[tuple[str, str | None], tuple[str, tuple[str, ...]]] = {
     ("RSA", None): ("RS256", ("kty", "n", "e")),
     ("EC", "P-256"): ("ES256", ("kty", "crv", "x", "y")),
@@ -44,7 +44,7 @@ ALGORITHMS = frozenset(algorithm for algorithm, _ in _KINDS.values())
 
 
 def read_key_set(body: bytes) -> tuple[VerificationKey, ...]:
-    """The usable keys of a set; others are left out. Raises ValueError where there is none."""
+    """The usable keys of a set. Other keys are left out. Raises ValueError if no key is usable."""
     try:
         document = json.loads(body)
     except RecursionError as error:
@@ -83,12 +83,11 @@ def _read_key(entry: Any) -> VerificationKey | None:
 
 
 class KeySet:
-    """The keys at an address: fetched when first needed, again when they are old, and when a token names one
-    that is not among them.
+    """The keys at a URL. They are fetched at the first use, when they are old, and when a token names an unknown key.
 
-    However many ask, one fetch is under way at a time. Where it fails, the old keys go on being used.
-    Durations are in seconds: keys are old after `lifetime`; an unknown key makes for at most one fetch per
-    `cooldown`; after a failure there is a `pause` before the next try, and a fetch is given up after `timeout`.
+    Only one fetch runs at a time. If it fails, the old keys stay in use. Durations are in seconds: keys are old after
+    `lifetime`; unknown keys cause at most one fetch per `cooldown`; after a failure the next fetch waits for `pause`;
+    a fetch fails after `timeout`.
     """
 
     def __init__(
@@ -112,40 +111,40 @@ class KeySet:
         self._keys: tuple[VerificationKey, ...] = ()
         self._fetched_at: float | None = None
         self._failed_at: float | None = None
-        self._flight: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        """The key of this id, or, without an id, the only one for the algorithm. None where there is none.
+        """The key with this id, or, without an id, the only key for the algorithm. None if there is none.
 
-        Raises Unavailable where the key server does not answer and no key in hand fits.
+        Raises Unavailable if the key server does not answer and no known key matches.
         """
         if self._is_older_than(self._lifetime):
             await self._fetch()
-        key = self._pick(kid, algorithm)
+        key = self._matching(kid, algorithm)
         if key is None and self._is_older_than(self._cooldown):
             await self._fetch()
-            key = self._pick(kid, algorithm)
+            key = self._matching(kid, algorithm)
         if key is None and (self._fetched_at is None or self._failed_at is not None):
             raise Unavailable(KEY_SERVER)
         return key
 
-    def _pick(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        fitting = [key for key in self._keys if key.algorithm == algorithm and kid in (None, key.kid)]
-        return fitting[0] if len(fitting) == 1 or (fitting and kid is not None) else None
+    def _matching(self, kid: str | None, algorithm: str) -> VerificationKey | None:
+        matching = [key for key in self._keys if key.algorithm == algorithm and kid in (None, key.kid)]
+        return matching[0] if len(matching) == 1 or (matching and kid is not None) else None
 
     def _is_older_than(self, seconds: float) -> bool:
         return self._fetched_at is None or self._clock() - self._fetched_at >= seconds
 
     async def _fetch(self) -> None:
-        """Fetch the keys, or wait for the fetch that is under way; never raises for what the server does."""
+        """Fetch the keys, or wait for the fetch that is running. Errors of the server are logged, not raised."""
         if self._failed_at is not None and self._clock() - self._failed_at < self._pause:
             return
-        if self._flight is None or self._flight.done():
-            self._flight = asyncio.create_task(self._fly())
-        # Shielded: a caller who gives up must not take the others' fetch along.
-        await asyncio.shield(self._flight)
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch_now())
+        # Shielded: if one caller is cancelled, the fetch continues for the others.
+        await asyncio.shield(self._fetching)
 
-    async def _fly(self) -> None:
+    async def _fetch_now(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.get(self._url, headers={"accept": "application/json"})

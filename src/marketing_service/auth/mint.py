@@ -1,4 +1,4 @@
-"""Signs access tokens with the shared secret: for operators at the command line, and for development."""
+"""Signs access tokens with the shared secret, for the command line and for development."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mint_token(
     lifetime_seconds: float,
     now: float | None = None,
 ) -> str:
-    """An access token (RFC 7519) good for `lifetime_seconds` from `now`, in seconds since 1970, on."""
+    """An access token (JWT, RFC 7519) that is valid for `lifetime_seconds` from `now` (seconds since 1970)."""
     issued = int(time.time() if now is None else now)
     claims = {
         "iss": issuer,

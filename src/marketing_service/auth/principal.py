@@ -1,4 +1,4 @@
-"""Who is asking, and what the claims of a proven token must be for us to say so."""
+"""The caller of a request, and the rules that turn the claims of a verified token into it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_ID_LENGTH = 64
-"""Characters in an organisation's id."""
+"""The maximum number of characters of an organisation id."""
 MAX_SUBJECT_LENGTH = 255
-"""Characters in a `sub`: what OpenID Connect Core §2 allows one to have."""
+"""The maximum number of characters of `sub` (OpenID Connect Core §2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody whose token is proven, acting for one organisation.
+    """The caller: the subject of a verified token, who acts for one organisation.
 
-    `features` is None where the token says nothing about features. `may_write`: holds one of the writing roles.
+    `features` is None if the token has no such claim. `may_write` is true with one of the writing roles.
     """
 
     subject: str
@@ -31,17 +31,17 @@ class Principal:
 
 
 class Authenticator(Protocol):
-    """Turns a bearer token into the principal it proves."""
+    """Verifies a bearer token and returns its principal."""
 
     async def authenticate(self, token: str) -> Principal:
-        """The principal. Raises Unauthenticated for a token that proves nothing, Forbidden (`no-organisation`,
-        `feature`) for one that proves somebody we do not serve, Unavailable when the keys cannot be had."""
+        """The principal. Raises Unauthenticated if the token is not valid, Forbidden (`no-organisation`, `feature`) if
+        it is valid but not for this service, Unavailable if the keys cannot be fetched."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """What the claims must say. `leeway` is in seconds, for clocks that differ."""
+    """The required claims. `leeway` is the allowed clock difference in seconds."""
 
     issuer: str
     audience: str
@@ -53,26 +53,28 @@ class ClaimRules:
     leeway: float = 30.0
 
     def principal(self, claims: Mapping[str, Any]) -> Principal:
-        """The principal of claims whose signature, times, issuer and audience are already proven.
+        """The principal of these claims. Their signature, times, issuer and audience are already verified.
 
-        Raises Unauthenticated or Forbidden, as Authenticator says.
+        Raises Unauthenticated or Forbidden, see Authenticator.
         """
         subject = claims["sub"]
         if not _is_id(subject, MAX_SUBJECT_LENGTH):
             raise Unauthenticated(
-                f"The token's sub must be 1 to {MAX_SUBJECT_LENGTH} characters, none of them a control character."
+                f"The token's sub must be 1 to {MAX_SUBJECT_LENGTH} characters without control characters."
             )
         roles = self._roles(claims)
         org_id = claims.get(self.org_claim)
         if not _is_id(org_id, MAX_ID_LENGTH):
             raise Forbidden(
-                f"The token names no organisation: its {self.org_claim} must be a string of 1 to "
+                f"The token has no organisation: its claim {self.org_claim} must be a string of 1 to "
                 f"{MAX_ID_LENGTH} characters.",
                 code="no-organisation",
             )
         features = self._features(claims)
         if features is not None and self.feature not in features:
-            raise Forbidden(f"Your organisation does not have the feature {self.feature}.", code="feature")
+            raise Forbidden(
+                f"Your organisation does not have the feature {self.feature}. Ask for it to be added.", code="feature"
+            )
         return Principal(subject, org_id, roles, features, may_write=not roles.isdisjoint(self.write_roles))
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[str]:
@@ -84,7 +86,7 @@ class ClaimRules:
         return frozenset(roles)
 
     def _features(self, claims: Mapping[str, Any]) -> frozenset[str] | None:
-        """None where there is no such claim. A claim of any other shape grants nothing."""
+        """None if there is no such claim. A claim that is not a list gives no features."""
         if self.features_claim not in claims:
             return None
         features = claims[self.features_claim]
@@ -94,5 +96,5 @@ class ClaimRules:
 
 
 def _is_id(value: object, max_length: int) -> TypeGuard[str]:
-    """Whether it is text a database and a log can hold: no control character, no lone surrogate."""
+    """Whether the value is text that can be stored and logged: no control character, no lone surrogate."""
     return isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable()

@@ -1,4 +1,4 @@
-"""Proving a JSON Web Token (RFC 7519) with one key and one algorithm, never the one the token asks for."""
+"""Verifies a JSON Web Token (RFC 7519) with one key and one algorithm. The algorithm is never taken from the token."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from marketing_service.auth.principal import ClaimRules, Principal
 
 MAX_TOKEN_LENGTH = 8192
-"""Characters. Nothing longer is worth decoding: web servers do not accept such a header either."""
+"""Characters. Longer tokens are refused before they are decoded; web servers refuse such headers too."""
 
 _MALFORMED = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
 _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
-    (jwt.ExpiredSignatureError, "The token has expired; log in again."),
-    (jwt.ImmatureSignatureError, "The token is not valid yet; is a clock wrong?"),
+    (jwt.ExpiredSignatureError, "The token has expired. Log in again."),
+    (jwt.ImmatureSignatureError, "The token is not valid yet. Check the clocks of the servers."),
     (jwt.InvalidIssuerError, "The token is from another issuer."),
     (jwt.InvalidAudienceError, "The token is meant for another audience."),
-    (jwt.InvalidAlgorithmError, "The token is not signed with an algorithm that is accepted here."),
+    (jwt.InvalidAlgorithmError, "The token is signed with an algorithm that this service does not accept."),
     (jwt.InvalidSignatureError, "The token's signature is wrong."),
 )
 
 
-def prove(token: str, key: AllowedPublicKeys | bytes, algorithm: str, rules: ClaimRules) -> Principal:
-    """The principal that `token` proves. Raises Unauthenticated or Forbidden."""
+def verify(token: str, key: AllowedPublicKeys | bytes, algorithm: str, rules: ClaimRules) -> Principal:
+    """Verify the token and return its principal. Raises Unauthenticated or Forbidden."""
     try:
         claims = jwt.decode(
             token,
@@ -46,7 +46,7 @@ def prove(token: str, key: AllowedPublicKeys | bytes, algorithm: str, rules: Cla
 
 
 def read_header(token: str) -> dict[str, Any]:
-    """The token's header, of which nothing is proven. Raises Unauthenticated."""
+    """The header of the token, not verified. Raises Unauthenticated."""
     try:
         return jwt.get_unverified_header(token)
     except _MALFORMED as error:
@@ -60,7 +60,7 @@ def refuse_oversized(token: str) -> None:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
-        return f"The token lacks the claim {error.claim}."
+        return f"The token has no claim {error.claim}."
     for kind, sentence in _SENTENCES:
         if isinstance(error, kind):
             return sentence
@@ -68,14 +68,14 @@ def _sentence(error: Exception) -> str:
 
 
 class SecretAuthenticator:
-    """Proves tokens signed by HS256 with a shared secret."""
+    """Verifies tokens signed with HS256 and a shared secret."""
 
     def __init__(self, secret: bytes, rules: ClaimRules) -> None:
-        """Raises jwt.InvalidKeyError for a secret that is really a public key or certificate."""
+        """Raises jwt.InvalidKeyError if the secret is a public key or a certificate."""
         self._key = jwt.get_algorithm_by_name("HS256").prepare_key(secret)
         self._rules = rules
 
     async def authenticate(self, token: str) -> Principal:
         """See Authenticator; never raises Unavailable."""
         refuse_oversized(token)
-        return prove(token, self._key, "HS256", self._rules)
+        return verify(token, self._key, "HS256", self._rules)

@@ -1,1 +1,1 @@
-"""Campaigns as an administrator sees them: drafts, their life, their figures, their email log."""
+"""The use cases of campaigns: drafts, lifecycle, stats, email log, resend, test mails, suppression list."""

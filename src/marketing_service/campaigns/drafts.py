@@ -1,4 +1,4 @@
-"""Writing campaigns: create, read, change, delete, duplicate."""
+"""Drafts: create, read, change, delete, duplicate."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
+    from marketing_service.campaigns.rules import CampaignRules, SenderRules
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
-    from marketing_service.settings import Settings
     from marketing_service.store.campaigns import Campaign, CampaignKey, Overview, StatsSnapshot
     from marketing_service.store.page import Page
 
 MAX_NAME = 200
 EVERYBODY = Audience()
-_NO_CAMPAIGN = "There is no such campaign."
+_NO_CAMPAIGN = "There is no such campaign. Check the id."
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a new campaign is made of; a missing `from_email` is filled in from the settings."""
+    """The content of a new campaign. Without `from_email`, it gets the default address of the installation."""
 
     name: str
     subject: str
@@ -45,19 +45,19 @@ class Draft:
 async def create(
     transactions: Transactions,
     source: AudienceSource,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     created_by: str,
     draft: Draft,
     on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
-    """Save a new DRAFT, and do `also` in the same transaction. Raises InvalidInput, or Unavailable where statuses are
-    named and the CRM is down."""
+    """Save a new DRAFT, and call `on_result` in the same transaction. Raises InvalidInput, or Unavailable (the CRM, if
+    the audience names statuses)."""
     content = Content(
         name=draft.name,
         from_name=draft.from_name,
-        from_email=_default_sender(settings) if draft.from_email is None else draft.from_email,
+        from_email=_default_sender(rules.sender) if draft.from_email is None else draft.from_email,
         reply_to=draft.reply_to,
         subject=draft.subject,
         html_body=draft.html_body,
@@ -66,7 +66,7 @@ async def create(
         track_clicks=draft.track_clicks,
     )
     fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
-    content = await validated(content, {*fields, "from_email"}, org_id, settings)
+    content = await validated(content, {*fields, "from_email"}, org_id, rules)
     await validate_statuses(content.audience, source, org_id)
     async with transactions(org_id) as tx:
         campaign = await campaigns.add(tx.connection, org_id, content, created_by=created_by)
@@ -77,11 +77,11 @@ async def create(
 
 async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
     """The campaign. Raises NotFound."""
-    return _there(await campaigns.find(tx.connection, org_id, campaign_id))
+    return _existing(await campaigns.find(tx.connection, org_id, campaign_id))
 
 
-async def progress(tx: Transaction, org_id: str, campaign_id: UUID) -> StatsSnapshot:
-    """The campaign's state and counters. Raises NotFound."""
+async def stats(tx: Transaction, org_id: str, campaign_id: UUID) -> StatsSnapshot:
+    """The state and the counters of the campaign. Raises NotFound."""
     found = await campaigns.find_stats(tx.connection, org_id, campaign_id)
     if found is None:
         raise NotFound(_NO_CAMPAIGN)
@@ -97,36 +97,36 @@ async def newest_first(
     after: CampaignKey | None,
     limit: int,
 ) -> Page[Campaign, CampaignKey]:
-    """A page of the organisation's campaigns, of any of `statuses` (none named: all), newest first."""
+    """A page of the campaigns of the organisation with one of `statuses` (empty: any status), newest first."""
     return await campaigns.newest_first(
         tx.connection, org_id, statuses=statuses, name_prefix=name_prefix, after=after, limit=limit
     )
 
 
 async def overview(tx: Transaction, org_id: str) -> Overview:
-    """The organisation's campaigns, counted."""
+    """The number of campaigns of the organisation, by status, and their average open rate."""
     return await campaigns.overview(tx.connection, org_id)
 
 
 async def change(
     transactions: Transactions,
     source: AudienceSource,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     campaign_id: UUID,
     changes: Mapping[str, Any],
     versions: Collection[int] | None = None,
 ) -> Campaign:
-    """Write `changes` (field of Content → value) into a DRAFT, if its version is one of `versions`.
+    """Write `changes` (field of Content → value) into a DRAFT, if its version is one of `versions` (None: any version).
 
-    Raises NotFound, WrongState, StaleVersion, InvalidInput, or Unavailable (the CRM, where statuses are named).
+    Raises NotFound, WrongState, StaleVersion, InvalidInput, or Unavailable (the CRM, if the audience names statuses).
     """
     async with transactions(org_id) as tx:
         before = await editable(tx, org_id, campaign_id, versions)
     if not changes:
         return before
-    content = await validated(replace(before.content, **changes), changes.keys(), org_id, settings)
+    content = await validated(replace(before.content, **changes), changes.keys(), org_id, rules)
     if "audience" in changes:
         await validate_statuses(content.audience, source, org_id)
     written = {field: getattr(content, field) for field in changes}
@@ -136,11 +136,11 @@ async def change(
 
 
 async def remove(tx: Transaction, org_id: str, campaign_id: UUID, *, versions: Collection[int] | None = None) -> None:
-    """Delete a DRAFT or FAILED campaign (neither has sends). Raises NotFound, WrongState, StaleVersion."""
+    """Delete a DRAFT or FAILED campaign. Neither has sends. Raises NotFound, WrongState, StaleVersion."""
     campaign = await lock(tx, org_id, campaign_id)
     if campaign.status not in {CampaignStatus.DRAFT, CampaignStatus.FAILED}:
         raise WrongState(
-            f"This campaign is {campaign.status}: what was sent is kept, so only DRAFT and FAILED can be deleted."
+            f"This campaign is {campaign.status}. Only a DRAFT or FAILED campaign can be deleted: sends are kept."
         )
     match_version(campaign, versions)
     await campaigns.remove(tx.connection, campaign)
@@ -154,15 +154,16 @@ async def duplicate(tx: Transaction, org_id: str, campaign_id: UUID, *, created_
 
 
 async def lock(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
-    """The campaign, its row locked until the transaction ends. Raises NotFound."""
-    return _there(await campaigns.find(tx.connection, org_id, campaign_id, for_update=True))
+    """The campaign. Its row is locked until the transaction ends. Raises NotFound."""
+    return _existing(await campaigns.find(tx.connection, org_id, campaign_id, for_update=True))
 
 
 async def editable(tx: Transaction, org_id: str, campaign_id: UUID, versions: Collection[int] | None) -> Campaign:
-    """The campaign, locked, if it is a DRAFT of one of `versions`. Raises NotFound, WrongState, StaleVersion."""
+    """The campaign, locked, if it is a DRAFT of one of `versions` (None: any). Raises NotFound, WrongState,
+    StaleVersion."""
     campaign = await lock(tx, org_id, campaign_id)
     if campaign.status is not CampaignStatus.DRAFT:
-        raise WrongState(f"This campaign is {campaign.status}: only a DRAFT can be edited or launched.")
+        raise WrongState(f"This campaign is {campaign.status}. Only a DRAFT can be edited or launched.")
     match_version(campaign, versions)
     return campaign
 
@@ -171,17 +172,19 @@ def match_version(campaign: Campaign, versions: Collection[int] | None) -> None:
     """None accepts any version. Raises StaleVersion."""
     if versions is not None and campaign.version not in versions:
         raise StaleVersion(
-            f"This campaign is at version {campaign.version} now: somebody changed it. Read it again, then repeat."
+            f"The campaign was changed: its version is now {campaign.version}. Read it again, then repeat your change."
         )
 
 
-def _there(campaign: Campaign | None) -> Campaign:
+def _existing(campaign: Campaign | None) -> Campaign:
     if campaign is None:
         raise NotFound(_NO_CAMPAIGN)
     return campaign
 
 
-def _default_sender(settings: Settings) -> str:
-    if settings.default_from_email is None:
-        raise InvalidInput(FieldError("fromEmail", "is required: this installation has no default sender.", "required"))
-    return settings.default_from_email
+def _default_sender(rules: SenderRules) -> str:
+    if rules.default_address is None:
+        raise InvalidInput(
+            FieldError("fromEmail", "is required, because this installation has no default sender address.", "required")
+        )
+    return rules.default_address

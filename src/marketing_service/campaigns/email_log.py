@@ -1,4 +1,4 @@
-"""The email log: a campaign's sends, read a page at a time, however many there are."""
+"""The email log: the sends of a campaign, read one page at a time, for campaigns of any size."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def entry(tx: Transaction, org_id: str, campaign_id: UUID, send_id: UUID) 
 async def pages(
     transactions: Transactions, org_id: str, campaign_id: UUID, *, only: LogFilter
 ) -> AsyncIterator[Sequence[LogEntry]]:
-    """Every entry, a page at a time, each read in a short transaction of its own: at any moment one page is in
-    memory and, between pages, no connection is held. Raises NotFound or Unavailable, also between pages."""
+    """All entries, one page at a time. Each page is read in its own short transaction: only one page is in memory, and
+    between pages no connection is used. Raises NotFound or Unavailable, also between pages."""
     after: LogKey | None = None
     while True:
         async with transactions(org_id) as tx:

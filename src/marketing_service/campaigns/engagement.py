@@ -1,4 +1,4 @@
-"""What came back for a campaign: by link, and over time."""
+"""The engagement with a campaign: clicks by link, and events over time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from marketing_service.store.clicks import LinkStats
 
 BUCKET_SECONDS = (60, 300, 900, 3600, 21_600, 86_400, 604_800)
-"""What a bucket of a timeline may hold: from a minute to a week."""
+"""The sizes of a timeline bucket in seconds: from a minute to a week."""
 
 _NOTHING = Happened()
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happened, in buckets without a gap from the minute of the launch on; none before the launch."""
+    """The events, in buckets without gaps from the minute of the launch on. `start` is None before the launch."""
 
     start: datetime | None
     bucket_seconds: int
@@ -35,20 +35,20 @@ class Timeline:
 
 
 async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkStats]:
-    """The campaign's tracked links, by number. Raises NotFound."""
-    await drafts.progress(tx, org_id, campaign_id)
+    """The tracked links of the campaign, by number. Raises NotFound."""
+    await drafts.stats(tx, org_id, campaign_id)
     return await links_of(tx.connection, campaign_id)
 
 
-async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, most: int) -> Timeline:
-    """The campaign's timeline, up to the last thing that happened, in the smallest buckets of which at most `most`
-    are needed (weeks, however many, where even those are too small). Raises NotFound."""
-    launched_at = (await drafts.progress(tx, org_id, campaign_id)).launched_at
+async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, max_buckets: int) -> Timeline:
+    """The timeline of the campaign up to the last event, in the smallest bucket size that needs at most `max_buckets`.
+    If weeks need more, there are more. Raises NotFound."""
+    launched_at = (await drafts.stats(tx, org_id, campaign_id)).launched_at
     if launched_at is None:
         return Timeline(None, BUCKET_SECONDS[0], ())
     start = launched_at.replace(second=0, microsecond=0)
     last = await store.last_minute(tx.connection, campaign_id)
-    seconds, count = _buckets(0 if last is None else max(0, int((last - start).total_seconds())), most)
+    seconds, count = _buckets(0 if last is None else max(0, int((last - start).total_seconds())), max_buckets)
     found = await store.buckets(tx.connection, campaign_id, start=start, seconds=seconds)
     return Timeline(
         start,
@@ -57,9 +57,10 @@ async def timeline(tx: Transaction, org_id: str, campaign_id: UUID, *, most: int
     )
 
 
-def _buckets(until: int, most: int) -> tuple[int, int]:
-    """How long a bucket is, and how many there are, for the last to hold the second `until`, counted from 0."""
+def _buckets(until: int, max_buckets: int) -> tuple[int, int]:
+    """The bucket size in seconds and the number of buckets. The last one contains the second `until`, counted from
+    0."""
     for seconds in BUCKET_SECONDS:
-        if until // seconds < most:
+        if until // seconds < max_buckets:
             return seconds, until // seconds + 1
     return BUCKET_SECONDS[-1], until // BUCKET_SECONDS[-1] + 1

@@ -1,4 +1,4 @@
-"""A campaign's life, as an administrator moves it: launch, pause, resume, cancel; and a look at it beforehand."""
+"""The lifecycle of a campaign: launch, pause, resume, cancel; and the preview of its message."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.campaigns.rules import CampaignRules
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource, JobQueue
     from marketing_service.rendering import Preview
-    from marketing_service.settings import Settings
     from marketing_service.store.campaigns import Campaign
 
-# A message that is only looked at has no sender and no campaign yet; neither shows in a preview.
-_NOBODY = "nobody@example.com"
+# An unsaved message has no sender and no campaign. A preview shows neither, so placeholders are enough.
+_NO_SENDER = "nobody@example.com"
 _NO_CAMPAIGN = UUID(int=0)
 
 
@@ -40,7 +40,7 @@ async def launch(
     transactions: Transactions,
     source: AudienceSource,
     job_queue: JobQueue,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     campaign_id: UUID,
@@ -49,19 +49,19 @@ async def launch(
     force: bool = False,
     on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
-    """DRAFT → SENDING, with another audience where one is given; the recipients are found afterwards. `also` is
-    done in the same transaction.
+    """DRAFT → SENDING, with another audience if one is given; the expansion follows. Calls `on_result` in the same
+    transaction.
 
     Raises NotFound, WrongState, StaleVersion, InvalidInput, PreflightFoundErrors (unless `force`), or Unavailable (the
-    CRM, where statuses are named).
+    CRM, if `audience` names statuses).
     """
     async with transactions(org_id) as tx:
         before = await drafts.editable(tx, org_id, campaign_id, versions)
-    await validate_for_launch(before, settings)
+    await validate_for_launch(before, rules)
     if audience is not None:
         await validate_statuses(audience, source, org_id)
     async with transactions(org_id) as tx:
-        # Checked, and still what was checked: a change in between has raised the version.
+        # The version that was validated: a change since then has another version.
         campaign = await drafts.editable(tx, org_id, campaign_id, {before.version})
         if not force:
             await refuse_errors(tx, campaign)
@@ -74,7 +74,7 @@ async def launch(
 
 
 async def pause(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
-    """Hand nothing more over. Raises NotFound, WrongState."""
+    """Stop sending until `resume`. Raises NotFound, WrongState."""
 
     def by_user(conn: AsyncConnection, campaign_id: UUID) -> Awaitable[bool]:
         return ledger.pause(conn, campaign_id, ledger.PauseReason.USER)
@@ -83,35 +83,35 @@ async def pause(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
 
 
 async def resume(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
-    """Go on where a pause stopped it; the sweep rings what waits. Raises NotFound, WrongState."""
+    """Continue after a pause. The next sweep enqueues the waiting batches. Raises NotFound, WrongState."""
     return await _move(ledger.resume, tx, org_id, campaign_id)
 
 
 async def cancel(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
-    """Send no more of it, ever. Raises NotFound, WrongState."""
+    """Stop sending for ever. Raises NotFound, WrongState."""
     return await _move(ledger.cancel, tx, org_id, campaign_id)
 
 
 async def preview(
     transactions: Transactions,
     source: AudienceSource,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     campaign_id: UUID,
     contact_id: str | None,
 ) -> Preview:
-    """The message as this contact, or else a made-up one, would get it; its links lead nowhere.
-    Raises NotFound, InvalidInput where there is no body, or Unavailable (the CRM, where a contact is named)."""
+    """The message for this contact, or for the sample recipient without one. Its unsubscribe link does nothing.
+    Raises NotFound, InvalidInput if there is no body, or Unavailable (the CRM, if a contact is named)."""
     async with transactions(org_id) as tx:
         campaign = await drafts.get(tx, org_id, campaign_id)
     fields = await _merge_fields(source, org_id, contact_id)
-    return await previewed(campaign.content, fields, settings, org_id=org_id, campaign_id=campaign_id)
+    return await previewed(campaign.content, fields, rules, org_id=org_id, campaign_id=campaign_id)
 
 
 async def preview_unsaved(
     source: AudienceSource,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     subject: str | None,
@@ -119,12 +119,12 @@ async def preview_unsaved(
     text_body: str | None,
     contact_id: str | None,
 ) -> Preview:
-    """The same of a message that nobody has saved, also of one that has no subject yet.
-    Raises InvalidInput, NotFound (the contact), or Unavailable (the CRM, where a contact is named)."""
+    """As `preview`, for an unsaved message. The subject may be missing.
+    Raises InvalidInput, NotFound (the contact), or Unavailable (the CRM, if a contact is named)."""
     content = Content(
         name="",
         from_name=None,
-        from_email=_NOBODY,
+        from_email=_NO_SENDER,
         reply_to=None,
         subject=subject or "",
         html_body=html_body,
@@ -132,9 +132,9 @@ async def preview_unsaved(
         audience=Audience(),
     )
     written = {"html_body", "text_body"} | ({"subject"} if subject is not None else set())
-    content = await validated(content, written, org_id, settings)
+    content = await validated(content, written, org_id, rules)
     fields = await _merge_fields(source, org_id, contact_id)
-    return await previewed(content, fields, settings, org_id=org_id, campaign_id=_NO_CAMPAIGN)
+    return await previewed(content, fields, rules, org_id=org_id, campaign_id=_NO_CAMPAIGN)
 
 
 async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | None) -> MergeFields:
@@ -145,7 +145,7 @@ async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | N
     except AudienceError as error:
         raise crm_unavailable(error) from error
     if contact is None:
-        raise NotFound("There is no such contact.")
+        raise NotFound("There is no such contact in the CRM. Check the id.")
     return MergeFields(
         email=contact.email,
         first_name=contact.first_name,
@@ -157,9 +157,11 @@ async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | N
 async def _move(
     move: Callable[[AsyncConnection, UUID], Awaitable[bool]], tx: Transaction, org_id: str, campaign_id: UUID
 ) -> Campaign:
-    # Read under the organisation first: the ledger's statements know campaigns by their id alone.
+    # Checks the organisation first: the statements of the ledger find campaigns by id alone.
     before = await drafts.lock(tx, org_id, campaign_id)
     if not await move(tx.connection, campaign_id):
         cancelled = " and cancelled" if before.cancelled_at is not None else ""
-        raise WrongState(f"This campaign is {before.status}{cancelled}: only one that is SENDING can be changed so.")
+        raise WrongState(
+            f"This campaign is {before.status}{cancelled}. Only a SENDING campaign can be paused, resumed or cancelled."
+        )
     return await drafts.get(tx, org_id, campaign_id)

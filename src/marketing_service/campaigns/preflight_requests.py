@@ -1,4 +1,4 @@
-"""A look at a launch beforehand: ask for a check, read its report, and heed it."""
+"""Preflight requests: request a preflight, read its report, refuse a launch if the report has errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from marketing_service.store import preflights as store
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from marketing_service.campaigns.rules import CampaignRules
     from marketing_service.db import Transaction, Transactions
     from marketing_service.ports import JobQueue
-    from marketing_service.settings import Settings
     from marketing_service.store.campaigns import Campaign
     from marketing_service.store.preflights import Preflight
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 async def request(
     transactions: Transactions,
     job_queue: JobQueue,
-    settings: Settings,
+    rules: CampaignRules,
     *,
     org_id: str,
     campaign_id: UUID,
     requested_by: str,
 ) -> Preflight:
-    """Have a DRAFT checked as it is now; where that is under way already, it goes on.
+    """Request a preflight of the current version of a DRAFT. If one of this version is running, it continues.
 
-    Raises NotFound, WrongState, StaleVersion, and InvalidInput where a launch would be refused at once.
+    Raises NotFound, WrongState, StaleVersion, and InvalidInput if the draft cannot be launched.
     """
     async with transactions(org_id) as tx:
         before = await drafts.editable(tx, org_id, campaign_id, None)
-    await validate_for_launch(before, settings)
+    await validate_for_launch(before, rules)
     async with transactions(org_id) as tx:
         await drafts.editable(tx, org_id, campaign_id, {before.version})
         epoch = await store.request_preflight(
@@ -51,21 +51,21 @@ async def request(
 
 
 async def get(tx: Transaction, org_id: str, campaign_id: UUID) -> Preflight:
-    """The campaign's last check. Raises NotFound."""
-    check = await store.find_preflight(tx.connection, org_id=org_id, campaign_id=campaign_id)
-    if check is None:
+    """The last preflight of the campaign. Raises NotFound."""
+    preflight = await store.find_preflight(tx.connection, org_id=org_id, campaign_id=campaign_id)
+    if preflight is None:
         await drafts.get(tx, org_id, campaign_id)
-        raise NotFound("This campaign has not been checked.")
-    return check
+        raise NotFound("This campaign was not checked. Send a POST to /check first.")
+    return preflight
 
 
 async def refuse_errors(tx: Transaction, campaign: Campaign) -> None:
-    """Raises PreflightFoundErrors where the campaign, as it is now, was checked and has errors."""
+    """Raises PreflightFoundErrors if the preflight of this version of the campaign found errors."""
     errors = await store.errors_found(
         tx.connection, org_id=campaign.org_id, campaign_id=campaign.id, version=campaign.version
     )
     if errors:
         raise PreflightFoundErrors(
-            f"The check of this version found {errors} error{'' if errors == 1 else 's'}: read them under /check, then"
-            ' mend the campaign, or launch it with {"force": true}.'
+            f"The check of this version found {errors} error{'' if errors == 1 else 's'}. Read the report under /check,"
+            ' then correct the campaign, or launch it with {"force": true}.'
         )

@@ -1,10 +1,11 @@
-"""Resend: one failed or unconfirmed send goes out again, because somebody asked for it."""
+"""Resend: requeues one FAILED or UNCONFIRMED send on request."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from marketing_service.campaigns import email_log
 from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.ledger.resend import requeue
 from marketing_service.ports import AudienceError, AudienceUnavailable
@@ -14,11 +15,11 @@ from marketing_service.store.states import SendStatus
 from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from marketing_service.db import Transaction, Transactions
+    from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
+    from marketing_service.store.email_log import LogEntry
 
 RESENDABLE = (SendStatus.FAILED, SendStatus.UNCONFIRMED)
 
@@ -30,41 +31,48 @@ async def resend(
     org_id: str,
     campaign_id: UUID,
     send_id: UUID,
-    on_result: Callable[[Transaction], Awaitable[None]] | None = None,
-) -> None:
-    """Queue the send again, and do `also` in the same transaction; the next sweep takes it up.
+    on_result: OnResult[LogEntry] | None = None,
+) -> LogEntry:
+    """Requeue the send and return its entry of the email log. The next sweep enqueues its batch. Calls `on_result` in
+    the same transaction.
 
-    Raises NotFound; WrongState unless it is FAILED or UNCONFIRMED, or when the contact has opted out or is gone
-    from the CRM, or its address is suppressed; Unavailable when PostgreSQL or the CRM does not answer.
+    Raises NotFound; WrongState if the send is not FAILED or UNCONFIRMED, if the contact has opted out or is not in the
+    CRM any more, or if the address is suppressed; Unavailable if PostgreSQL or the CRM does not answer.
     """
     async with transactions(org_id) as tx:
         send = await resend_candidate(tx.connection, org_id=org_id, campaign_id=campaign_id, send_id=send_id)
     if send is None:
-        raise NotFound("There is no such send in this campaign.")
+        raise NotFound("There is no such send in this campaign. Check the ids.")
     if send.status not in RESENDABLE:
-        raise WrongState(f"Only a FAILED or UNCONFIRMED send can be resent; this one is {send.status}.")
+        raise WrongState(f"This send is {send.status}. Only a FAILED or UNCONFIRMED send can be resent.")
     read_at = datetime.now(UTC)
     try:
         contact = await audience.contact(org_id, send.contact_id)
     except AudienceUnavailable as error:
         raise Unavailable("the CRM") from error
     except AudienceError as error:
-        raise Unavailable("the CRM", f"The CRM refuses to say whether this contact may be mailed: {error}") from error
+        raise Unavailable(
+            "the CRM",
+            f"The CRM refused the request for this contact, so it is not known whether it may be mailed: {error}",
+        ) from error
     if contact is None:
-        raise WrongState("The contact is no longer in the CRM.")
+        raise WrongState("The contact is no longer in the CRM, so it cannot be mailed.")
     if contact.marketing_opt_out:
-        raise WrongState("The contact has opted out.")
+        raise WrongState("The contact has opted out, so it cannot be mailed.")
     async with transactions(org_id) as tx:
         await _refuse_unless_mailable(tx, org_id, send.address, read_at)
         if not await requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
-            raise WrongState("The send has changed meanwhile; look at it again.")
+            raise WrongState("The send was changed at the same time. Read it again.")
+        entry = await email_log.entry(tx, org_id, campaign_id, send_id)
         if on_result is not None:
-            await on_result(tx)
+            await on_result(tx, entry)
+        return entry
 
 
 async def _refuse_unless_mailable(tx: Transaction, org_id: str, address: str, read_at: datetime) -> None:
-    """Raises WrongState where what is known here outweighs what the CRM said at `read_at`."""
+    """Raises WrongState if the address is suppressed, or if an opt-out here is newer than the CRM's data of
+    `read_at`."""
     if await opt_outs.is_blocked(tx.connection, org_id=org_id, address=address, read_at=read_at):
-        raise WrongState("The contact has opted out.")
+        raise WrongState("The contact has opted out, so it cannot be mailed.")
     if await suppressed_among(tx.connection, org_id=org_id, addresses=(address,)):
-        raise WrongState("The address is on the suppression list; take it off first.")
+        raise WrongState("The address is on the suppression list. Remove it from the list first.")

@@ -1,4 +1,4 @@
-"""The suppression list as people keep it: one address or a file of them, added, read and taken off."""
+"""The suppression list: add one address or a CSV file, read the list, remove an address."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 MAX_NOTE = 500
 MAX_MALFORMED = 1000
-"""So many places of a file are named; there may be more."""
+"""The number of malformed lines of a file that are reported; the file can have more."""
 
-_AT_ONCE = 5000
+_ADDRESSES_PER_STATEMENT = 5000
 _PAGE = 1000
 _MAX_VALUE = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -36,7 +36,7 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which suppressions: for any of `reasons` (none named: all), with an address that starts with `prefix`."""
+    """Selects suppressions with one of `reasons` (empty: any reason) and an address that starts with `prefix`."""
 
     reasons: Sequence[SuppressionReason] = ()
     prefix: str | None = None
@@ -44,7 +44,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A place in a file that names no address mail could go to; `line` counts from 1."""
+    """A line of a file without a valid address. `line` counts from 1."""
 
     line: int
     value: str
@@ -52,7 +52,7 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of a file: how many addresses are new, how many were there, and which are none."""
+    """The result of an import: the number of new addresses, of known ones, and the malformed lines."""
 
     added: int
     known: int
@@ -62,9 +62,10 @@ class Imported:
 async def add(
     transactions: Transactions, *, org_id: str, email: str, note: str | None, created_by: str
 ) -> tuple[Suppression, bool]:
-    """Put an address on the list, and skip what waits for it; whether it is new there. Raises InvalidInput."""
+    """Add an address, and skip the waiting sends to it. The second value tells whether it is new. Raises
+    InvalidInput."""
     if not is_deliverable(email.strip()):
-        raise InvalidInput(FieldError("email", "is no address that mail could go to.", "email"))
+        raise InvalidInput(FieldError("email", "is not a valid email address.", "email"))
     entry = SuppressionEntry(normal_form(email), note)
     async with transactions(org_id) as tx:
         locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=(entry.address,))
@@ -79,21 +80,21 @@ async def add(
         )
         found = await store.find_suppression(tx.connection, org_id=org_id, address=entry.address)
     if found is None:
-        raise NotFound("The address was taken off the list at the same moment.")
+        raise NotFound("The address was removed from the list at the same moment. Add it again if you need it.")
     return found, bool(added)
 
 
 async def remove(transactions: Transactions, *, org_id: str, suppression_id: UUID) -> None:
-    """Take an address off the list. Raises NotFound."""
+    """Remove an address from the list. Raises NotFound."""
     async with transactions(org_id) as tx:
         if not await store.remove_suppression(tx.connection, org_id=org_id, suppression_id=suppression_id):
-            raise NotFound("There is no such address on the list.")
+            raise NotFound("There is no such entry on the suppression list. Check the id.")
 
 
 async def page(
     transactions: Transactions, org_id: str, *, only: Filter, before: UUID | None, limit: int
 ) -> tuple[list[Suppression], UUID | None]:
-    """At most `limit`, newest first, and where the next page begins, if there is one."""
+    """At most `limit` entries, newest first, and the `before` of the next page; None: this is the last page."""
     async with transactions(org_id) as tx:
         found = await store.page_of_suppressions(
             tx.connection,
@@ -107,7 +108,7 @@ async def page(
 
 
 async def pages(transactions: Transactions, org_id: str, *, only: Filter) -> AsyncIterator[Sequence[Suppression]]:
-    """All of them, a page at a time, each read in a short transaction of its own."""
+    """All entries, one page at a time. Each page is read in its own short transaction."""
     before: UUID | None = None
     while True:
         items, before = await page(transactions, org_id, only=only, before=before, limit=_PAGE)
@@ -116,22 +117,22 @@ async def pages(transactions: Transactions, org_id: str, *, only: Filter) -> Asy
             return
 
 
-async def read_in(transactions: Transactions, *, org_id: str, file: bytes, created_by: str) -> Imported:
-    """Put every address of a CSV file on the list, in one transaction, and skip what waits for them.
+async def import_csv(transactions: Transactions, *, org_id: str, file: bytes, created_by: str) -> Imported:
+    """Add every address of a CSV file in one transaction, and skip the waiting sends to them.
 
-    Raises InvalidInput where it cannot be read as CSV with a column `email`; then nothing is added.
+    Raises InvalidInput if the file is not CSV with a column `email`; then nothing is added.
     """
-    # Reading a hundred thousand lines takes a while, and others are answered on this event loop.
+    # In a thread: parsing a hundred thousand lines would block the event loop.
     entries, malformed = await asyncio.to_thread(_read, file)
     addresses = sorted(entries)
     added = 0
     async with transactions(org_id) as tx:
         locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=addresses)
-        for start in range(0, len(addresses), _AT_ONCE):
+        for start in range(0, len(addresses), _ADDRESSES_PER_STATEMENT):
             added += await suppress(
                 tx.connection,
                 org_id=org_id,
-                entries=[entries[address] for address in addresses[start : start + _AT_ONCE]],
+                entries=[entries[address] for address in addresses[start : start + _ADDRESSES_PER_STATEMENT]],
                 reason=SuppressionReason.MANUAL,
                 origin=SuppressionOrigin.CSV,
                 created_by=created_by,
@@ -141,7 +142,7 @@ async def read_in(transactions: Transactions, *, org_id: str, file: bytes, creat
 
 
 def _read(file: bytes) -> tuple[dict[str, SuppressionEntry], list[Malformed]]:
-    """The addresses, each once with the first note it has, and what is none."""
+    """The addresses (each once, with its first note) and the malformed lines."""
     entries: dict[str, SuppressionEntry] = {}
     malformed: list[Malformed] = []
     try:
@@ -152,19 +153,19 @@ def _read(file: bytes) -> tuple[dict[str, SuppressionEntry], list[Malformed]]:
             elif len(malformed) < MAX_MALFORMED:
                 malformed.append(Malformed(line, email[:_MAX_VALUE]))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _no_csv(f"it cannot be read as CSV in UTF-8 ({error})") from error
+        raise _no_csv(f"it is not valid CSV in UTF-8 ({error})") from error
     return entries, malformed
 
 
 def _rows(text: str) -> Iterator[tuple[int, str, str | None]]:
-    """The line, the address and the note of every row that has anything in it."""
+    """The line number, the address and the note of every row that is not empty."""
     header = text.partition("\n")[0]
-    # Spreadsheets of half of Europe separate cells by semicolons.
+    # In many European locales spreadsheets use semicolons.
     delimiter = max(_DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = [name.strip().lower() for name in next(reader, [])]
     if "email" not in columns:
-        raise _no_csv("its first line must name its columns, and one of them `email`")
+        raise _no_csv("the first line must name the columns, and one of them must be `email`")
     email_at = columns.index("email")
     note_at = columns.index("note") if "note" in columns else None
     for row in reader:
@@ -172,16 +173,17 @@ def _rows(text: str) -> Iterator[tuple[int, str, str | None]]:
             yield reader.line_num, _cell(row, email_at), _cell(row, note_at)[:MAX_NOTE] or None
 
 
-def _cell(row: Sequence[str], place: int | None) -> str:
-    """A cell, without the apostrophe that our own files have before what a spreadsheet would take for a formula."""
-    if place is None or place >= len(row):
+def _cell(row: Sequence[str], column: int | None) -> str:
+    """The text of a cell, without the apostrophe that our own export puts in front of a formula (see
+    api/csv_cells.py)."""
+    if column is None or column >= len(row):
         return ""
-    cell = _CONTROL.sub(" ", row[place]).strip()
+    cell = _CONTROL.sub(" ", row[column]).strip()
     return cell[1:] if cell.startswith(_QUOTED_FORMULA) else cell
 
 
 _QUOTED_FORMULA = tuple("'" + sign for sign in "=+-@")
 
 
-def _no_csv(why: str) -> InvalidInput:
-    return InvalidInput(FieldError("body", f"is no list of addresses: {why}.", "csv"))
+def _no_csv(reason: str) -> InvalidInput:
+    return InvalidInput(FieldError("body", f"is not a list of addresses: {reason}.", "csv"))

@@ -1,4 +1,4 @@
-"""Test sends: up to five addresses get the message as the sample recipient would; counted nowhere."""
+"""Test mails: the message, filled in for the sample recipient, to up to five addresses. No stats count them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MAX_RECIPIENTS = 5
-
 
 async def request_test_mail(
     tx: Transaction,
@@ -39,7 +37,7 @@ async def request_test_mail(
     recipients: Sequence[str],
     requested_by: str,
 ) -> None:
-    """Have the campaign's present message sent to `recipients` as soon as this commits."""
+    """Request a test mail of the current version to `recipients`. It is enqueued after the commit."""
     test_mail_id = await store.add_test_mail(
         tx.connection, org_id=org_id, campaign_id=campaign_id, recipients=recipients, requested_by=requested_by
     )
@@ -47,9 +45,9 @@ async def request_test_mail(
 
 
 class TestMailer:
-    """Sends tests, each at most once."""
+    """Sends test mails, each at most once."""
 
-    __test__ = False  # not a test case, whatever its name suggests to pytest
+    __test__ = False  # tells pytest that this is not a test class
 
     def __init__(
         self,
@@ -67,8 +65,8 @@ class TestMailer:
         self._rates = rates
 
     async def send(self, test_mail_id: UUID) -> None:
-        """Send one test. With the relay down, or its rates used up, it waits for the next sweep; without a relay it
-        comes to nothing."""
+        """Send one test mail. If the relay is down or the rate limit is reached, the next sweep tries it again. Without
+        a relay it is not sent, which is logged."""
         if self._mailer is None:
             log.warning("test_mail_without_relay", test_mail_id=str(test_mail_id))
             return
@@ -80,7 +78,7 @@ class TestMailer:
         submitted = 0
         try:
             for recipient in test_mail.recipients:
-                await self._wait_for_rate(test_mail.org_id, begun=submitted > 0)
+                await self._wait_for_rate(test_mail.org_id, started=submitted > 0)
                 async with self._mailer.connection() as connection:
                     envelope = self._envelope(message, test_mail_id, recipient, eight_bit=connection.eight_bit)
                     outcome = await connection.submit(envelope)
@@ -95,15 +93,17 @@ class TestMailer:
         async with self._transactions() as tx:
             await store.finish_test_mail(tx.connection, test_mail_id)
 
-    async def _wait_for_rate(self, org_id: str, *, begun: bool) -> None:
-        """Return when one more message may go. Raises Unavailable where that is not now, unless some have gone: a
-        test is not begun twice."""
+    async def _wait_for_rate(self, org_id: str, *, started: bool) -> None:
+        """Return when one more message is allowed. Raises Unavailable if that is not now and no message of this test
+        mail was sent; after the first message it waits, because a test mail is not started twice."""
         while self._rates is not None:
             allowance = await self._rates.take(org_id, 1)
             if allowance.granted:
                 return
-            if not begun:
-                raise Unavailable("the relay", "The rates do not allow another message now.")
+            if not started:
+                raise Unavailable(
+                    "the relay", "The rate limit does not allow another message now. The next sweep tries again."
+                )
             await asyncio.sleep(allowance.wait)
 
     def _envelope(self, message: CompiledMessage, test_mail_id: UUID, recipient: str, *, eight_bit: bool) -> Envelope:

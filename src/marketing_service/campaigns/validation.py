@@ -1,4 +1,4 @@
-"""What a campaign must be before it is saved or launched: every wrong field is named at once."""
+"""Validation of the fields of a campaign, before it is saved and before it is launched. It reports all wrong fields."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from uuid import UUID
 
+    from marketing_service.campaigns.rules import CampaignRules, SenderRules
     from marketing_service.ports import Audience, AudienceSource
     from marketing_service.rendering import MergeFields, Preview
-    from marketing_service.settings import Settings
     from marketing_service.store.campaigns import Campaign, Content
 
 MAX_BODY_BYTES = 1_000_000
 MAX_TEST_RECIPIENTS = 5
 CRM = "the CRM"
 
-# A body is lines of text: tabs and line ends are the only control characters in it (RFC 5322 §2.3 has no NUL).
+# A body is lines of text: tabs and line ends are the only control characters allowed (RFC 5322 §2.3 excludes NUL).
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 WRITABLE = {
@@ -49,61 +49,62 @@ WRITABLE = {
     "audience": "audience",
     "track_clicks": "trackClicks",
 }
-"""What an administrator may write, and what each is called outside."""
+"""The fields of Content that a request can set, and their JSON names."""
 _ORDER = tuple(WRITABLE.values())
 
 
-async def validated(content: Content, fields: Collection[str], org_id: str, settings: Settings) -> Content:
-    """The content with the named fields (keys of WRITABLE) checked and its addresses in their normal form.
-    Raises InvalidInput. Asks nobody: see `validate_statuses` for the audience."""
+async def validated(content: Content, fields: Collection[str], org_id: str, rules: CampaignRules) -> Content:
+    """The content with the named fields (keys of WRITABLE) validated and its addresses in normal form.
+    Raises InvalidInput. Makes no network call: see `validate_statuses` for the audience."""
     errors: list[FieldError] = []
     for field in ("name", "from_name", "subject"):
         if field in fields:
             errors += _header_text(WRITABLE[field], getattr(content, field))
     if "from_email" in fields and (sender := _address("fromEmail", content.from_email, errors)) is not None:
         content = replace(content, from_email=sender.normalized)
-        errors += _sender(sender, org_id, settings)
+        errors += _sender(sender, org_id, rules.sender)
     if "reply_to" in fields and content.reply_to is not None:
-        answers = _address("replyTo", content.reply_to, errors)
-        content = replace(content, reply_to=None if answers is None else answers.normalized)
-    # A template of a megabyte takes long enough to parse to be felt by everybody else on this event loop.
+        reply_address = _address("replyTo", content.reply_to, errors)
+        content = replace(content, reply_to=None if reply_address is None else reply_address.normalized)
+    # In a thread: parsing a template of a megabyte would block the event loop.
     errors += await asyncio.to_thread(lambda: list(_templates(content, fields)))
     if errors:
         raise InvalidInput(*sorted(errors, key=lambda error: _ORDER.index(error.field)))
     return content
 
 
-async def validate_for_launch(campaign: Campaign, settings: Settings) -> None:
-    """Whether the message may leave now; what was checked when it was saved is checked again, because the rules
-    may have changed since. Raises InvalidInput."""
-    await validated(campaign.content, WRITABLE.keys(), campaign.org_id, settings)
-    await previewed(campaign.content, SAMPLE, settings, org_id=campaign.org_id, campaign_id=campaign.id)
+async def validate_for_launch(campaign: Campaign, rules: CampaignRules) -> None:
+    """Validate all fields again, because the rules may have changed since the campaign was saved, and render the
+    message once. Raises InvalidInput."""
+    await validated(campaign.content, WRITABLE.keys(), campaign.org_id, rules)
+    await previewed(campaign.content, SAMPLE, rules, org_id=campaign.org_id, campaign_id=campaign.id)
 
 
 async def previewed(
-    content: Content, fields: MergeFields, settings: Settings, *, org_id: str, campaign_id: UUID
+    content: Content, fields: MergeFields, rules: CampaignRules, *, org_id: str, campaign_id: UUID
 ) -> Preview:
-    """The message filled in for one recipient. Raises InvalidInput where that cannot be done."""
+    """The message rendered for one recipient. Raises InvalidInput if that fails."""
     if not ((content.html_body or "").strip() or (content.text_body or "").strip()):
         raise InvalidInput(
-            FieldError("htmlBody", "is empty, and so is textBody: write at least one of them first.", "required")
+            FieldError("htmlBody", "is empty, and textBody is empty too. Write at least one of them.", "required")
         )
+    # All fields except the name of the campaign, which recipients do not see.
     source = message_source(content, org_id=org_id, campaign_id=campaign_id, track_clicks=False)
 
     def preview() -> Preview:
-        return compile_message(source, public_base_url=settings.public_base_url, one_click=False).preview(fields)
+        return compile_message(source, public_base_url=rules.public_base_url, one_click=False).preview(fields)
 
     try:
         return await asyncio.to_thread(preview)
     except (NotRenderable, TemplateError) as error:
-        raise InvalidInput(FieldError("htmlBody", f"cannot be made into a message: {error}", "template")) from error
+        raise InvalidInput(FieldError("htmlBody", f"cannot be rendered as a message: {error}", "template")) from error
 
 
 async def validate_statuses(
     audience: Audience, source: AudienceSource, org_id: str, *, field: str = "audience.statuses"
 ) -> None:
-    """Whether the CRM knows every status the audience names; `field` is where the caller did. Raises InvalidInput
-    or Unavailable."""
+    """Check that the CRM has every status of the audience. `field` is the name of the list in the request. Raises
+    InvalidInput or Unavailable."""
     if audience.type is not AudienceType.BY_STATUS:
         return
     try:
@@ -115,25 +116,25 @@ async def validate_statuses(
         listed = ", ".join(sorted(known)) or "none"
         raise InvalidInput(
             *(
-                FieldError(f"{field}[{at}]", f"is not a status the CRM has; it has: {listed}.", "unknown-status")
+                FieldError(f"{field}[{at}]", f"is not a status of the CRM. Use one of: {listed}.", "unknown-status")
                 for at, _ in unknown
             )
         )
 
 
 def crm_unavailable(error: AudienceError) -> Unavailable:
-    """The same trouble, as this service's callers know it: to them a CRM that refuses us is one that is down."""
+    """The error for callers of this service. For them, a CRM that refuses our requests is unavailable too."""
     match error:
         case AudienceUnavailable(retry_after=float(seconds)):
             return Unavailable(CRM, retry_after=max(1, round(seconds)))
         case AudienceRefused():
-            return Unavailable(CRM, f"The CRM refused to answer: {error}", retry_after=60)
+            return Unavailable(CRM, f"The CRM refused the request of this service: {error}", retry_after=60)
         case _:
             return Unavailable(CRM)
 
 
 def validate_recipients(addresses: Sequence[str]) -> list[str]:
-    """Addresses for a test, each once, in their normal form. Raises InvalidInput."""
+    """The addresses of a test mail in normal form, without duplicates. Raises InvalidInput."""
     errors: list[FieldError] = []
     found = [_address(f"to[{at}]", address, errors) for at, address in enumerate(addresses)]
     if errors:
@@ -147,27 +148,27 @@ def _header_text(field: str, value: str | None) -> Iterator[FieldError]:
     if (problem := header_text_problem(value)) is not None:
         yield FieldError(field, problem, "header-text")
     elif not value.strip():
-        yield FieldError(field, "is empty.", "required")
+        yield FieldError(field, "must not be empty.", "required")
 
 
 def _address(field: str, value: str, errors: list[FieldError]) -> ValidatedEmail | None:
-    """The address taken apart; where it is none, None, and `errors` gains the reason."""
+    """The parsed address; None if it is not valid, and then the reason is added to `errors`."""
     try:
-        # SMTPUTF8 is an extension few relays and fewer receivers have (RFC 6531): a local part needs ASCII.
+        # Few relays and receivers support SMTPUTF8 (RFC 6531), so the local part must be ASCII.
         found = validate_email(value, check_deliverability=False, allow_smtputf8=False, test_environment=True)
         ascii_address(found.normalized)
     except (EmailNotValidError, NotRenderable) as error:
-        errors.append(FieldError(field, f"is not an email address we can use: {error}", "email"))
+        errors.append(FieldError(field, f"is not a usable email address: {error}", "email"))
         return None
     return found
 
 
-def _sender(sender: ValidatedEmail, org_id: str, settings: Settings) -> Iterator[FieldError]:
+def _sender(sender: ValidatedEmail, org_id: str, rules: SenderRules) -> Iterator[FieldError]:
     spellings = {sender.domain, sender.ascii_domain or sender.domain}
-    if not any(settings.may_write_as(org_id, domain) for domain in spellings):
+    if not any(rules.may_send_from(org_id, domain) for domain in spellings):
         yield FieldError(
             "fromEmail",
-            f"may not be at {sender.domain}: your organisation is not set up to write from it.",
+            f"has the domain {sender.domain}, which your organisation may not send from. Use one of its own domains.",
             "from-domain",
         )
 
@@ -184,7 +185,7 @@ def _templates(content: Content, fields: Collection[str]) -> Iterator[FieldError
                 continue
             if (found := _CONTROL.search(source)) is not None:
                 where = f"U+{ord(found.group()):04X} at position {found.start()}"
-                yield FieldError(name, f"contains a control character ({where}).", "control-character")
+                yield FieldError(name, f"contains a control character ({where}). Remove it.", "control-character")
                 continue
         try:
             validate_template(source, html=field == "html_body")

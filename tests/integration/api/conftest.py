@@ -1,4 +1,4 @@
-"""The API over real PostgreSQL and Valkey, and the CRM stand-in; requests go through the whole application."""
+"""The whole application with real PostgreSQL and Valkey, and with a stand-in for the CRM."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_tracebacks() -> None:
-    """structlog's own default draws every local variable of a traceback, which takes seconds."""
+    """Prevents structlog's default, which prints every local variable of a traceback and takes seconds."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -39,7 +39,7 @@ def _plain_tracebacks() -> None:
 
 @pytest.fixture
 async def crm() -> AsyncIterator[Crm]:
-    """The CRM's contacts, and a switch that breaks it."""
+    """The CRM stand-in, with a switch that makes it fail."""
     crm = Crm(ContactBook.of_size(30))
     app = create_crm_app(crm.contacts, CRM_TOKEN, faults=crm.fault)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as crm.client:
@@ -61,21 +61,21 @@ def app(resources: Resources) -> ASGIApp:
 
 @pytest.fixture
 async def admin(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody of acme who may write."""
+    """A user of acme with a writing role."""
     async with client_of(app, token()) as client:
         yield client
 
 
 @pytest.fixture
 async def viewer(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody of acme who may only read."""
+    """A user of acme who may only read."""
     async with client_of(app, token(roles=["VIEWER"])) as client:
         yield client
 
 
 @pytest.fixture
 async def stranger(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody of another organisation, who may write there."""
+    """A user of another organisation, with a writing role."""
     async with client_of(app, token(org_id="globex")) as client:
         yield client
 

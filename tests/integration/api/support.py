@@ -1,4 +1,4 @@
-"""Settings, tokens, clients and requests that the API's tests share."""
+"""Settings, tokens, clients and requests for the tests of the API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MESSAGE: dict[str, Any] = {
 
 
 class Crm:
-    """The CRM stand-in's contacts; `status` set, it answers everything with that."""
+    """The contacts of the CRM stand-in. If `status` is set, every response has that status."""
 
     client: httpx.AsyncClient
 
@@ -83,19 +83,19 @@ def client_of(app: ASGIApp, access_token: str | None) -> httpx.AsyncClient:
 
 
 async def saved(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    """A new draft, saved over the API."""
+    """Create a draft over the API."""
     response = await client.post(CAMPAIGNS, json=MESSAGE | changes)
     assert response.status_code == 201, response.text
     campaign: dict[str, Any] = response.json()
     return campaign
 
 
-def path(campaign: dict[str, Any] | UUID, rest: str = "") -> str:
-    return f"{CAMPAIGNS}/{campaign['id'] if isinstance(campaign, dict) else campaign}{rest}"
+def path(campaign: dict[str, Any] | UUID, suffix: str = "") -> str:
+    return f"{CAMPAIGNS}/{campaign['id'] if isinstance(campaign, dict) else campaign}{suffix}"
 
 
 def assert_problem(response: httpx.Response, status: int, name: str, *fields: str) -> dict[str, Any]:
-    """The response is this problem, at fault with exactly these fields; returns its body."""
+    """Assert that the response is this problem with errors in exactly these fields. Returns its body."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
         response.text
     )

@@ -1,4 +1,4 @@
-"""How many a launch would mail now, and some of them."""
+"""The number of contacts that a launch would mail now, and a sample of them."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def people(resources: Resources, audience: Audience = EVERYBODY) -> list[C
 async def ask(client: httpx.AsyncClient, query: str = "") -> dict[str, Any]:
     response = await client.get(AUDIENCE + query)
     assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    body: dict[str, Any] = response.json()
+    return body
 
 
 async def test_it_is_the_crms_count_with_a_sample_of_ten(viewer: httpx.AsyncClient, resources: Resources) -> None:
@@ -71,7 +71,7 @@ async def test_by_status_counts_any_of_the_statuses(viewer: httpx.AsyncClient, r
     assert {shown["status"] for shown in found["sample"]} <= set(audience.statuses)
 
 
-async def test_opt_outs_the_crm_does_not_have_yet_are_taken_off(
+async def test_opt_outs_that_the_crm_does_not_have_yet_are_subtracted(
     viewer: httpx.AsyncClient, resources: Resources, owner: Database
 ) -> None:
     everybody = await people(resources)
@@ -86,10 +86,10 @@ async def test_opt_outs_the_crm_does_not_have_yet_are_taken_off(
     assert (await ask(viewer, "?type=BY_STATUS&statuses=LEAD"))["count"] == leads
 
 
-async def test_opt_outs_the_crm_has_are_not_taken_off_twice(
+async def test_opt_outs_that_the_crm_has_are_not_subtracted_twice(
     viewer: httpx.AsyncClient, resources: Resources, owner: Database
 ) -> None:
-    """One is flagged there and waits for its confirmation; one was confirmed and un-ticked in the CRM since."""
+    """One opt-out is in the CRM but not confirmed yet. One was confirmed, and then removed in the CRM."""
     everybody = await people(resources)
     await opted_out_here(owner, everybody[0])
     await opted_out_here(owner, everybody[1], pending=False)
@@ -97,7 +97,7 @@ async def test_opt_outs_the_crm_has_are_not_taken_off_twice(
     assert (await ask(viewer))["count"] == len(everybody) - 1
 
 
-async def test_of_many_opt_outs_some_are_looked_up_for_all(
+async def test_with_many_opt_outs_a_sample_of_them_is_looked_up(
     viewer: httpx.AsyncClient, resources: Resources, owner: Database, crm: Crm
 ) -> None:
     everybody = await people(resources)
@@ -109,13 +109,13 @@ async def test_of_many_opt_outs_some_are_looked_up_for_all(
 async def test_another_organisations_opt_outs_do_not_count(
     stranger: httpx.AsyncClient, resources: Resources, owner: Database
 ) -> None:
-    """Its contacts may have the same ids."""
+    """The contacts of two organisations may have the same ids."""
     before = await ask(stranger)
     await opted_out_here(owner, *(await people(resources))[:3])
     assert await ask(stranger) == before
 
 
-async def test_a_wrong_question_is_refused(viewer: httpx.AsyncClient) -> None:
+async def test_an_invalid_query_is_refused(viewer: httpx.AsyncClient) -> None:
     for query, field in (
         ("?type=SOME", "type"),
         ("?type=BY_STATUS", "statuses"),
@@ -136,7 +136,9 @@ async def test_with_the_crm_down_it_is_unavailable(viewer: httpx.AsyncClient, cr
         assert response.headers["retry-after"]
 
 
-async def test_a_crm_that_hangs_is_not_waited_for(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crm_that_hangs_is_unavailable_after_the_timeout(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Hanging:
         async def count(self, *_: object, **__: object) -> int:
             await asyncio.sleep(60)
@@ -144,8 +146,8 @@ async def test_a_crm_that_hangs_is_not_waited_for(resources: Resources, monkeypa
 
         sample = statuses = count
 
-    monkeypatch.setattr("marketing_service.api.routes.audience.PATIENCE", 0.1)
-    app = create_app(dataclasses.replace(resources, audience=Hanging()))  # type: ignore[arg-type]  # all that is asked
+    monkeypatch.setattr("marketing_service.api.routes.audience.CRM_TIMEOUT", 0.1)
+    app = create_app(dataclasses.replace(resources, audience=Hanging()))  # type: ignore[arg-type]  # only these methods are called
     async with client_of(app, token()) as client:
         assert_problem(await client.get(AUDIENCE), 503, "unavailable")
 

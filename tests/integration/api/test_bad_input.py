@@ -1,4 +1,4 @@
-"""Bad input gets a 4xx problem that names the field, and changes nothing."""
+"""Invalid input gets a 4xx problem that names the field, and changes nothing."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ _JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def database_url(postgres: PostgresServer, template: str) -> str:
-    """One database for the whole module: its tests leave nothing behind that another would notice."""
+    """One database for the whole module: these tests leave no data that affects another test."""
     postgres.create_database("bad_input", template=template)
     return postgres.url("bad_input")
 
@@ -114,7 +114,7 @@ async def test_every_wrong_field_is_named_at_once(admin: httpx.AsyncClient) -> N
     assert_problem(response, 422, "invalid-input", *wrong)
 
 
-async def test_what_is_missing_is_named(admin: httpx.AsyncClient) -> None:
+async def test_missing_fields_are_named(admin: httpx.AsyncClient) -> None:
     problem = assert_problem(await admin.post(CAMPAIGNS, json={}), 422, "invalid-input", "name", "subject")
     assert {error["code"] for error in problem["errors"]} == {"required"}
 
@@ -137,7 +137,7 @@ async def test_read_only_and_unknown_are_told_apart(admin: httpx.AsyncClient) ->
     [b"{", b"", b"nope", b'{"name": "\xff"}', b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"{'a': 1}"],
     ids=lambda body: repr(body[:12]),
 )
-async def test_what_is_no_json_is_400_or_names_the_body(admin: httpx.AsyncClient, body: bytes) -> None:
+async def test_invalid_json_is_400_or_names_the_body(admin: httpx.AsyncClient, body: bytes) -> None:
     response = await admin.post(CAMPAIGNS, content=body, headers=_JSON)
     if body:
         assert_problem(response, 400, "unparsable")
@@ -146,12 +146,12 @@ async def test_what_is_no_json_is_400_or_names_the_body(admin: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b"null", b'"text"'])
-async def test_json_that_is_no_object_is_422(admin: httpx.AsyncClient, body: bytes) -> None:
+async def test_json_that_is_not_an_object_is_422(admin: httpx.AsyncClient, body: bytes) -> None:
     assert_problem(await admin.post(CAMPAIGNS, content=body, headers=_JSON), 422, "invalid-input", "body")
 
 
 @pytest.mark.parametrize("media_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-async def test_json_must_be_announced(admin: httpx.AsyncClient, media_type: str | None) -> None:
+async def test_the_content_type_must_be_json(admin: httpx.AsyncClient, media_type: str | None) -> None:
     headers = {} if media_type is None else {"Content-Type": media_type}
     response = await admin.post(CAMPAIGNS, content=json.dumps(MESSAGE).encode(), headers=headers)
     assert "application/json" in assert_problem(response, 400, "unparsable")["detail"]
@@ -176,7 +176,7 @@ async def test_json_must_be_announced(admin: httpx.AsyncClient, media_type: str 
         ("Limit=3", "Limit"),
     ],
 )
-async def test_a_wrong_query_is_named(admin: httpx.AsyncClient, query: str, field: str) -> None:
+async def test_a_wrong_query_parameter_is_named(admin: httpx.AsyncClient, query: str, field: str) -> None:
     assert_problem(await admin.get(f"{CAMPAIGNS}?{query}"), 422, "invalid-input", field)
     sends = path(await saved(admin), "/sends")
     assert_problem(await admin.get(f"{sends}?{query}"), 422, "invalid-input", field)
@@ -187,16 +187,16 @@ async def test_the_csv_has_no_pages(admin: httpx.AsyncClient) -> None:
     assert_problem(response, 422, "invalid-input", "limit")
 
 
-async def test_no_route_ignores_a_query_it_does_not_know(admin: httpx.AsyncClient) -> None:
+async def test_every_route_refuses_unknown_query_parameters(admin: httpx.AsyncClient) -> None:
     campaign = await saved(admin)
     calls = [
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/stats"), ("GET", "/preview"), ("GET", "/sends"),
         ("GET", "/sends.csv"), ("POST", "/launch"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/cancel"),
         ("POST", "/duplicate"), ("POST", "/test"), ("POST", f"/sends/{UNKNOWN_ID}/resend"),
     ]  # fmt: skip
-    for method, rest in calls:
-        json_body = {"PATCH": {}, "POST": {"to": ["a@b.example"]} if rest == "/test" else None}.get(method)
-        response = await admin.request(method, path(campaign, rest) + "?really=yes", json=json_body)
+    for method, suffix in calls:
+        json_body = {"PATCH": {}, "POST": {"to": ["a@b.example"]} if suffix == "/test" else None}.get(method)
+        response = await admin.request(method, path(campaign, suffix) + "?really=yes", json=json_body)
         assert_problem(response, 422, "invalid-input", "really")
     for address in ("/api/marketing/stats", "/api/marketing/contact-statuses"):
         assert_problem(await admin.get(address + "?really=yes"), 422, "invalid-input", "really")
@@ -211,8 +211,8 @@ async def test_a_malformed_id_is_422(admin: httpx.AsyncClient, wrong: str) -> No
 
 
 async def test_an_unknown_id_is_404(admin: httpx.AsyncClient) -> None:
-    for rest in ("", "/stats", "/preview", "/sends", "/sends.csv"):
-        assert_problem(await admin.get(f"{CAMPAIGNS}/{UNKNOWN_ID}{rest}"), 404, "not-found")
+    for suffix in ("", "/stats", "/preview", "/sends", "/sends.csv"):
+        assert_problem(await admin.get(f"{CAMPAIGNS}/{UNKNOWN_ID}{suffix}"), 404, "not-found")
 
 
 @pytest.mark.parametrize("contact", ["nul%00", "x" * 65, ""])

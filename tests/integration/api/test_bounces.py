@@ -1,4 +1,4 @@
-"""The door for reports over HTTP."""
+"""Reports (bounces and complaints) submitted over HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROLES = ["BOUNCES"]
 
 @pytest.fixture
 async def mta(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
-    """A mail system's token for acme."""
+    """A mail system with a token of acme."""
     app = create_app(dataclasses.replace(resources, bounces=ADDRESSES))
     async with client_of(app, token(roles=ROLES)) as client:
         yield client
@@ -54,8 +54,8 @@ async def test_a_report_fails_its_send_once(
 ) -> None:
     campaign_id, send = delivered
     recipient = ADDRESSES.of(send["id"], 1)
-    answer = await submit_report(mta, recipient, delivery_report(UNKNOWN_USER))
-    assert (answer.status_code, answer.json()) == (200, {"kind": "FAILED", "outcome": "BOUNCED_HARD"})
+    response = await submit_report(mta, recipient, delivery_report(UNKNOWN_USER))
+    assert (response.status_code, response.json()) == (200, {"kind": "FAILED", "outcome": "BOUNCED_HARD"})
     again = await mta.post(
         PATH, content=delivery_report(UNKNOWN_USER), headers={"Content-Type": "message/rfc822", "Recipient": recipient}
     )
@@ -78,8 +78,8 @@ async def test_a_token_acts_on_its_own_organisation(
     campaign_id, send = delivered
     app = create_app(dataclasses.replace(resources, bounces=ADDRESSES))
     async with client_of(app, token(org_id="globex", roles=ROLES)) as client:
-        answer = await submit_report(client, ADDRESSES.of(send["id"], 1), delivery_report(MAILBOX_FULL))
-    assert answer.json() == {"kind": "FAILED", "outcome": "UNKNOWN"}
+        response = await submit_report(client, ADDRESSES.of(send["id"], 1), delivery_report(MAILBOX_FULL))
+    assert response.json() == {"kind": "FAILED", "outcome": "UNKNOWN"}
     assert await send_rows(owner, campaign_id) == [send]
 
 
@@ -91,12 +91,14 @@ async def test_it_needs_a_role_of_its_own(mta: httpx.AsyncClient, resources: Res
     assert_problem(await mta.post("/api/marketing/suppressions", json={"email": "a@example.com"}), 403, "role")
 
 
-async def test_what_is_no_proof_is_told_from_what_is_no_report(mta: httpx.AsyncClient) -> None:
+async def test_an_unproven_report_and_a_message_that_is_no_report_have_different_outcomes(
+    mta: httpx.AsyncClient,
+) -> None:
     assert (await submit_report(mta, "ann@example.com", VACATION)).json() == {"kind": "OTHER", "outcome": "UNKNOWN"}
     assert (await submit_report(mta, ADDRESSES.complaints, b"\xff\0")).json() == {"kind": "OTHER", "outcome": "NOTHING"}
 
 
-async def test_what_is_missing_is_said(mta: httpx.AsyncClient, admin: httpx.AsyncClient, resources: Resources) -> None:
+async def test_what_is_missing_is_named(mta: httpx.AsyncClient, admin: httpx.AsyncClient, resources: Resources) -> None:
     headers = {"Content-Type": "message/rfc822"}
     assert_problem(await mta.post(PATH, content=VACATION, headers=headers), 422, "invalid-input", "recipient")
     both = await mta.post(f"{PATH}?recipient=a", content=VACATION, headers=headers | {"Recipient": "b"})
@@ -108,12 +110,12 @@ async def test_what_is_missing_is_said(mta: httpx.AsyncClient, admin: httpx.Asyn
         assert_problem(await submit_report(without_domain, "a@b.example", VACATION), 409, "wrong-state")
 
 
-async def test_a_report_that_overtakes_the_relays_answer_is_asked_for_again(
+async def test_a_report_that_arrives_before_the_relays_reply_gets_a_503(
     mta: httpx.AsyncClient, owner: Database
 ) -> None:
     campaign_id = await launched(owner, 1)
-    held, waiting = await claim(owner, campaign_id)
-    await mark(owner, held, *waiting)
-    answer = await submit_report(mta, ADDRESSES.of(waiting[0].id, 1), delivery_report(UNKNOWN_USER))
-    assert_problem(answer, 503, "unavailable")
-    assert "retry-after" in answer.headers
+    lease, waiting = await claim(owner, campaign_id)
+    await mark(owner, lease, *waiting)
+    response = await submit_report(mta, ADDRESSES.of(waiting[0].id, 1), delivery_report(UNKNOWN_USER))
+    assert_problem(response, 503, "unavailable")
+    assert "retry-after" in response.headers

@@ -1,4 +1,4 @@
-"""Campaigns over HTTP: write, read, list, change, delete, duplicate, preview."""
+"""Campaigns over HTTP: create, read, list, change, delete, duplicate, preview."""
 
 import json
 from datetime import datetime
@@ -77,8 +77,8 @@ async def test_every_field_is_kept_as_it_was_written(admin: httpx.AsyncClient) -
 
 async def test_a_viewer_reads_and_writes_nothing(admin: httpx.AsyncClient, viewer: httpx.AsyncClient) -> None:
     campaign = await saved(admin)
-    for rest in ("", "/stats", "/preview", "/sends", "/sends.csv"):
-        assert (await viewer.get(path(campaign, rest))).status_code == 200
+    for suffix in ("", "/stats", "/preview", "/sends", "/sends.csv"):
+        assert (await viewer.get(path(campaign, suffix))).status_code == 200
     assert_problem(await viewer.post(CAMPAIGNS, json=MESSAGE), 403, "role")
     assert_problem(await viewer.patch(path(campaign), json={"name": "x"}), 403, "role")
     assert_problem(await viewer.delete(path(campaign)), 403, "role")
@@ -87,7 +87,7 @@ async def test_a_viewer_reads_and_writes_nothing(admin: httpx.AsyncClient, viewe
     assert_problem(await viewer.post(path(campaign, "/test"), json={"to": ["a@b.example"]}), 403, "role")
 
 
-async def test_without_a_token_there_is_nothing_to_see(anonymous: httpx.AsyncClient) -> None:
+async def test_without_a_valid_token_every_request_is_refused(anonymous: httpx.AsyncClient) -> None:
     for headers in ({}, {"Authorization": "Bearer rubbish"}, {"Authorization": "Basic YTpi"}):
         response = await anonymous.get(CAMPAIGNS, headers=headers)
         assert_problem(response, 401, "unauthenticated")
@@ -95,7 +95,7 @@ async def test_without_a_token_there_is_nothing_to_see(anonymous: httpx.AsyncCli
 
 
 class TestList:
-    async def test_newest_first_a_page_at_a_time_each_once(self, admin: httpx.AsyncClient) -> None:
+    async def test_pages_are_newest_first_and_list_each_campaign_once(self, admin: httpx.AsyncClient) -> None:
         names = [(await saved(admin, name=f"Number {n}"))["name"] for n in range(7)]
         found, query = [], {"limit": 3}
         while True:
@@ -110,7 +110,7 @@ class TestList:
     async def test_an_empty_list_ends_at_once(self, admin: httpx.AsyncClient) -> None:
         assert (await admin.get(CAMPAIGNS)).json() == {"items": [], "nextCursor": None}
 
-    async def test_a_repeated_status_means_any_of(self, admin: httpx.AsyncClient, owner: Database) -> None:
+    async def test_a_repeated_status_selects_any_of_them(self, admin: httpx.AsyncClient, owner: Database) -> None:
         draft = await saved(admin)
         sending = await launched(owner)
 
@@ -155,7 +155,7 @@ class TestList:
 
 
 class TestChange:
-    async def test_what_is_left_out_stays_and_null_clears(self, admin: httpx.AsyncClient) -> None:
+    async def test_a_missing_field_stays_and_null_clears_it(self, admin: httpx.AsyncClient) -> None:
         campaign = await saved(admin, fromName="Acme", replyTo="a@acme.example", textBody="Hi")
         response = await admin.patch(path(campaign), json={"subject": "New", "fromName": None, "textBody": None})
         changed = response.json()
@@ -211,7 +211,7 @@ class TestDelete:
         assert_problem(await admin.get(path(campaign)), 404, "not-found")
         assert_problem(await admin.delete(path(campaign)), 404, "not-found")
 
-    async def test_what_was_launched_stays(self, admin: httpx.AsyncClient, owner: Database) -> None:
+    async def test_a_launched_campaign_cannot_be_deleted(self, admin: httpx.AsyncClient, owner: Database) -> None:
         assert_problem(await admin.delete(path(await launched(owner))), 409, "wrong-state")
 
     async def test_a_stale_version_is_kept(self, admin: httpx.AsyncClient) -> None:
@@ -267,7 +267,7 @@ class TestPreview:
         assert int(response.headers["retry-after"]) > 0
 
     @pytest.mark.parametrize("body", [None, "", " \n"])
-    async def test_without_a_body_there_is_nothing_to_see(self, admin: httpx.AsyncClient, body: str | None) -> None:
+    async def test_without_a_body_there_is_no_preview(self, admin: httpx.AsyncClient, body: str | None) -> None:
         campaign = await saved(admin, htmlBody=body)
         assert_problem(await admin.get(path(campaign, "/preview")), 422, "invalid-input", "htmlBody")
 
@@ -280,7 +280,9 @@ class TestAudience:
         assert problem["errors"][0]["code"] == "unknown-status"
         assert (await admin.get(CAMPAIGNS)).json()["items"] == []
 
-    async def test_with_the_crm_down_only_everybody_can_be_saved(self, admin: httpx.AsyncClient, crm: Crm) -> None:
+    async def test_with_the_crm_down_only_an_audience_of_all_can_be_saved(
+        self, admin: httpx.AsyncClient, crm: Crm
+    ) -> None:
         crm.status = BROKEN
         audience = {"type": "BY_STATUS", "statuses": ["LEAD"]}
         response = await admin.post(CAMPAIGNS, json=MESSAGE | {"audience": audience})
@@ -290,7 +292,7 @@ class TestAudience:
         assert_problem(await admin.patch(path(campaign), json={"audience": audience}), 503, "unavailable")
         assert (await admin.patch(path(campaign), json={"name": "Other"})).status_code == 200
 
-    async def test_a_crm_that_refuses_us_is_one_that_is_down(self, admin: httpx.AsyncClient, crm: Crm) -> None:
+    async def test_a_crm_that_refuses_the_request_is_unavailable(self, admin: httpx.AsyncClient, crm: Crm) -> None:
         crm.status = 401
         assert_problem(await admin.get("/api/marketing/contact-statuses"), 503, "unavailable")
 
@@ -304,7 +306,7 @@ class TestAudience:
         assert campaign["audience"]["statuses"] == ["LEAD"]
 
 
-async def test_json_may_be_any_json(admin: httpx.AsyncClient) -> None:
+async def test_every_form_of_json_is_accepted(admin: httpx.AsyncClient) -> None:
     """Escapes, spaces, a charset in the media type."""
     body = json.dumps(MESSAGE | {"name": "Zoë"}, indent=2, ensure_ascii=True).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
@@ -312,7 +314,7 @@ async def test_json_may_be_any_json(admin: httpx.AsyncClient) -> None:
     assert response.json()["name"] == "Zoë"
 
 
-async def test_the_cards_count_the_organisations_campaigns(
+async def test_the_overview_counts_the_campaigns_of_the_organisation(
     admin: httpx.AsyncClient, stranger: httpx.AsyncClient, owner: Database
 ) -> None:
     empty: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Following a tracked link: to its own target and nowhere else, counted or not, in whatever state the parts are."""
+"""Tracked links: they lead only to their own target, and clicks of people and machines are counted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sent:
 
 @pytest.fixture
 async def sent(owner: Database, resources: Resources) -> Sent:
-    """A send with links, delivered a while ago."""
+    """A send with links, delivered some time ago."""
     person = contact(1, first_name="Ada <b>", company_name="evil")
     campaign_id = await launched(owner, [person], track_clicks=True)
     async with owner.transaction() as tx:
@@ -67,8 +67,8 @@ async def down(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def stats(admin: httpx.AsyncClient, sent: Sent) -> dict[str, Any]:
-    answer = await admin.get(path(sent.campaign_id, "/links"))
-    link: dict[str, Any] = answer.json()["items"][0]
+    response = await admin.get(path(sent.campaign_id, "/links"))
+    link: dict[str, Any] = response.json()["items"][0]
     assert link.pop("number") == 1
     assert link.pop("url") == "https://shop.example/?a=1&b={{ firstName }}#top"
     return link
@@ -104,7 +104,7 @@ async def test_a_click_leads_to_the_links_own_target_and_counts(
     [{"User-Agent": ""}, {"User-Agent": "curl/8.5.0"}, BROWSER | {"Sec-Purpose": "prefetch;prerender"}],
     ids=str,
 )
-async def test_a_machine_is_led_there_too_and_counts_as_one(
+async def test_a_machine_is_redirected_too_and_counted_separately(
     anonymous: httpx.AsyncClient, admin: httpx.AsyncClient, sent: Sent, headers: dict[str, str]
 ) -> None:
     assert_redirect(await anonymous.get(CLICK.format(sent.token, 1), headers=headers))
@@ -121,7 +121,7 @@ async def test_a_click_right_after_the_delivery_is_a_machines(
     assert await stats(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 1}
 
 
-async def test_head_is_answered_the_same_and_counts_nothing(
+async def test_head_gets_the_same_response_and_counts_nothing(
     anonymous: httpx.AsyncClient, admin: httpx.AsyncClient, sent: Sent
 ) -> None:
     for headers in (BROWSER, {"User-Agent": "curl/8.5.0"}):
@@ -129,7 +129,7 @@ async def test_head_is_answered_the_same_and_counts_nothing(
     assert await stats(admin, sent) == {"clicks": 0, "totalClicks": 0, "machineClicks": 0}
 
 
-async def test_what_a_link_tracker_adds_changes_no_target(anonymous: httpx.AsyncClient, sent: Sent) -> None:
+async def test_parameters_of_a_link_tracker_do_not_change_the_target(anonymous: httpx.AsyncClient, sent: Sent) -> None:
     address = CLICK.format(sent.token, 1)
     assert_redirect(await anonymous.get(address, params={"url": "https://evil.example", "to": "//evil.example"}))
     assert (await anonymous.get(f"{address}/https://evil.example")).status_code == 404
@@ -155,7 +155,7 @@ async def test_what_a_link_tracker_adds_changes_no_target(anonymous: httpx.Async
 async def test_a_number_that_is_no_link_of_the_campaign_leads_nowhere(
     anonymous: httpx.AsyncClient, sent: Sent, number: str
 ) -> None:
-    """2 and 3 are rows that no compiled message would have written."""
+    """The rows 2 and 3 have targets that no compiled message contains."""
     assert_page(await anonymous.get(CLICK.format(sent.token, number)), 404)
 
 
@@ -164,7 +164,7 @@ async def test_a_bad_token_leads_nowhere_and_costs_no_query(
     anonymous: httpx.AsyncClient, down: httpx.AsyncClient, token: str
 ) -> None:
     assert_page(await anonymous.get(CLICK.format(token, 1)), 404)
-    async with asyncio.timeout(0.4):  # PostgreSQL would be waited for longer
+    async with asyncio.timeout(0.4):  # a query to PostgreSQL would take longer
         assert_page(await down.get(CLICK.format(token, 1)), 404)
 
 
@@ -194,7 +194,7 @@ async def test_with_postgresql_down_there_is_a_page_to_try_again(down: httpx.Asy
 
 
 class TestTheCampaign:
-    async def test_it_does_not_track_clicks_unless_told_to(self, admin: httpx.AsyncClient) -> None:
+    async def test_clicks_are_not_tracked_by_default(self, admin: httpx.AsyncClient) -> None:
         campaign = await saved(admin)
         assert campaign["trackClicks"] is False
         changed = (await admin.patch(path(campaign), json={"trackClicks": True})).json()
@@ -212,7 +212,7 @@ class TestTheCampaign:
         message = {"name": "x", "subject": "x", "fromEmail": "a@acme.example", "trackClicks": value}
         assert_problem(await admin.post(CAMPAIGNS, json=message), 422, "invalid-input", "trackClicks")
 
-    async def test_only_a_drafts_can_be_changed(self, admin: httpx.AsyncClient, sent: Sent) -> None:
+    async def test_only_a_draft_can_change_it(self, admin: httpx.AsyncClient, sent: Sent) -> None:
         response = await admin.patch(path(sent.campaign_id), json={"trackClicks": False})
         assert_problem(response, 409, "wrong-state")
 

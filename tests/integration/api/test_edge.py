@@ -1,4 +1,4 @@
-"""What happens to every request: ids, limits, headers, methods, outages, health, metrics, one log line."""
+"""What every request gets: ids, limits, headers, methods, outages, health, metrics, one log line."""
 
 import asyncio
 import dataclasses
@@ -55,12 +55,12 @@ async def without_redis(resources: Resources, database_url: str) -> AsyncIterato
 
 
 class TestRequestId:
-    async def test_the_callers_own_comes_back(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_the_id_of_the_caller_is_returned(self, anonymous: httpx.AsyncClient) -> None:
         response = await anonymous.get("/healthz", headers={"X-Request-ID": "abc-123_x.y"})
         assert response.headers["x-request-id"] == "abc-123_x.y"
 
     @pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a@b.example", "<b>", '"'])
-    async def test_one_unfit_for_a_log_is_replaced(self, anonymous: httpx.AsyncClient, given: str) -> None:
+    async def test_an_id_that_is_not_safe_to_log_is_replaced(self, anonymous: httpx.AsyncClient, given: str) -> None:
         response = await anonymous.get("/healthz", headers={"X-Request-ID": given})
         assert len(response.headers["x-request-id"]) == 32
 
@@ -70,10 +70,10 @@ class TestRequestId:
 
 
 class TestSize:
-    async def test_an_announced_3_mb_is_refused_unread(self, admin: httpx.AsyncClient) -> None:
+    async def test_a_large_content_length_is_refused_before_reading(self, admin: httpx.AsyncClient) -> None:
         assert_problem(await admin.post(CAMPAIGNS, content=b" " * 3_000_001), 413, "too-large")
 
-    async def test_so_are_chunks(self, admin: httpx.AsyncClient) -> None:
+    async def test_a_large_chunked_body_is_refused(self, admin: httpx.AsyncClient) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(40):
                 yield b" " * 100_000
@@ -87,7 +87,7 @@ class TestSize:
         assert response.status_code == 201
 
 
-async def test_every_answer_carries_safe_headers(admin: httpx.AsyncClient) -> None:
+async def test_every_response_has_security_headers(admin: httpx.AsyncClient) -> None:
     for response in (await admin.get(CAMPAIGNS), await admin.get("/nowhere"), await admin.get("/healthz")):
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["x-content-type-options"] == "nosniff"
@@ -107,7 +107,7 @@ async def test_every_answer_carries_safe_headers(admin: httpx.AsyncClient) -> No
         ("/healthz", "GET, HEAD"),
     ],
 )
-async def test_a_method_that_is_not_possible_names_all_that_are(
+async def test_a_method_that_is_not_allowed_gets_all_that_are(
     admin: httpx.AsyncClient, address: str, allowed: str
 ) -> None:
     for method in ("PUT", "BREW"):
@@ -150,7 +150,7 @@ class TestOutages:
             assert int(response.headers["retry-after"]) > 0
         assert (await without_postgresql.get("/api/marketing/contact-statuses")).status_code == 200
 
-    async def test_nothing_is_answered_before_it_is_committed(self, resources: Resources) -> None:
+    async def test_there_is_no_success_response_before_the_commit(self, resources: Resources) -> None:
         @asynccontextmanager
         async def lost_at_commit(org_id: str | None = None) -> AsyncIterator[Transaction]:
             async with resources.transactions(org_id) as tx:
@@ -163,14 +163,14 @@ class TestOutages:
         async with client_of(create_app(resources), token()) as client:
             assert (await client.get(CAMPAIGNS)).json()["items"] == []
 
-    async def test_without_redis_a_launch_is_accepted_all_the_same(self, without_redis: httpx.AsyncClient) -> None:
+    async def test_without_redis_a_launch_is_accepted(self, without_redis: httpx.AsyncClient) -> None:
         campaign = await saved(without_redis)
         async with asyncio.timeout(5):
             assert (await without_redis.post(path(campaign, "/launch"))).status_code == 202
             response = await without_redis.post(path(campaign, "/test"), json={"to": ["a@b.example"]})
         assert response.status_code == 202
 
-    async def test_what_nobody_foresaw_is_a_500_problem_that_gives_nothing_away(
+    async def test_an_unexpected_error_is_a_500_problem_without_details(
         self, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def broken(*_: Any, **__: Any) -> None:
@@ -249,14 +249,14 @@ async def test_the_log_has_ids_and_templates_and_no_token_or_address(
 
 
 class TestConnection:
-    """Over a socket, where a broken answer can be told from a short one."""
+    """Over a socket, where a broken response differs from a short one."""
 
     @pytest.fixture
     async def address(self, app: ASGIApp) -> AsyncIterator[str]:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(config)
-        # Not `serve`: it takes over the process's signals, which are the test run's.
+        # Not `serve`: it replaces the signal handlers of the test process.
         serving = asyncio.create_task(server._serve([listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True

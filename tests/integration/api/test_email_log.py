@@ -1,4 +1,4 @@
-"""The email log, the same as CSV, and resend."""
+"""The email log as JSON and CSV, and the resend."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ async def test_an_entry_has_every_field(admin: httpx.AsyncClient, owner: Databas
     assert (entry["attempts"], entry["openCount"]) == (0, 0)
 
 
-async def test_an_error_is_told(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_an_error_is_shown(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 1)
     await execute(owner, "UPDATE marketing_sends SET smtp_code = 550, enhanced_code = '5.1.1', error_message = 'No'")
     (entry,) = await entries(admin, campaign_id)
@@ -91,7 +91,7 @@ async def test_status_and_prefix_filter(admin: httpx.AsyncClient, owner: Databas
 
 
 class TestCsv:
-    async def test_it_is_the_log_page_after_page(
+    async def test_it_contains_all_pages_of_the_log(
         self, admin: httpx.AsyncClient, owner: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(email_log, "EXPORT_PAGE", 3)
@@ -110,13 +110,13 @@ class TestCsv:
         response = await admin.get(path(campaign_id, "/sends.csv?q=person1&status=QUEUED"))
         assert [line.split(",")[2] for line in response.text.splitlines()[1:]] == ["person1@example.com"]
 
-    async def test_nobody_is_a_header_alone(self, admin: httpx.AsyncClient) -> None:
+    async def test_without_sends_there_is_only_the_header(self, admin: httpx.AsyncClient) -> None:
         response = await admin.get(path(await saved(admin), "/sends.csv"))
         assert response.text == ",".join(HEADER) + "\r\n"
 
 
 class TestResend:
-    async def test_a_failed_send_is_queued_again(self, admin: httpx.AsyncClient, owner: Database, crm: Crm) -> None:
+    async def test_a_failed_send_is_requeued(self, admin: httpx.AsyncClient, owner: Database, crm: Crm) -> None:
         person = crm.contacts.cast("acme")[0]
         campaign_id = await launched(owner, [contact(1, contact_id=person.id)])
         await execute(owner, "UPDATE marketing_sends SET status = 'FAILED', batch = NULL, reason = 'REJECTED'")
@@ -133,7 +133,7 @@ class TestResend:
         again = await admin.post(path(campaign_id, f"/sends/{entry['id']}/resend"))
         assert_problem(again, 409, "wrong-state")
 
-    async def test_with_the_crm_down_it_is_not_known_whether_it_may_be(
+    async def test_with_the_crm_down_a_resend_is_unavailable(
         self, admin: httpx.AsyncClient, owner: Database, crm: Crm
     ) -> None:
         campaign_id = await launched(owner, 1)

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same request again gets the same answer, and does nothing more."""
+"""Idempotency-Key: a repeated request gets the response of the first one, and changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def count(owner: Database, table: str) -> int:
 
 
 async def failed_send(owner: Database, admin: httpx.AsyncClient) -> tuple[UUID, str]:
-    """A campaign with one send that failed, of a contact the CRM knows."""
+    """A campaign with one FAILED send to a contact of the CRM."""
     campaign_id = await launched(owner, 1)
     async with owner.transaction() as tx:
         await tx.connection.execute(
@@ -55,7 +55,7 @@ async def duplicating(admin: httpx.AsyncClient, _: Database) -> tuple[str, Any]:
     return path(await saved(admin), "/duplicate"), None
 
 
-async def trying_out(admin: httpx.AsyncClient, _: Database) -> tuple[str, Any]:
+async def sending_a_test(admin: httpx.AsyncClient, _: Database) -> tuple[str, Any]:
     return path(await saved(admin), "/test"), {"to": ["you@example.com"]}
 
 
@@ -64,11 +64,11 @@ async def resending(admin: httpx.AsyncClient, owner: Database) -> tuple[str, Any
     return path(campaign_id, f"/sends/{send_id}/resend"), None
 
 
-ACTS = [creating, launching, duplicating, trying_out, resending]
+ACTS = [creating, launching, duplicating, sending_a_test, resending]
 
 
 @pytest.mark.parametrize("act", ACTS)
-async def test_the_same_request_again_gets_the_same_answer_and_does_nothing(
+async def test_a_repeated_request_gets_the_same_response_and_changes_nothing(
     act: Callable[[httpx.AsyncClient, Database], Awaitable[tuple[str, Any]]], admin: httpx.AsyncClient, owner: Database
 ) -> None:
     address, body = await act(admin, owner)
@@ -85,7 +85,7 @@ async def test_the_same_request_again_gets_the_same_answer_and_does_nothing(
 
 
 @pytest.mark.parametrize("act", [creating, duplicating])
-async def test_without_a_key_or_with_another_one_it_is_another_request(
+async def test_without_a_key_or_with_another_key_it_is_a_new_request(
     act: Callable[[httpx.AsyncClient, Database], Awaitable[tuple[str, Any]]], admin: httpx.AsyncClient, owner: Database
 ) -> None:
     address, body = await act(admin, owner)
@@ -95,18 +95,18 @@ async def test_without_a_key_or_with_another_one_it_is_another_request(
 
 
 async def test_a_hundred_at_once_with_one_key_make_one_campaign(admin: httpx.AsyncClient, owner: Database) -> None:
-    answers = await asyncio.gather(*(admin.post(CAMPAIGNS, json=MESSAGE, headers=KEY) for _ in range(100)))
+    responses = await asyncio.gather(*(admin.post(CAMPAIGNS, json=MESSAGE, headers=KEY) for _ in range(100)))
     assert await count(owner, "marketing_campaigns") == 1
-    created = [answer for answer in answers if answer.status_code == 201]
-    assert len({answer.content for answer in created}) == 1
-    for answer in answers:
-        if answer.status_code != 201:
-            assert_problem(answer, 409, "request-in-flight")
+    created = [response for response in responses if response.status_code == 201]
+    assert len({response.content for response in created}) == 1
+    for response in responses:
+        if response.status_code != 201:
+            assert_problem(response, 409, "request-in-flight")
     again = await admin.post(CAMPAIGNS, json=MESSAGE, headers=KEY)
     assert (again.status_code, again.content) == (201, created[0].content)
 
 
-async def test_while_another_transaction_holds_the_key_it_is_in_flight(
+async def test_while_another_transaction_locks_the_key_the_request_is_in_flight(
     admin: httpx.AsyncClient, owner: Database
 ) -> None:
     campaign = await saved(admin)
@@ -130,7 +130,7 @@ async def test_the_same_key_for_another_request_is_refused_and_changes_nothing(
     assert (await admin.get(path(campaign))).json()["status"] == "DRAFT"
 
 
-async def test_what_was_refused_is_not_kept(admin: httpx.AsyncClient, crm: Crm) -> None:
+async def test_a_refusal_is_not_stored(admin: httpx.AsyncClient, crm: Crm) -> None:
     body = MESSAGE | {"audience": {"type": "BY_STATUS", "statuses": ["LEAD"]}}
     crm.status = BROKEN
     assert_problem(await admin.post(CAMPAIGNS, json=body, headers=KEY), 503, "unavailable")
@@ -138,10 +138,10 @@ async def test_what_was_refused_is_not_kept(admin: httpx.AsyncClient, crm: Crm) 
     assert (await admin.post(CAMPAIGNS, json=body, headers=KEY)).status_code == 201
 
 
-async def test_an_answer_is_repeated_even_where_the_act_is_not_possible_any_more(
+async def test_a_response_is_repeated_even_if_the_change_is_no_longer_possible(
     admin: httpx.AsyncClient, crm: Crm, owner: Database
 ) -> None:
-    """The CRM is asked nothing, and the state has moved on."""
+    """The repeated request does not call the CRM, and does not depend on the state."""
     campaign_id, send_id = await failed_send(owner, admin)
     address = path(campaign_id, f"/sends/{send_id}/resend")
     first = await admin.post(address, headers=KEY)
@@ -157,7 +157,7 @@ async def test_organisations_do_not_share_keys(admin: httpx.AsyncClient, strange
     assert (theirs.status_code, theirs.json()["id"] == ours.json()["id"]) == (201, False)
 
 
-async def test_a_reader_is_given_no_kept_answer(admin: httpx.AsyncClient, viewer: httpx.AsyncClient) -> None:
+async def test_a_reader_does_not_get_a_stored_response(admin: httpx.AsyncClient, viewer: httpx.AsyncClient) -> None:
     assert (await admin.post(CAMPAIGNS, json=MESSAGE, headers=KEY)).status_code == 201
     assert_problem(await viewer.post(CAMPAIGNS, json=MESSAGE, headers=KEY), 403, "role")
 

@@ -1,4 +1,4 @@
-"""A campaign's life over HTTP: launch, pause, resume, cancel, stats, test sends."""
+"""The lifecycle of a campaign over HTTP: launch, pause, resume, cancel, stats, test mails."""
 
 import asyncio
 import dataclasses
@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from marketing_service.api.app import create_app
 from marketing_service.bootstrap import Resources
+from marketing_service.campaigns.rules import SenderRules
 from marketing_service.db import Database
 from tests.integration.api.support import BROKEN, Crm, assert_problem, client_of, path, saved, token
 from tests.support.ledger import launched
@@ -16,7 +17,14 @@ from tests.support.ledger import launched
 VERBS = ("pause", "resume", "cancel")
 
 
-async def test_a_launch_answers_at_once_and_rings(admin: httpx.AsyncClient, resources: Resources) -> None:
+def with_senders(resources: Resources, senders: SenderRules) -> Resources:
+    """The same resources with other rules for From addresses."""
+    return dataclasses.replace(resources, campaign_rules=dataclasses.replace(resources.campaign_rules, sender=senders))
+
+
+async def test_a_launch_responds_at_once_and_enqueues_the_expansion(
+    admin: httpx.AsyncClient, resources: Resources
+) -> None:
     campaign = await saved(admin)
     response = await admin.post(path(campaign, "/launch"))
     launched_campaign = response.json()
@@ -38,8 +46,8 @@ async def test_a_launch_may_bring_another_audience(admin: httpx.AsyncClient) -> 
 
 async def test_only_a_draft_is_launched_and_only_once(admin: httpx.AsyncClient) -> None:
     campaign = await saved(admin)
-    answers = await asyncio.gather(*(admin.post(path(campaign, "/launch")) for _ in range(10)))
-    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
+    responses = await asyncio.gather(*(admin.post(path(campaign, "/launch")) for _ in range(10)))
+    assert sorted(response.status_code for response in responses) == [202] + [409] * 9
     assert (await admin.get(path(campaign))).json()["version"] == 2
 
 
@@ -62,14 +70,15 @@ async def test_a_launch_of_another_version_is_refused(admin: httpx.AsyncClient) 
 async def test_a_launch_checks_the_sender_again(admin: httpx.AsyncClient, resources: Resources) -> None:
     """The rules may have changed since the draft was saved."""
     campaign = await saved(admin)
-    stricter = resources.settings.model_copy(update={"from_domains": {"acme": ["other.example"]}})
-    app = create_app(dataclasses.replace(resources, settings=stricter))
+    app = create_app(with_senders(resources, SenderRules(domains={"acme": ["other.example"]})))
     async with client_of(app, token()) as client:
         response = await client.post(path(campaign, "/launch"))
     assert_problem(response, 422, "invalid-input", "fromEmail")
 
 
-async def test_with_the_crm_down_a_launch_that_asks_it_nothing_is_accepted(admin: httpx.AsyncClient, crm: Crm) -> None:
+async def test_with_the_crm_down_a_launch_without_a_new_audience_is_accepted(
+    admin: httpx.AsyncClient, crm: Crm
+) -> None:
     campaign = await saved(admin, audience={"type": "BY_STATUS", "statuses": ["LEAD"]})
     crm.status = BROKEN
     audience = {"audience": {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}}
@@ -96,7 +105,7 @@ async def test_pause_and_resume(admin: httpx.AsyncClient, owner: Database) -> No
     assert resumed["version"] > paused.json()["version"]
 
 
-async def test_cancel_skips_the_rest(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_cancel_skips_the_waiting_sends(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 3)
     response = await admin.post(path(campaign_id, "/cancel"))
     assert response.status_code == 200
@@ -110,7 +119,7 @@ async def test_cancel_skips_the_rest(admin: httpx.AsyncClient, owner: Database) 
         assert_problem(await admin.post(path(campaign_id, f"/{verb}")), 409, "wrong-state")
 
 
-async def test_the_figures_add_up(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_the_stats_add_up(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 3)
     stats: dict[str, Any] = (await admin.get(path(campaign_id, "/stats"))).json()
     assert list(stats) == [
@@ -121,7 +130,7 @@ async def test_the_figures_add_up(admin: httpx.AsyncClient, owner: Database) -> 
     assert stats["recipients"] == stats["queued"] == 3
 
 
-async def test_while_the_list_is_made_the_figures_say_how_far_it_is(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_during_expansion_the_stats_show_the_contacts_read(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign = await saved(admin)
     assert "expanding" not in (await admin.get(path(campaign, "/stats"))).json()
     await admin.post(path(campaign, "/launch"))
@@ -163,7 +172,7 @@ async def test_a_failed_launch_gives_its_reason_and_can_be_deleted(admin: httpx.
     assert (await admin.delete(path(campaign))).status_code == 204
 
 
-async def test_a_test_is_asked_for_and_counted_nowhere(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_a_test_mail_is_requested_and_not_counted(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign = await saved(admin)
     to = ["Ada@Example.com", "bob@example.com", "bob@example.com"]
     response = await admin.post(path(campaign, "/test"), json={"to": to})
@@ -175,26 +184,26 @@ async def test_a_test_is_asked_for_and_counted_nowhere(admin: httpx.AsyncClient,
     assert (await admin.get(path(campaign))).json() == campaign
 
 
-async def test_a_test_needs_a_body(admin: httpx.AsyncClient) -> None:
+async def test_a_test_mail_needs_a_body(admin: httpx.AsyncClient) -> None:
     campaign = await saved(admin, htmlBody=None)
     response = await admin.post(path(campaign, "/test"), json={"to": ["a@b.example"]})
     assert_problem(response, 422, "invalid-input", "htmlBody")
 
 
-class TestMailer:
-    async def test_the_default_sender_is_copied_in(self, resources: Resources) -> None:
-        settings = resources.settings.model_copy(update={"default_from_email": "default@acme.example"})
-        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), token()) as client:
+class TestSender:
+    async def test_the_default_sender_is_used(self, resources: Resources) -> None:
+        senders = SenderRules(default_address="default@acme.example")
+        async with client_of(create_app(with_senders(resources, senders)), token()) as client:
             assert (await saved(client, fromEmail=None))["fromEmail"] == "default@acme.example"
 
     async def test_without_a_default_it_is_required(self, admin: httpx.AsyncClient) -> None:
         response = await admin.post("/api/marketing/campaigns", json={"name": "x", "subject": "y"})
         assert_problem(response, 422, "invalid-input", "fromEmail")
 
-    async def test_each_organisation_writes_from_its_own_domains(self, resources: Resources) -> None:
+    async def test_each_organisation_sends_from_its_own_domains(self, resources: Resources) -> None:
         domains = {"acme": ["acme.example", "bücher.example"], "globex": ["globex.example"]}
-        settings = resources.settings.model_copy(update={"from_domains": domains})
-        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), token()) as client:
+        senders = SenderRules(domains=domains)
+        async with client_of(create_app(with_senders(resources, senders)), token()) as client:
             for good in ("news@acme.example", "News@ACME.example", "x@bücher.example"):
                 await saved(client, fromEmail=good)
             response = await client.post(

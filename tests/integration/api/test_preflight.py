@@ -1,4 +1,4 @@
-"""A check over HTTP: asked for, read, and heeded by a launch."""
+"""The preflight over HTTP (the path is /check): request it, read it, and its effect on a launch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EMPTY = Finding("RENDERS_EMPTY", Severity.ERROR, "For 1 contact it would be empt
 
 
 async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) -> None:
-    """The check that was asked for comes to this."""
+    """Finish the requested preflight with this report."""
     async with owner.transaction() as tx:
         attempt = await preflights.claim_preflight(tx.connection, UUID(campaign["id"]), lease=60)
         assert attempt is not None
@@ -42,7 +42,7 @@ async def report(owner: Database, campaign: dict[str, Any], *findings: Finding) 
         assert await preflights.finish_preflight(tx.connection, attempt, found)
 
 
-async def test_a_check_is_asked_for_and_then_read(
+async def test_a_preflight_is_requested_and_then_read(
     admin: httpx.AsyncClient, viewer: httpx.AsyncClient, owner: Database, resources: Resources
 ) -> None:
     campaign = await saved(admin)
@@ -88,12 +88,12 @@ async def test_a_check_is_asked_for_and_then_read(
     }
 
 
-async def test_asking_again_while_it_runs_changes_nothing_and_afterwards_begins_anew(
+async def test_a_second_request_changes_nothing_while_it_runs_and_starts_again_afterwards(
     admin: httpx.AsyncClient, owner: Database
 ) -> None:
     campaign = await saved(admin)
-    answers = await asyncio.gather(*(admin.post(path(campaign, "/check")) for _ in range(5)))
-    assert {answer.status_code for answer in answers} == {202}
+    responses = await asyncio.gather(*(admin.post(path(campaign, "/check")) for _ in range(5)))
+    assert {response.status_code for response in responses} == {202}
     async with owner.transaction() as tx:
         row = (await tx.connection.execute(text("SELECT * FROM marketing_preflights"))).mappings().one()
     assert (row["epoch"], row["requested_by"], row["org_id"]) == (0, "ada", "acme")
@@ -124,7 +124,7 @@ async def test_a_launch_of_a_version_with_errors_is_refused_unless_forced(
     assert (await admin.post(path(campaign, "/launch"), json={"force": True})).json()["status"] == "SENDING"
 
 
-async def test_warnings_and_checks_that_are_not_over_hold_nothing_up(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_warnings_and_running_preflights_do_not_block_a_launch(admin: httpx.AsyncClient, owner: Database) -> None:
     warned = await saved(admin)
     await admin.post(path(warned, "/check"))
     await report(owner, warned, MISSING)
@@ -134,7 +134,7 @@ async def test_warnings_and_checks_that_are_not_over_hold_nothing_up(admin: http
     assert (await admin.post(path(running, "/launch"))).status_code == 202
 
 
-async def test_only_a_draft_that_could_be_launched_is_checked(
+async def test_only_a_draft_that_can_be_launched_is_checked(
     admin: httpx.AsyncClient, viewer: httpx.AsyncClient
 ) -> None:
     campaign = await saved(admin, htmlBody=None)
@@ -145,7 +145,7 @@ async def test_only_a_draft_that_could_be_launched_is_checked(
     assert_problem(await admin.post(path(campaign, "/check")), 409, "wrong-state")
 
 
-async def test_a_deleted_campaign_takes_its_check_along(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_deleting_a_campaign_deletes_its_preflight(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign = await saved(admin)
     await admin.post(path(campaign, "/check"))
     assert (await admin.delete(path(campaign))).status_code == 204

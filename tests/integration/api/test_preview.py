@@ -1,4 +1,4 @@
-"""A message that nobody has saved, looked at."""
+"""The preview of an unsaved message."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 PREVIEW = "/api/marketing/preview"
 
 
-async def test_what_is_typed_is_shown_to_somebody_who_may_only_read(
-    viewer: httpx.AsyncClient, admin: httpx.AsyncClient
-) -> None:
+async def test_a_reader_can_preview_an_unsaved_message(viewer: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
     response = await viewer.post(PREVIEW, json={"subject": "Hi {{firstName}}", "htmlBody": "<p>{{companyName}}</p>"})
     assert response.status_code == 200, response.text
     preview = response.json()
@@ -31,7 +29,7 @@ async def test_what_is_typed_is_shown_to_somebody_who_may_only_read(
     assert (await admin.get(CAMPAIGNS)).json()["items"] == []
 
 
-async def test_it_is_what_the_saved_message_shows(admin: httpx.AsyncClient) -> None:
+async def test_it_equals_the_preview_of_the_saved_message(admin: httpx.AsyncClient) -> None:
     message = {
         "subject": "Hi {{firstName}}",
         "htmlBody": "<style>p {}</style><p>{{email}}</p>",

@@ -61,7 +61,7 @@ NOT_YET = "We could not unsubscribe you just now"
 
 @pytest.fixture
 async def down(resources: Resources, owner: Database) -> Any:
-    """The same application, with PostgreSQL gone."""
+    """The same application without PostgreSQL."""
     nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
     gone = dataclasses.replace(resources, transactions=nowhere.transaction, call=nowhere.call)
     async with client_of(create_app(gone), None) as client:
@@ -97,18 +97,18 @@ class TestPixel:
 
     async def test_forged_tokens_cost_no_query(self, anonymous: httpx.AsyncClient, down: httpx.AsyncClient) -> None:
         for forged in ("A" * 43, "x"):
-            async with asyncio.timeout(0.4):  # PostgreSQL would be waited for longer
+            async with asyncio.timeout(0.4):  # a query to PostgreSQL would take longer
                 assert_pixel(await down.get(PIXEL.format(forged)))
         assert "marketing_opens_lost_total 0.0" in (await down.get("/metrics")).text
 
-    async def test_loads_at_the_same_time_are_all_committed_when_answered(
+    async def test_concurrent_loads_are_all_committed_before_the_response(
         self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
     ) -> None:
         campaign_id = await launched(owner, 30)
         rows = await send_rows(owner, campaign_id)
         tokens = [resources.tokens.issue(Purpose.OPEN, row["id"]) for row in rows]
-        answers = await asyncio.gather(*(anonymous.get(PIXEL.format(token)) for token in tokens + tokens[:10]))
-        for response in answers:
+        responses = await asyncio.gather(*(anonymous.get(PIXEL.format(token)) for token in tokens + tokens[:10]))
+        for response in responses:
             assert_pixel(response)
             assert response.headers["x-request-id"]
         counters = await assert_adds_up(owner, campaign_id)
@@ -135,9 +135,9 @@ class TestPixel:
     async def test_an_open_says_whether_a_machine_made_it(
         self, resources: Resources, owner: Database, headers: dict[str, str], reason: str | None
     ) -> None:
-        settings = resources.settings.model_copy(update={"proxy_hops": 2})
+        rules = dataclasses.replace(resources.api_rules, proxy_hops=2)
         token = resources.tokens.issue(Purpose.OPEN, await one_send(owner))
-        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), None) as client:
+        async with client_of(create_app(dataclasses.replace(resources, api_rules=rules)), None) as client:
             assert_pixel(await client.get(PIXEL.format(token), headers=headers))
         row = await the_row(owner)
         assert row["machine_reason"] == reason
@@ -151,7 +151,7 @@ class TestPixel:
         assert_pixel(response)
         assert (await the_row(owner))["open_count"] == 0
 
-    async def test_with_postgresql_down_it_is_the_same_and_the_open_is_counted_as_lost(
+    async def test_with_postgresql_down_the_pixel_is_sent_and_the_open_is_counted_as_lost(
         self, down: httpx.AsyncClient, resources: Resources
     ) -> None:
         token = resources.tokens.issue(Purpose.OPEN, UUID(int=1))
@@ -167,7 +167,7 @@ class TestUnsubscribe:
     async def token(self, owner: Database, resources: Resources) -> str:
         return resources.tokens.issue(Purpose.UNSUBSCRIBE, await one_send(owner))
 
-    async def test_following_the_link_acts_at_once(
+    async def test_opening_the_link_opts_out_at_once(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str
     ) -> None:
         assert_page(await anonymous.get(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
@@ -176,12 +176,14 @@ class TestUnsubscribe:
         assert (row["status"], row["reason"]) == ("SKIPPED", "OPTED_OUT")
         assert row["unsubscribed_at"]
 
-    async def test_twice_is_once(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
+    async def test_a_second_opt_out_changes_nothing(
+        self, anonymous: httpx.AsyncClient, owner: Database, token: str
+    ) -> None:
         for _ in range(2):
             assert_page(await anonymous.post(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
         assert await opt_outs(owner) == 1
 
-    async def test_what_a_link_tracker_adds_does_no_harm(
+    async def test_parameters_of_a_link_tracker_are_ignored(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str
     ) -> None:
         response = await anonymous.get(UNSUBSCRIBE.format(token), params={"utm_source": "mail"})
@@ -199,7 +201,7 @@ class TestUnsubscribe:
         ],
         ids=["urlencoded", "multipart", "empty", "rubbish", "no boundary"],
     )
-    async def test_one_click_acts_whatever_the_body(
+    async def test_one_click_opts_out_with_any_body(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str, body: dict[str, Any]
     ) -> None:
         assert_page(await anonymous.post(UNSUBSCRIBE.format(token), **body), 200, CONFIRMED)
@@ -216,20 +218,22 @@ class TestUnsubscribe:
         ],
         ids=str,
     )
-    async def test_fetching_ahead_only_asks(
+    async def test_a_prefetch_gets_the_page_with_a_button(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str, header: dict[str, str]
     ) -> None:
         assert_page(await anonymous.get(UNSUBSCRIBE.format(token), headers=header), 200, ASK)
         assert await opt_outs(owner) == 0
 
-    async def test_head_never_acts(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
+    async def test_head_never_opts_out(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
         response = await anonymous.head(UNSUBSCRIBE.format(token))
         assert (response.status_code, response.content) == (200, b"")
         assert await opt_outs(owner) == 0
 
-    async def test_the_other_mode_asks_first(self, resources: Resources, owner: Database, token: str) -> None:
-        settings = resources.settings.model_copy(update={"unsubscribe_get": "confirm"})
-        async with client_of(create_app(dataclasses.replace(resources, settings=settings)), None) as client:
+    async def test_confirm_mode_shows_the_page_with_a_button(
+        self, resources: Resources, owner: Database, token: str
+    ) -> None:
+        rules = dataclasses.replace(resources.api_rules, confirm_unsubscribe=True)
+        async with client_of(create_app(dataclasses.replace(resources, api_rules=rules)), None) as client:
             asked = await client.get(UNSUBSCRIBE.format(token))
             assert_page(asked, 200, ASK)
             assert 'method="post">' in asked.text
@@ -246,7 +250,7 @@ class TestUnsubscribe:
         ahead = await anonymous.get(UNSUBSCRIBE.format(bad), headers={"Purpose": "prefetch"})
         assert_page(ahead, 404, BROKEN_LINK)
 
-    async def test_a_good_token_of_no_send_is_a_bad_one(
+    async def test_a_valid_token_without_a_send_is_not_found(
         self, anonymous: httpx.AsyncClient, resources: Resources
     ) -> None:
         token = resources.tokens.issue(Purpose.UNSUBSCRIBE, UUID(int=7))

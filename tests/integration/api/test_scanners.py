@@ -1,4 +1,4 @@
-"""Link scanners opt nobody out: they look ahead, ask for headers, and follow every link."""
+"""Link scanners do not opt recipients out: they prefetch, send HEAD requests, and follow every link."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FULL, QUICK = 10_000, 500
 SENDS = 19
-"""It has no divisor in common with the number of ways to look: each comes to every address."""
+"""Has no common divisor with the number of request kinds, so that every kind is sent to every address."""
 AT_ONCE = 20
 
 AGENTS = (
@@ -35,7 +35,7 @@ AGENTS = (
     "python-requests/2.32",
     "",
 )
-AHEAD = (
+PREFETCH = (
     {"Sec-Purpose": "prefetch"},
     {"Sec-Purpose": "prefetch;prerender"},
     {"Sec-Purpose": "prefetch;anonymous-client-ip"},
@@ -48,10 +48,10 @@ AHEAD = (
 )
 
 
-def looks(mode: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """A method and headers, as scanners send them. In `confirm` mode a plain GET is one more way of looking."""
-    ways: list[tuple[str, dict[str, str]]] = [("HEAD", {}), *(("GET", ahead) for ahead in AHEAD)]
-    ways += [("HEAD", ahead) for ahead in AHEAD[:2]]
+def scanner_requests(mode: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """A method and headers, as scanners send them. In `confirm` mode a plain GET is one more kind."""
+    ways: list[tuple[str, dict[str, str]]] = [("HEAD", {}), *(("GET", ahead) for ahead in PREFETCH)]
+    ways += [("HEAD", ahead) for ahead in PREFETCH[:2]]
     if mode == "confirm":
         ways.append(("GET", {}))
     for (method, headers), agent in product(ways, AGENTS):
@@ -59,7 +59,7 @@ def looks(mode: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("mode", ["act", "confirm"])
-async def test_however_often_scanners_look_nobody_is_opted_out(
+async def test_requests_of_scanners_opt_nobody_out(
     resources: Resources, owner: Database, request: pytest.FixtureRequest, mode: str
 ) -> None:
     requests = FULL if request.config.getoption("--full") else QUICK
@@ -68,30 +68,30 @@ async def test_however_often_scanners_look_nobody_is_opted_out(
         f"/api/marketing/unsubscribe/{resources.tokens.issue(Purpose.UNSUBSCRIBE, row['id'])}"
         for row in await send_rows(owner, campaign_id)
     ]
-    settings = resources.settings.model_copy(update={"unsubscribe_get": mode})
-    app = create_app(dataclasses.replace(resources, settings=settings))
-    # Half of them in each mode.
-    visits = list(islice(zip(cycle(addresses), cycle(looks(mode)), strict=False), requests // 2))
+    rules = dataclasses.replace(resources.api_rules, confirm_unsubscribe=mode == "confirm")
+    app = create_app(dataclasses.replace(resources, api_rules=rules))
+    # Half of the requests in each mode.
+    visits = list(islice(zip(cycle(addresses), cycle(scanner_requests(mode)), strict=False), requests // 2))
 
     async with client_of(app, None) as client:
 
-        async def look(some: list[tuple[str, tuple[str, dict[str, str]]]]) -> set[int]:
-            answers: list[httpx.Response] = []
+        async def visit(some: list[tuple[str, tuple[str, dict[str, str]]]]) -> set[int]:
+            responses: list[httpx.Response] = []
             for address, (method, headers) in some:
-                answers.append(await client.request(method, address, headers=headers))
-                assert "You are unsubscribed" not in answers[-1].text
-            return {answer.status_code for answer in answers}
+                responses.append(await client.request(method, address, headers=headers))
+                assert "You are unsubscribed" not in responses[-1].text
+            return {response.status_code for response in responses}
 
-        statuses = await asyncio.gather(*(look(visits[n::AT_ONCE]) for n in range(AT_ONCE)))
+        statuses = await asyncio.gather(*(visit(visits[n::AT_ONCE]) for n in range(AT_ONCE)))
         assert set().union(*statuses) == {200}
         assert await opted_out(owner) == (0, 0)
-        # The one who means it is heard.
+        # A real opt-out works.
         assert (await client.post(addresses[0])).status_code == 200
         assert await opted_out(owner) == (1, 1)
 
 
 async def opted_out(owner: Database) -> tuple[int, int]:
-    """Addresses that have opted out, and sends that say so."""
+    """The number of opted-out addresses, and of sends that are marked so."""
     async with owner.transaction() as tx:
         row = (
             await tx.connection.execute(

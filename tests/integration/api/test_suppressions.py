@@ -1,4 +1,4 @@
-"""The suppression list over HTTP: kept by people, one address or a file at a time."""
+"""The suppression list over HTTP: single addresses and CSV files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PATH = "/api/marketing/suppressions"
 
 
 async def listed(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
-    answer = await client.get(PATH, params=query)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
+    response = await client.get(PATH, params=query)
+    assert response.status_code == 200, response.text
+    items: list[dict[str, Any]] = response.json()["items"]
     return items
 
 
@@ -56,7 +56,7 @@ async def test_an_address_is_added_once_in_its_normal_form(admin: httpx.AsyncCli
     assert await listed(admin) == [first]
 
 
-async def test_what_waits_for_the_address_is_skipped(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_waiting_sends_to_the_address_are_skipped(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 3)
     await admin.post(PATH, json={"email": "person1@example.com"})
     rows = [(row["status"], row["reason"]) for row in await send_rows(owner, campaign_id)]
@@ -67,7 +67,7 @@ async def test_what_waits_for_the_address_is_skipped(admin: httpx.AsyncClient, o
     assert (await admin.get(path(campaign_id))).json()["status"] == "SENT"
 
 
-async def test_an_address_that_is_taken_off_is_mailed_again(admin: httpx.AsyncClient, owner: Database) -> None:
+async def test_a_removed_address_is_mailed_again(admin: httpx.AsyncClient, owner: Database) -> None:
     suppression = (await admin.post(PATH, json={"email": "person1@example.com"})).json()
     during = await launched(owner, 2)
     assert [row["status"] for row in await send_rows(owner, during)] == ["QUEUED", "SKIPPED"]
@@ -145,16 +145,16 @@ async def test_the_database_keeps_the_lists_apart_by_itself(
 async def test_writing_needs_a_writing_role(viewer: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
     suppression = (await admin.post(PATH, json={"email": "ann@example.com"})).json()
     assert len(await listed(viewer)) == 1
-    for answer in (
+    for response in (
         await viewer.post(PATH, json={"email": "bob@example.com"}),
         await viewer.delete(f"{PATH}/{suppression['id']}"),
         await import_csv(viewer, "email\nbob@example.com\n"),
     ):
-        assert_problem(answer, 403, "role")
+        assert_problem(response, 403, "role")
 
 
 @pytest.mark.parametrize("email", ["", "ann", "ann@localhost", "a b@example.com", "ann@example.com, bob@example.com"])
-async def test_what_is_no_address_is_refused(admin: httpx.AsyncClient, email: str) -> None:
+async def test_an_invalid_address_is_refused(admin: httpx.AsyncClient, email: str) -> None:
     assert_problem(await admin.post(PATH, json={"email": email}), 422, "invalid-input", "email")
 
 
@@ -164,7 +164,7 @@ async def test_a_note_is_one_line(admin: httpx.AsyncClient) -> None:
         assert_problem(await admin.post(PATH, json=body), 422, "invalid-input", "note")
 
 
-async def test_a_file_is_taken_in(admin: httpx.AsyncClient) -> None:
+async def test_a_file_is_imported(admin: httpx.AsyncClient) -> None:
     await admin.post(PATH, json={"email": "known@example.com"})
     file = (
         "\ufeffName,EMAIL,Note\r\n"
@@ -176,9 +176,9 @@ async def test_a_file_is_taken_in(admin: httpx.AsyncClient) -> None:
         "Short\r\n"
         "Bob,bob@example.com\r\n"
     )
-    answer = await import_csv(admin, file)
-    assert answer.status_code == 200
-    assert answer.json() == {
+    response = await import_csv(admin, file)
+    assert response.status_code == 200
+    assert response.json() == {
         "added": 2,
         "known": 1,
         "malformed": [{"line": 6, "value": "not an address"}, {"line": 7, "value": ""}],
@@ -194,7 +194,7 @@ async def test_a_file_is_taken_in(admin: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-async def test_a_file_may_separate_its_cells_as_spreadsheets_do(admin: httpx.AsyncClient, delimiter: str) -> None:
+async def test_a_file_may_use_any_delimiter_of_spreadsheets(admin: httpx.AsyncClient, delimiter: str) -> None:
     file = "\r\n".join(delimiter.join(row) for row in (["email", "note"], ["ann@example.com", "x"]))
     assert (await import_csv(admin, file)).json()["added"] == 1
 
@@ -210,30 +210,30 @@ async def test_a_file_may_separate_its_cells_as_spreadsheets_do(admin: httpx.Asy
     ],
     ids=["empty", "no column email", "no UTF-8", "an open quote", "an endless cell"],
 )
-async def test_what_is_no_csv_adds_nothing(admin: httpx.AsyncClient, file: bytes, words: str) -> None:
+async def test_an_invalid_csv_file_adds_nothing(admin: httpx.AsyncClient, file: bytes, words: str) -> None:
     problem = assert_problem(await import_csv(admin, file), 422, "invalid-input", "body")
     assert problem["errors"][0]["code"] == "csv"
     assert words in problem["detail"]
     assert await listed(admin) == []
 
 
-async def test_a_file_is_announced_as_csv_and_not_too_large(admin: httpx.AsyncClient) -> None:
-    answer = await admin.post(PATH + ".csv", json={"email": "ann@example.com"})
-    assert_problem(answer, 422, "invalid-input", "Content-Type")
+async def test_a_file_needs_its_content_type_and_a_size_limit_applies(admin: httpx.AsyncClient) -> None:
+    response = await admin.post(PATH + ".csv", json={"email": "ann@example.com"})
+    assert_problem(response, 422, "invalid-input", "Content-Type")
     assert_problem(await import_csv(admin, b"x" * 3_000_001), 413, "too-large")
 
 
 async def test_a_large_file_is_one_transaction(admin: httpx.AsyncClient, owner: Database) -> None:
     campaign_id = await launched(owner, 10)
     people = "\n".join(f"person{number}@example.com" for number in range(20_000))
-    answer = await import_csv(admin, f"email\n{people}\n" + "x\n" * (MAX_MALFORMED + 1))
-    assert answer.json()["added"] == 20_000
-    assert len(answer.json()["malformed"]) == MAX_MALFORMED
+    response = await import_csv(admin, f"email\n{people}\n" + "x\n" * (MAX_MALFORMED + 1))
+    assert response.json()["added"] == 20_000
+    assert len(response.json()["malformed"]) == MAX_MALFORMED
     assert (await assert_adds_up(owner, campaign_id))["skipped"] == 10
 
 
-async def test_the_list_goes_out_and_in_again(admin: httpx.AsyncClient, stranger: httpx.AsyncClient) -> None:
-    """What a spreadsheet would take for a formula has an apostrophe in the file, and none after it was read in."""
+async def test_an_exported_list_can_be_imported(admin: httpx.AsyncClient, stranger: httpx.AsyncClient) -> None:
+    """In the file, a cell that looks like a formula starts with an apostrophe. The import removes it."""
     wanted = ["=cmd@example.com", "+49@example.com", "-x-@example.com", "ann@example.com"]
     for email in wanted:
         await admin.post(PATH, json={"email": email, "note": "=1+1"})

@@ -1,4 +1,4 @@
-"""Every route, with another organisation's token: as if the campaign were not there."""
+"""Every route with the token of another organisation: the campaign is not found."""
 
 import dataclasses
 import re
@@ -41,7 +41,7 @@ def calls(campaign_id: Any, send_id: Any) -> list[tuple[str, str, Any]]:
 
 
 def test_every_route_with_an_id_is_tried() -> None:
-    """A route added later must be added above."""
+    """A new route must be added to `calls`."""
     tried = {(method, address) for method, address, _ in calls("{id}", "{sendId}")}
     paths = openapi_document()["paths"]
     assert tried == {(method.upper(), address) for address in paths if "{id}" in address for method in paths[address]}
@@ -49,7 +49,7 @@ def test_every_route_with_an_id_is_tried() -> None:
 
 @contextmanager
 def own_filter_removed(database: Database) -> Iterator[list[str]]:
-    """Statements of `database` no longer compare org_id with the caller's; gives those it changed."""
+    """Removes the comparison with org_id from the statements of `database`. Yields the changed statements."""
     changed: list[str] = []
 
     def rewrite(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
@@ -85,10 +85,10 @@ async def test_another_organisation_sees_and_changes_nothing(
     assert (await admin.get(path(campaign_id))).json() == before
 
 
-async def test_nor_without_the_applications_own_filter(
+async def test_row_level_security_alone_separates_organisations(
     admin: httpx.AsyncClient, stranger: httpx.AsyncClient, owner: Database, resources: Resources
 ) -> None:
-    """Row-level security holds by itself; and the filter is really gone, as the table's owner can tell."""
+    """The filter of the statements is removed. The owner of the tables, who is not restricted, sees the rows."""
     campaign_id = await launched(owner)
     send_id = (await admin.get(path(campaign_id, "/sends"))).json()["items"][0]["id"]
     database = resources.transactions.__self__  # type: ignore[attr-defined]  # a bound method of Database

@@ -1,4 +1,4 @@
-"""The timeline: zero-filled buckets from the launch on, whose sums are the figures of `stats`."""
+"""The timeline: buckets without gaps from the launch on, with the same sums as `stats`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
 
 START = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
-FIGURES = ("delivered", "opens", "clicks", "unsubscribes")
+EVENTS = ("delivered", "opens", "clicks", "unsubscribes")
 
 
 async def happened(owner: Database, *minutes: int) -> UUID:
-    """A campaign launched within the minute of START; in each of these minutes after it there was one of everything."""
+    """A campaign that was launched in the minute START. Each of these later minutes has one event of every kind."""
     campaign_id = await draft(owner, status="SENT", launched_at=START + timedelta(seconds=42))
     rows = [
         {"org_id": ORG, "campaign_id": campaign_id, "minute": START + timedelta(minutes=minute)}
-        | dict.fromkeys(FIGURES, 1)
+        | dict.fromkeys(EVENTS, 1)
         for minute in minutes
     ]
     async with owner.transaction() as tx:
@@ -57,12 +57,12 @@ async def test_before_the_launch_there_is_none(admin: httpx.AsyncClient) -> None
     assert response.json() == {"from": None, "bucketSeconds": 60, "items": []}
 
 
-async def test_after_it_there_is_one_bucket_even_where_nothing_happened(
+async def test_after_the_launch_there_is_one_bucket_even_without_events(
     admin: httpx.AsyncClient, owner: Database
 ) -> None:
     found = await read(admin, await happened(owner))
     assert found["from"] == "2026-05-04T09:30:00Z"
-    assert found["items"] == [{"at": "2026-05-04T09:30:00Z"} | dict.fromkeys(FIGURES, 0)]
+    assert found["items"] == [{"at": "2026-05-04T09:30:00Z"} | dict.fromkeys(EVENTS, 0)]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_after_it_there_is_one_bucket_even_where_nothing_happened(
         (90 * 24 * 60, 500, 21_600, 361),
         (0, 1, 60, 1),
         (1, 1, 300, 1),
-        # Not even weeks are long enough.
+        # Even weeks are too short.
         (21 * 24 * 60, 1, 604_800, 4),
     ],
 )
@@ -87,12 +87,12 @@ async def test_buckets_are_the_smallest_that_fit_and_have_no_gap(
     campaign_id = await happened(owner, *sorted({0, last // 2, last}))
     found = await read(admin, campaign_id, buckets=buckets)
     assert (found["bucketSeconds"], len(found["items"])) == (seconds, count)
-    for name in FIGURES:
+    for name in EVENTS:
         assert sum(item[name] for item in found["items"]) == len({0, last // 2, last})
     assert found["items"][-1]["clicks"] >= 1
 
 
-async def test_its_sums_are_the_campaigns_figures(
+async def test_its_sums_are_equal_to_the_stats(
     admin: httpx.AsyncClient, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
 ) -> None:
     campaign_id = await launched(owner, 5, track_clicks=True)
@@ -113,9 +113,9 @@ async def test_its_sums_are_the_campaigns_figures(
             assert (await anonymous.get("/api/marketing/" + address.format(token), headers=browser)).status_code < 400
     stats = (await admin.get(path(campaign_id, "/stats"))).json()
     found = await read(admin, campaign_id)
-    sums = {name: sum(item[name] for item in found["items"]) for name in FIGURES}
+    sums = {name: sum(item[name] for item in found["items"]) for name in EVENTS}
     assert (
-        sums == {name: stats[name] for name in FIGURES} == {"delivered": 5, "opens": 4, "clicks": 3, "unsubscribes": 2}
+        sums == {name: stats[name] for name in EVENTS} == {"delivered": 5, "opens": 4, "clicks": 3, "unsubscribes": 2}
     )
 
 
@@ -130,7 +130,7 @@ async def test_another_organisation_sees_none(stranger: httpx.AsyncClient, owner
 
 
 async def test_no_send_is_read_for_it(admin: httpx.AsyncClient, owner: Database) -> None:
-    """So that its cost does not grow with them."""
+    """Then the cost does not grow with the number of sends."""
     campaign_id = await happened(owner, 0, 1)
     async with owner.transaction() as tx:
         await tx.connection.execute(text("REVOKE SELECT ON marketing_sends FROM marketing_api"))

@@ -1,4 +1,4 @@
-"""What holds for every route, also for one that is added tomorrow: each is tried as the application knows it."""
+"""Rules for every route of the application, including new ones: the list comes from the application itself."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 MARK = "Zanzibar"
-"""Stands in everything that the one organisation has."""
-# Without a token: recipients' links, which carry one of their own, and what operators keep to themselves.
+"""A word in all data of one organisation."""
+# Routes without an access token: the links of recipients, which have their own token, and those for operators.
 PUBLIC = {
     "/api/marketing/pixel/{token}.gif",
     "/api/marketing/click/{token}/{number}",
@@ -32,13 +32,13 @@ PUBLIC = {
     "/metrics",
 }
 ONE = "/api/marketing/campaigns/{id}"
-# Without a body these would be refused for that alone.
+# Without a body, these requests would be refused for that reason.
 BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", ONE): {"name": "Mine"},
     ("POST", ONE + "/test"): {"to": ["me@globex.example"]},
     ("POST", "/api/marketing/preview"): {"htmlBody": "Mine"},
 }
-# They are asked with a body, and change nothing.
+# POST requests that change nothing.
 ONLY_READ = {("POST", "/api/marketing/preview")}
 ROUTES = sorted(
     (method, route.path)
@@ -79,15 +79,15 @@ async def ask(
     return await api.request(method, address, json=BODIES.get((method, path)), headers=headers)
 
 
-def said(answer: httpx.Response) -> dict[str, Any]:
-    """The answer, without what is different each time."""
-    if not answer.headers["content-type"].endswith("json"):
-        return {"text": answer.text}
-    return {**answer.json(), "requestId": ""}
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """The body without the request id, which differs each time."""
+    if not response.headers["content-type"].endswith("json"):
+        return {"text": response.text}
+    return {**response.json(), "requestId": ""}
 
 
-async def somebody_elses(world: World) -> dict[str, str]:
-    """The ids of a campaign of ORG_ID, of one of its sends and of a suppression, as others might have learnt them."""
+async def other_organisations_ids(world: World) -> dict[str, str]:
+    """The ids of a campaign of ORG_ID, of one of its sends and of a suppression."""
     campaign_id = await world.launch_to(
         f"{MARK}@example.com",
         name=MARK,
@@ -104,16 +104,16 @@ async def somebody_elses(world: World) -> dict[str, str]:
 
 
 async def test_another_organisations_campaign_is_not_there(world: World, api: httpx.AsyncClient) -> None:
-    ids = await somebody_elses(world)
-    nobodys = dict.fromkeys(ids, "0197c1b2-a3d4-7000-8000-000000000000")
+    ids = await other_organisations_ids(world)
+    unknown_ids = dict.fromkeys(ids, "0197c1b2-a3d4-7000-8000-000000000000")
     owner, stranger = token(ORG_ID, "ADMIN"), token(OTHER_ORG_ID, "ADMIN")
     before = await ask(api, "GET", ONE, owner, ids)
     assert MARK in before.text
     for method, path in OF_SOMETHING:
-        answer = await ask(api, method, path, stranger, ids)
-        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found"), (method, path)
-        assert MARK not in answer.text
-        assert said(answer) == said(await ask(api, method, path, stranger, nobodys)), (method, path)
+        response = await ask(api, method, path, stranger, ids)
+        assert (response.status_code, response.json()["type"]) == (404, "/problems/not-found"), (method, path)
+        assert MARK not in response.text
+        assert body_of(response) == body_of(await ask(api, method, path, stranger, unknown_ids)), (method, path)
     assert (await ask(api, "GET", ONE, owner, ids)).json() == before.json()
 
 
@@ -121,25 +121,25 @@ async def test_an_organisation_sees_nothing_of_another(world: World, api: httpx.
     stranger = token(OTHER_ORG_ID, "ADMIN")
     reading = [path for method, path in OF_AN_ORGANISATION if method == "GET"]
     before = [await ask(api, "GET", path, stranger, {}) for path in reading]
-    assert {answer.status_code for answer in before} == {200}
-    await somebody_elses(world)
+    assert {response.status_code for response in before} == {200}
+    await other_organisations_ids(world)
     after = [await ask(api, "GET", path, stranger, {}) for path in reading]
-    assert [said(answer) for answer in after] == [said(answer) for answer in before]
+    assert [body_of(response) for response in after] == [body_of(response) for response in before]
 
 
-async def test_nothing_is_said_without_a_token(world: World, api: httpx.AsyncClient) -> None:
-    ids = await somebody_elses(world)
+async def test_every_route_needs_a_token(world: World, api: httpx.AsyncClient) -> None:
+    ids = await other_organisations_ids(world)
     for method, path in ROUTES:
         for access_token in (None, "nonsense", token(ORG_ID, "ADMIN")[:-2]):
-            answer = await ask(api, method, path, access_token, ids)
-            assert answer.status_code == 401, (method, path)
-            assert answer.headers["www-authenticate"] == "Bearer"
-            assert MARK not in answer.text
+            response = await ask(api, method, path, access_token, ids)
+            assert response.status_code == 401, (method, path)
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert MARK not in response.text
 
 
-async def test_nothing_is_changed_by_somebody_who_may_only_read(world: World, api: httpx.AsyncClient) -> None:
-    ids = await somebody_elses(world)
+async def test_a_reader_changes_nothing(world: World, api: httpx.AsyncClient) -> None:
+    ids = await other_organisations_ids(world)
     for method, path in ROUTES:
         if method not in {"GET", "HEAD"} and (method, path) not in ONLY_READ:
-            answer = await ask(api, method, path, token(ORG_ID, "VIEWER"), ids)
-            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/role"), (method, path)
+            response = await ask(api, method, path, token(ORG_ID, "VIEWER"), ids)
+            assert (response.status_code, response.json()["type"]) == (403, "/problems/role"), (method, path)

@@ -1,5 +1,5 @@
-"""Made-up requests, legal and illegal, single and in sequence, against the whole service: nothing breaks, and every
-answer is one that `openapi/marketing.yaml` describes."""
+"""Generated requests, valid and invalid, single and in sequence, against the whole service: nothing breaks, and every
+response is described in `openapi/marketing.yaml`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def sent(ready: dict[str, Any]) -> dict[str, str]:
-    """A campaign that has been sent, and what of it can be asked for."""
+    """Send a campaign. Returns its id, the id of a send, and the tokens of a message."""
     link = "<a href='https://shop.example/'>Hello</a>"
     message = {"name": "Sent", "subject": "Sent", "htmlBody": link, "trackClicks": True}
     with httpx.Client(base_url=f"{ready['api']}/api/marketing", headers=authorization(ready)) as api:
@@ -58,10 +58,10 @@ def authorization(ready: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {ready['tokens']['admin']}"}
 
 
-def test_every_answer_is_one_that_the_contract_describes(
+def test_every_response_is_described_in_the_contract(
     ready: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Schemathesis with all of its checks; `--full` takes its time."""
+    """Runs Schemathesis with all checks. `--full` runs it longer."""
     configuration = tmp_path / CONFIGURATION.name
     configuration.write_text(Template(CONFIGURATION.read_text()).substitute(sent(ready)))
     extent = ["--max-time", "300", "-n", "100"] if request.config.getoption("--full") else ["-n", "6"]

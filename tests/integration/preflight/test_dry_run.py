@@ -61,7 +61,7 @@ async def request_preflight(world: World, campaign_id: UUID) -> Preflight:
     return await preflight_requests.request(
         world.api.transactions,
         world.api.job_queue,
-        world.settings,
+        world.api.campaign_rules,
         org_id=world.org_id,
         campaign_id=campaign_id,
         requested_by="someone",

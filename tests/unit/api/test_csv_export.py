@@ -1,4 +1,4 @@
-"""The CSV file: whole, in order, safe to open."""
+"""The CSV file is complete, in order, and safe to open."""
 
 import csv
 import io
@@ -73,7 +73,7 @@ async def test_no_cell_starts_a_formula(start: str) -> None:
     assert row["email"] == row["contactId"] == row["errorMessage"] == "'" + text
 
 
-async def test_text_of_any_script_is_utf_8_without_a_mark() -> None:
+async def test_text_is_utf_8_without_a_byte_order_mark() -> None:
     content = await file_of(entry(error=SendError(None, None, "Zoë 東京")))
     assert not content.startswith(b"\xef\xbb\xbf")
     assert "Zoë 東京" in content.decode()

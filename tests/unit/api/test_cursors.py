@@ -1,4 +1,4 @@
-"""Cursors come back as they went, and made-up ones are refused."""
+"""Cursors survive a round trip, and invalid ones are refused."""
 
 import base64
 import json
@@ -26,20 +26,20 @@ def cursor_of(*place: Any) -> str:
     st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
     st.uuids(),
 )
-def test_a_campaigns_cursor_comes_back_to_the_microsecond(moment: datetime, key: UUID) -> None:
+def test_a_campaign_cursor_survives_a_round_trip_to_the_microsecond(moment: datetime, key: UUID) -> None:
     place = CampaignKey(moment, key)
     assert read_campaign_cursor(campaign_cursor(place)) == place
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=320), st.uuids())
-def test_a_logs_cursor_comes_back_whatever_the_address(address: str, key: UUID) -> None:
+def test_a_log_cursor_survives_a_round_trip_with_any_address(address: str, key: UUID) -> None:
     place = LogKey(address, key)
     assert read_log_cursor(log_cursor(place)) == place
 
 
 def test_no_cursor_is_the_start_of_a_list() -> None:
-    for there_and_back in (campaign_cursor(None), log_cursor(None), read_campaign_cursor(None), read_log_cursor(None)):
-        assert there_and_back is None
+    for result in (campaign_cursor(None), log_cursor(None), read_campaign_cursor(None), read_log_cursor(None)):
+        assert result is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_no_cursor_is_the_start_of_a_list() -> None:
         base64.urlsafe_b64encode(b"[" * 100_000).decode(),
     ],
 )
-def test_a_made_up_campaign_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_campaign_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read_campaign_cursor(cursor)
     assert refused.value.errors[0].field == "cursor"
@@ -81,13 +81,13 @@ def test_a_made_up_campaign_cursor_is_refused(cursor: str) -> None:
         cursor_of("log", "a@b.example", "x"),
     ],
 )
-def test_a_made_up_log_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_log_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput):
         read_log_cursor(cursor)
 
 
 @given(st.text(max_size=60))
-def test_no_text_does_worse_than_being_refused(cursor: str) -> None:
+def test_every_other_text_is_refused(cursor: str) -> None:
     for read in (read_campaign_cursor, read_log_cursor):
         with pytest.raises(InvalidInput):
             read(cursor)

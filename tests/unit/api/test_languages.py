@@ -1,4 +1,4 @@
-"""Which language a reader is spoken to in, and that every text is there in each."""
+"""The language of a page, and the completeness of the texts in every language."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TAG = re.compile("<[^>]*>")
         ("en;q=0, *", "de"),
         ("en;q=0, de;q=0, fr;q=0, es;q=0, *", "en"),
         ("fr ; q=1.000 ,, de ;Q=0.9", "fr"),
-        # What cannot be read is passed over.
+        # Invalid items are ignored.
         ("de;q=2, fr", "fr"),
         ("de;q=0.1234, fr;q=0.1", "fr"),
         ("de-;q=1, toolonglanguage, <script>, \x00, fr", "fr"),
@@ -40,17 +40,17 @@ TAG = re.compile("<[^>]*>")
         ("xx," * 100_000 + "de", "en"),
     ],
 )
-def test_the_reader_gets_what_they_like_best_of_what_there_is(header: str, language: str) -> None:
+def test_the_preferred_available_language_is_chosen(header: str, language: str) -> None:
     """RFC 9110 §12.5.4."""
     assert preferred(header) == language
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_every_text_is_there_and_has_been_translated(language: str) -> None:
+def test_every_text_exists_and_is_translated(language: str) -> None:
     english, translated = texts("en"), texts(language)
     assert list(translated) == list(english)
-    for page, said in english.items():
-        for name, text in asdict(said).items():
+    for page, fields in english.items():
+        for name, text in asdict(fields).items():
             other = getattr(translated[page], name)
             assert (other is None) == (text is None), f"{page}.{name}"
             if text is not None:
@@ -60,21 +60,21 @@ def test_every_text_is_there_and_has_been_translated(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_texts_hold_no_markup_but_emphasis(language: str) -> None:
-    for said in texts(language).values():
-        for text in filter(None, asdict(said).values()):
+    for fields in texts(language).values():
+        for text in filter(None, asdict(fields).values()):
             assert set(TAG.findall(text)) <= {"<strong>", "</strong>"}
             assert "&" not in text
 
 
 @pytest.mark.parametrize("language", ["de", "fr"])
 def test_the_hyphen_in_email_does_not_end_a_line(language: str) -> None:
-    for said in texts(language).values():
-        assert not any("e-mail" in text.lower() for text in filter(None, asdict(said).values()))
+    for fields in texts(language).values():
+        assert not any("e-mail" in text.lower() for text in filter(None, asdict(fields).values()))
 
 
 def test_french_keeps_its_punctuation_on_the_line() -> None:
-    """A space that does not break stands before "?", ":" and the like."""
-    for said in texts("fr").values():
-        for text in filter(None, asdict(said).values()):
+    """French has a no-break space before "?", ":" and similar marks."""
+    for fields in texts("fr").values():
+        for text in filter(None, asdict(fields).values()):
             assert not re.search(r"[^\u00a0\u202f][?!:;]", text)
             assert "'" not in text

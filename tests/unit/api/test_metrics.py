@@ -1,4 +1,4 @@
-"""/metrics: figures by template, and no ledger figure that nobody read."""
+"""The metrics: requests by route template, and ledger totals only if they could be read."""
 
 from marketing_service.api.metrics import Metrics
 from marketing_service.store.states import SendStatus
@@ -15,7 +15,7 @@ def test_requests_are_counted_by_template_method_and_class_of_status() -> None:
     assert 'marketing_http_request_seconds_count{route="/x/{id}"} 2.0' in text
 
 
-def test_the_ledger_at_a_glance() -> None:
+def test_ledger_totals_are_shown() -> None:
     stats = LedgerStats({SendStatus.DELIVERED: 7, SendStatus.QUEUED: 2}, 12.5, 3)
     lines = Metrics().exposition(stats).decode().splitlines()
     assert 'marketing_sends{status="DELIVERED"} 7.0' in lines
@@ -24,7 +24,7 @@ def test_the_ledger_at_a_glance() -> None:
     assert "marketing_ledger_up 1.0" in lines
 
 
-def test_without_postgresql_the_ledgers_figures_are_left_out() -> None:
+def test_without_postgresql_the_ledger_totals_are_left_out() -> None:
     text = Metrics().exposition(None).decode()
     assert "marketing_ledger_up 0.0" in text
     assert "marketing_sends" not in text

@@ -1,4 +1,4 @@
-"""The document: whole, the same every time, and as the code does it."""
+"""The OpenAPI document is complete, deterministic, and equal to the file in the repository."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [operation for path in document["paths"].values() for operation in path.values()]
 
 
-def test_the_yaml_says_what_the_document_says(document: dict[str, Any]) -> None:
+def test_the_yaml_is_equal_to_the_document(document: dict[str, Any]) -> None:
     assert yaml.safe_load(openapi_yaml()) == document
     assert document["openapi"].startswith("3.1.")
 
@@ -30,7 +30,7 @@ def test_it_is_the_same_every_time() -> None:
     assert openapi_yaml() == openapi_yaml()
 
 
-def test_the_file_in_the_repository_is_what_the_code_makes(pytestconfig: pytest.Config) -> None:
+def test_the_file_in_the_repository_is_current(pytestconfig: pytest.Config) -> None:
     assert (Path(pytestconfig.rootpath) / "openapi" / "marketing.yaml").read_text("utf-8") == openapi_yaml()
 
 
@@ -40,13 +40,13 @@ def test_every_operation_has_an_id_and_a_summary_of_its_own(document: dict[str, 
     assert all(operation["summary"] for operation in found)
 
 
-def test_every_operation_with_a_token_documents_what_any_of_them_may_answer(document: dict[str, Any]) -> None:
+def test_every_operation_with_a_token_documents_the_common_problems(document: dict[str, Any]) -> None:
     for operation in operations(document):
         if "security" in operation:
             assert {"401", "403", "422", "500", "503"} <= operation["responses"].keys()
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_has_a_target(document: dict[str, Any]) -> None:
     def follow(value: Any) -> None:
         if isinstance(value, dict):
             if isinstance(target := value.get("$ref"), str):

@@ -1,4 +1,4 @@
-"""The recipients' pages: self-contained, allowed by their own policy, and made for reading, in every language."""
+"""The pages for recipients: self-contained, allowed by their own policy, and readable, in every language."""
 
 import base64
 import hashlib
@@ -50,11 +50,11 @@ def test_its_policy_allows_its_style_and_nothing_else(page: Page) -> None:
 @every_page
 def test_it_has_a_language_a_title_a_viewport_and_stays_out_of_search_engines(page: Page, language: str) -> None:
     html = html_of(page, language)
-    said = texts(language)[page.name]
+    page_texts = texts(language)[page.name]
     assert f'<html lang="{language}">' in html
-    assert f"<title>{said.title}</title>" in html
-    assert f"<h1>{said.title}</h1>" in html
-    assert all(text in html for text in (said.text, said.button or "", said.note or ""))
+    assert f"<title>{page_texts.title}</title>" in html
+    assert f"<h1>{page_texts.title}</h1>" in html
+    assert all(text in html for text in (page_texts.text, page_texts.button or "", page_texts.note or ""))
     assert "None" not in html
     assert 'name="viewport" content="width=device-width' in html
     assert "prefers-color-scheme: dark" in html
@@ -68,10 +68,10 @@ def test_it_has_a_language_a_title_a_viewport_and_stays_out_of_search_engines(pa
 
 def test_only_pages_that_wait_for_a_button_have_one() -> None:
     assert [page for page in ALL if "<form" in html_of(page)] == [pages.ASK, pages.UNAVAILABLE]
-    # A policy for forms would not let a link lead elsewhere; opening the page again does.
+    # form-action stops a form from following a redirect to another site. A link may follow it.
     assert [page for page in ALL if 'href=""' in html_of(page)] == [pages.LINK_UNAVAILABLE]
 
 
-def test_each_page_has_the_texts_it_shows_and_no_page_is_without() -> None:
+def test_every_page_has_exactly_its_texts() -> None:
     assert {page.name for page in ALL} == set(texts("en"))
-    assert [page.name for page in ALL if page.button] == [name for name, said in texts("en").items() if said.button]
+    assert [page.name for page in ALL if page.button] == [name for name, fields in texts("en").items() if fields.button]

@@ -1,67 +1,67 @@
-"""What is written in one turn of the loop is sent in one go, in order, and never lost."""
+"""All writes of one iteration of the event loop are sent as one write, in order and complete."""
 
 from __future__ import annotations
 
 import asyncio
 
-from marketing_service.api.write_coalescing import GatheringTransport
+from marketing_service.api.write_coalescing import CoalescingTransport
 
 
-class Recorder(asyncio.Transport):
-    """Writes down what it is told to do."""
+class FakeTransport(asyncio.Transport):
+    """Stores the calls."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1)})
-        self.told: list[object] = []
+        self.calls: list[object] = []
 
     def write(self, data: object) -> None:
-        self.told.append(data)
+        self.calls.append(data)
 
     def close(self) -> None:
-        self.told.append("close")
+        self.calls.append("close")
 
     def is_closing(self) -> bool:
-        return "close" in self.told
+        return "close" in self.calls
 
 
-def gathering() -> tuple[Recorder, GatheringTransport]:
-    recorder = Recorder()
-    return recorder, GatheringTransport(recorder, asyncio.get_running_loop())
+def coalescing() -> tuple[FakeTransport, CoalescingTransport]:
+    inner = FakeTransport()
+    return inner, CoalescingTransport(inner, asyncio.get_running_loop())
 
 
 async def test_a_head_and_its_body_are_one_write() -> None:
-    recorder, transport = gathering()
+    inner, transport = coalescing()
     transport.write(b"head ")
     transport.write(b"body")
-    assert recorder.told == []
+    assert inner.calls == []
     await asyncio.sleep(0)
-    assert recorder.told == [b"head body"]
+    assert inner.calls == [b"head body"]
     transport.write(b"next")
     await asyncio.sleep(0)
-    assert recorder.told == [b"head body", b"next"]
+    assert inner.calls == [b"head body", b"next"]
 
 
-async def test_a_download_is_not_held_back() -> None:
-    """The transport underneath says when it has enough; what it has not seen it cannot count."""
-    recorder, transport = gathering()
+async def test_a_large_chunk_is_sent_at_once() -> None:
+    """The inner transport controls the flow, so it must see the data."""
+    inner, transport = coalescing()
     chunk = b"x" * 65_537
     transport.write(chunk)
-    assert recorder.told == [chunk]
+    assert inner.calls == [chunk]
     await asyncio.sleep(0)
-    assert recorder.told == [chunk]
+    assert inner.calls == [chunk]
 
 
-async def test_what_was_written_is_sent_before_the_end() -> None:
-    recorder, transport = gathering()
+async def test_the_buffer_is_sent_before_the_close() -> None:
+    inner, transport = coalescing()
     transport.write(b"last words")
     transport.close()
     await asyncio.sleep(0)
-    assert recorder.told == [b"last words", "close"]
+    assert inner.calls == [b"last words", "close"]
 
 
-async def test_all_else_is_the_transports() -> None:
-    recorder, transport = gathering()
+async def test_other_attributes_are_those_of_the_inner_transport() -> None:
+    inner, transport = coalescing()
     assert transport.get_extra_info("peername") == ("192.0.2.1", 1)  # type: ignore[operator] # it is delegated
     assert transport.is_closing() is False  # type: ignore[operator] # the same
-    recorder.close()
+    inner.close()
     assert transport.is_closing() is True  # type: ignore[operator] # the same

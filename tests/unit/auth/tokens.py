@@ -1,4 +1,4 @@
-"""Tokens to be refused or accepted, and the keys they are signed with."""
+"""Valid and invalid tokens, and the keys that sign them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MISSING = object()
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """Good claims, changed; MISSING takes one out."""
+    """Valid claims with changes. MISSING removes a claim."""
     now = int(time.time())
     base = {
         "sub": "user-1",
@@ -46,7 +46,7 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 
 def sign(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None, **changes: Any) -> str:
-    """A token, whatever its claims are: PyJWT itself refuses to issue some of the wrong ones."""
+    """A token with any claims. PyJWT itself refuses to sign some invalid ones."""
     payload = json.dumps(claims(**changes)).encode()
     return jwt.api_jws.encode(payload, key, algorithm, headers=None if kid is None else {"kid": kid})
 
@@ -57,7 +57,7 @@ def segment(value: Any) -> str:
 
 
 def jwk(algorithm: str, kid: str | None = None, **members: Any) -> dict[str, Any]:
-    """The published half of one of PRIVATE_KEYS."""
+    """The public key of one of PRIVATE_KEYS, as a JWK."""
     entry: dict[str, Any] = jwt.get_algorithm_by_name(algorithm).to_jwk(
         PRIVATE_KEYS[algorithm].public_key(), as_dict=True
     )

@@ -1,18 +1,18 @@
-"""A prefix of an address as a range of the index."""
+"""An address prefix as a range of the index."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketing_service.store.email_log import _after_prefix
 
-# No surrogates, as in a database; few letters and the odd ones, so that prefixes happen.
+# No surrogates, as in a database. Few different characters, so that many texts share a prefix.
 TEXT = st.text(st.sampled_from("ab\x01\x7f\ud7ff\ue000\uffff\U00010000\U0010ffff"), max_size=5)
 
 
 @given(prefix=TEXT.filter(bool), address=TEXT)
 def test_an_address_is_in_the_range_if_and_only_if_it_starts_with_the_prefix(prefix: str, address: str) -> None:
     end = _after_prefix(prefix)
-    # As PostgreSQL's "C" collation does: by the bytes of UTF-8.
+    # PostgreSQL's "C" collation compares the octets of UTF-8.
     place = address.encode()
     in_range = prefix.encode() <= place and (end is None or place < end.encode())
     assert in_range == address.startswith(prefix)

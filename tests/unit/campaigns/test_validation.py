@@ -1,4 +1,4 @@
-"""What a campaign must be, apart from what HTTP says."""
+"""The validation of recipients, and errors of the CRM."""
 
 import pytest
 
@@ -17,9 +17,7 @@ from marketing_service.ports import AudienceError, AudienceRefused, AudienceUnav
         (AudienceError("odd"), 5, "the CRM does not answer"),
     ],
 )
-def test_trouble_with_the_crm_is_one_kind_of_trouble_to_callers(
-    error: AudienceError, retry_after: int, says: str
-) -> None:
+def test_every_error_of_the_crm_is_unavailable(error: AudienceError, retry_after: int, says: str) -> None:
     unavailable = crm_unavailable(error)
     assert unavailable.part == "the CRM"
     assert unavailable.retry_after == retry_after

@@ -1,6 +1,6 @@
-"""Campaigns: write, read, change, delete, duplicate, preview, test."""
+"""Campaigns: create, read, change, delete, duplicate, preview, test."""
 
-from collections.abc import Awaitable
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -21,9 +21,7 @@ from marketing_service.api.responses import CampaignPage, CampaignResponse, Prev
 from marketing_service.campaigns import drafts, lifecycle
 from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.campaigns.validation import validate_for_launch, validate_recipients
-from marketing_service.db import OnResult, Transactions
 from marketing_service.store.campaigns import Campaign
-from marketing_service.store.idempotency import StoredResponse
 
 PATH = "/api/marketing/campaigns"
 ONE = PATH + "/{id}"
@@ -33,19 +31,19 @@ _plain = [Depends(no_query)]
 
 
 def with_version(response: Response, campaign: Campaign) -> CampaignResponse:
-    """The campaign as the answer, its version in the ETag."""
+    """The campaign as the body of `response`, its version in the ETag."""
     response.headers["ETag"] = etag(campaign.version)
     return CampaignResponse.of(campaign)
 
 
-def kept(campaign: Campaign, *, status: int, **headers: str) -> StoredResponse:
-    """The same, as an answer that can be given again."""
+def campaign_response(campaign: Campaign, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """The campaign as a response that can be stored, its version in the ETag."""
     body = CampaignResponse.of(campaign).model_dump_json(by_alias=True)
-    return StoredResponse(status, {"ETag": etag(campaign.version)} | headers, body.encode())
+    return Response(body, status, {"ETag": etag(campaign.version), **(headers or {})}, "application/json")
 
 
-def _created(campaign: Campaign) -> StoredResponse:
-    return kept(campaign, status=201, Location=f"{PATH}/{campaign.id}")
+def _created(campaign: Campaign) -> Response:
+    return campaign_response(campaign, 201, {"Location": f"{PATH}/{campaign.id}"})
 
 
 @router.get(
@@ -58,7 +56,8 @@ def _created(campaign: Campaign) -> StoredResponse:
 async def list_campaigns(
     dependencies: Dependencies, caller: Reader, query: Annotated[CampaignQuery, Query()]
 ) -> CampaignPage:
-    """A page may be shorter than `limit` where bodies are large; `nextCursor` says whether there is more."""
+    """A page can have fewer items than `limit` if the message bodies are large. If `nextCursor` is null, it is the last
+    page."""
     after = read_campaign_cursor(query.cursor)
     async with dependencies.transactions(caller.org_id) as tx:
         page = await drafts.newest_first(
@@ -72,24 +71,24 @@ async def list_campaigns(
     PATH,
     status_code=201,
     operation_id="createCampaign",
-    summary="Save a new draft",
+    summary="Create a draft",
     dependencies=_plain,
     response_model=CampaignResponse,
-    responses={201: with_etag("The draft.", Location="The draft's address."), **responses(400, 409, 413)},
+    responses={201: with_etag("The draft.", Location="The address of the draft."), **responses(400, 409, 413)},
 )
-async def create_campaign(dependencies: Dependencies, caller: Writer, once: Idempotent, body: NewCampaign) -> Response:
-    def create(transactions: Transactions, on_result: OnResult[Campaign]) -> Awaitable[object]:
-        return drafts.create(
-            transactions,
-            dependencies.audience,
-            dependencies.settings,
-            org_id=caller.org_id,
-            created_by=caller.subject,
-            draft=body.draft(),
-            on_result=on_result,
-        )
-
-    return await once.only(create, _created)
+async def create_campaign(
+    dependencies: Dependencies, caller: Writer, idempotent: Idempotent, body: NewCampaign
+) -> Response:
+    campaign = await drafts.create(
+        idempotent.transactions,
+        dependencies.audience,
+        dependencies.campaign_rules,
+        org_id=caller.org_id,
+        created_by=caller.subject,
+        draft=body.draft(),
+        on_result=idempotent.store_as(_created),
+    )
+    return _created(campaign)
 
 
 @router.get(
@@ -112,7 +111,7 @@ async def get_campaign(
     operation_id="changeCampaign",
     summary="Change a draft",
     dependencies=_plain,
-    responses={200: with_etag("The campaign, changed."), **responses(400, 404, 409, 412, 413)},
+    responses={200: with_etag("The changed campaign."), **responses(400, 404, 409, 412, 413)},
 )
 async def change_campaign(
     dependencies: Dependencies,
@@ -125,7 +124,7 @@ async def change_campaign(
     campaign = await drafts.change(
         dependencies.transactions,
         dependencies.audience,
-        dependencies.settings,
+        dependencies.campaign_rules,
         org_id=caller.org_id,
         campaign_id=campaign_id,
         changes=body.changes(),
@@ -138,8 +137,8 @@ async def change_campaign(
     ONE,
     status_code=204,
     operation_id="deleteCampaign",
-    response_description="It is gone.",
-    summary="Delete a draft, or a campaign whose launch failed",
+    response_description="The campaign is deleted.",
+    summary="Delete a draft or a campaign whose launch failed",
     dependencies=_plain,
     responses=responses(404, 409, 412),
 )
@@ -154,34 +153,33 @@ async def delete_campaign(
     ONE + "/duplicate",
     status_code=201,
     operation_id="duplicateCampaign",
-    summary="Make a new draft with the same message and audience",
+    summary="Create a draft with the same message and audience",
     dependencies=_plain,
     response_model=CampaignResponse,
-    responses={201: with_etag("The new draft.", Location="The new draft's address."), **responses(404, 409)},
+    responses={201: with_etag("The new draft.", Location="The address of the new draft."), **responses(404, 409)},
 )
-async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, once: Idempotent) -> Response:
-    async def duplicate(transactions: Transactions, on_result: OnResult[Campaign]) -> None:
-        async with transactions(caller.org_id) as tx:
-            await on_result(tx, await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
-
-    return await once.only(duplicate, _created)
+async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, idempotent: Idempotent) -> Response:
+    async with idempotent.transactions(caller.org_id) as tx:
+        response = _created(await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
+        await idempotent.store(tx, response)
+    return response
 
 
 @router.get(
     ONE + "/preview",
     operation_id="previewCampaign",
     response_description="The message.",
-    summary="See the message as one contact would get it",
+    summary="Preview the message for one contact",
     responses=responses(404),
 )
 async def preview_campaign(
     dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[PreviewQuery, Query()]
 ) -> PreviewResponse:
-    """The links lead nowhere, and there is no pixel. Show the HTML in a sandboxed frame."""
+    """The unsubscribe link does nothing, and there is no tracking pixel. Show the HTML in a sandboxed frame."""
     preview = await lifecycle.preview(
         dependencies.transactions,
         dependencies.audience,
-        dependencies.settings,
+        dependencies.campaign_rules,
         org_id=caller.org_id,
         campaign_id=campaign_id,
         contact_id=query.contact_id,
@@ -193,15 +191,15 @@ async def preview_campaign(
     "/api/marketing/preview",
     operation_id="previewMessage",
     response_description="The message.",
-    summary="See a message that is not saved as one contact would get it",
+    summary="Preview an unsaved message for one contact",
     dependencies=_plain,
     responses=responses(400, 404, 413),
 )
 async def preview_message(dependencies: Dependencies, caller: Reader, body: UnsavedMessage) -> PreviewResponse:
-    """For a page that shows what is being typed. Nothing is kept; reading is enough."""
+    """For an editor that shows a live preview. Nothing is saved, so no writing role is needed."""
     preview = await lifecycle.preview_unsaved(
         dependencies.audience,
-        dependencies.settings,
+        dependencies.campaign_rules,
         org_id=caller.org_id,
         subject=body.subject,
         html_body=body.html_body,
@@ -215,30 +213,29 @@ async def preview_message(dependencies: Dependencies, caller: Reader, body: Unsa
     ONE + "/test",
     status_code=202,
     operation_id="testCampaign",
-    summary="Send the message to up to five addresses of your own",
+    summary="Send a test mail to up to five addresses",
     dependencies=_plain,
     response_model=None,
-    responses={202: {"description": "It will be sent."}, **responses(400, 404, 409, 413)},
+    responses={202: {"description": "The test mail will be sent."}, **responses(400, 404, 409, 413)},
 )
 async def test_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, once: Idempotent, body: TestRecipients
+    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, idempotent: Idempotent, body: TestRecipients
 ) -> Response:
-    """The recipient is a made-up one, `[Test]` stands before the subject, and no figure counts it."""
+    """The message is filled in for a sample recipient, and the subject starts with `[Test]`. Test mails are not part of
+    the stats."""
     recipients = validate_recipients(body.to)
-
-    async def test(transactions: Transactions, on_result: OnResult[None]) -> None:
-        async with transactions(caller.org_id) as tx:
-            campaign = await drafts.get(tx, caller.org_id, campaign_id)
-        await validate_for_launch(campaign, dependencies.settings)
-        async with transactions(caller.org_id) as tx:
-            await request_test_mail(
-                tx,
-                dependencies.job_queue,
-                org_id=caller.org_id,
-                campaign_id=campaign_id,
-                recipients=recipients,
-                requested_by=caller.subject,
-            )
-            await on_result(tx, None)
-
-    return await once.only(test, lambda _: StoredResponse(202, {}, b"null"))
+    response = Response("null", 202, media_type="application/json")
+    async with idempotent.transactions(caller.org_id) as tx:
+        campaign = await drafts.get(tx, caller.org_id, campaign_id)
+    await validate_for_launch(campaign, dependencies.campaign_rules)
+    async with idempotent.transactions(caller.org_id) as tx:
+        await request_test_mail(
+            tx,
+            dependencies.job_queue,
+            org_id=caller.org_id,
+            campaign_id=campaign_id,
+            recipients=recipients,
+            requested_by=caller.subject,
+        )
+        await idempotent.store(tx, response)
+    return response

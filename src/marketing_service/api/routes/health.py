@@ -1,26 +1,29 @@
-"""For operators: alive, ready, and figures for Prometheus."""
+"""For operators: liveness, readiness, and metrics for Prometheus."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketing_service.api.dependencies import Dependencies, MetricsOf, PatienceOf
+from marketing_service.api.dependencies import Dependencies, MetricsOf, TimeLimitOf
 from marketing_service.api.openapi_responses import content
 from marketing_service.api.responses import Health, Readiness
 from marketing_service.errors import Unavailable
 
 RETRY_AFTER = 5
-STATS_PATIENCE = 3.0
-"""Seconds after which the figures are given without those that PostgreSQL has."""
+STATS_TIMEOUT = 3.0
+"""Seconds to wait for the totals from PostgreSQL. After that, the metrics are sent without them."""
 
 router = APIRouter(tags=["operators"])
 
 
 @router.get(
-    "/healthz", operation_id="getHealth", response_description="It does.", summary="Whether this process answers"
+    "/healthz",
+    operation_id="getHealth",
+    response_description="The process responds.",
+    summary="Check that the process responds",
 )
 async def get_health() -> Health:
-    """Asks nobody else: a process is not to be restarted because PostgreSQL is down."""
+    """Checks no other system: a restart of this process does not help if PostgreSQL is down."""
     return Health(status="ok")
 
 
@@ -32,28 +35,28 @@ async def head_health() -> Response:
 @router.get(
     "/readyz",
     operation_id="getReadiness",
-    response_description="They all do.",
-    summary="Whether every part it needs answers",
+    response_description="Every required system responds.",
+    summary="Check that every required system responds",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "Some dependencies do not; they are named."}},
+    responses={503: {"model": Readiness, "description": "Some systems do not respond. `missing` lists them."}},
 )
 async def get_readiness(dependencies: Dependencies) -> Response:
     missing = await dependencies.missing()
-    answer = Readiness(ready=not missing, missing=missing)
+    readiness = Readiness(ready=not missing, missing=missing)
     headers = {"Retry-After": str(RETRY_AFTER)} if missing else None
-    return JSONResponse(answer.model_dump(), 503 if missing else 200, headers)
+    return JSONResponse(readiness.model_dump(), 503 if missing else 200, headers)
 
 
 @router.get(
     "/metrics",
     operation_id="getMetrics",
-    summary="CampaignStats for Prometheus",
+    summary="Read the metrics",
     response_class=PlainTextResponse,
-    responses={200: content("Prometheus' text format.", "text/plain")},
+    responses={200: content("The metrics in the text format of Prometheus.", "text/plain")},
 )
-async def get_metrics(dependencies: Dependencies, metrics: MetricsOf, patience: PatienceOf) -> Response:
+async def get_metrics(dependencies: Dependencies, metrics: MetricsOf, time_limit: TimeLimitOf) -> Response:
     try:
-        ledger = await patience.within(STATS_PATIENCE, dependencies.stats())
+        ledger = await time_limit.within(STATS_TIMEOUT, dependencies.stats())
     except Unavailable:
         ledger = None
     return Response(metrics.exposition(ledger), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,7 +1,4 @@
-"""A campaign's life: launch, pause, resume, cancel."""
-
-from collections.abc import Awaitable
-from functools import partial
+"""The lifecycle of a campaign: launch, pause, resume, cancel."""
 
 from fastapi import APIRouter, Depends, Response
 
@@ -9,13 +6,12 @@ from marketing_service.api.dependencies import CampaignId, Dependencies, Idempot
 from marketing_service.api.openapi_responses import responses, with_etag
 from marketing_service.api.requests import LaunchOptions, audience_of
 from marketing_service.api.responses import CampaignResponse
-from marketing_service.api.routes.campaigns import ONE, kept, with_version
+from marketing_service.api.routes.campaigns import ONE, campaign_response, with_version
 from marketing_service.campaigns import lifecycle
-from marketing_service.db import OnResult, Transactions
 from marketing_service.store.campaigns import Campaign
 
-router = APIRouter(tags=["life"], dependencies=[Depends(no_query)])
-_MOVED = {200: with_etag("The campaign as it is now."), **responses(404, 409)}
+router = APIRouter(tags=["lifecycle"], dependencies=[Depends(no_query)])
+_CHANGED = {200: with_etag("The campaign after the change."), **responses(404, 409)}
 
 
 @router.post(
@@ -24,48 +20,49 @@ _MOVED = {200: with_etag("The campaign as it is now."), **responses(404, 409)}
     operation_id="launchCampaign",
     summary="Launch a draft",
     response_model=CampaignResponse,
-    responses={202: with_etag("It is SENDING."), **responses(400, 404, 409, 412, 413)},
+    responses={202: with_etag("The campaign is SENDING."), **responses(400, 404, 409, 412, 413)},
 )
 async def launch_campaign(
     dependencies: Dependencies,
     caller: Writer,
     campaign_id: CampaignId,
     versions: Versions,
-    once: Idempotent,
+    idempotent: Idempotent,
     body: LaunchOptions | None = None,
 ) -> Response:
-    """The recipients are found afterwards; `stats` shows how far that has come. Where it cannot be done, the
-    campaign becomes FAILED, and nothing has been sent."""
+    """Workers then read the recipients from the CRM; `stats` shows how many they have read. If that fails, the campaign
+    becomes FAILED and nothing is sent."""
     options = body or LaunchOptions()
-
-    def launch(transactions: Transactions, on_result: OnResult[Campaign]) -> Awaitable[object]:
-        return lifecycle.launch(
-            transactions,
-            dependencies.audience,
-            dependencies.job_queue,
-            dependencies.settings,
-            org_id=caller.org_id,
-            campaign_id=campaign_id,
-            audience=None if options.audience is None else audience_of(options.audience),
-            versions=versions,
-            force=options.force,
-            on_result=on_result,
-        )
-
-    return await once.only(launch, partial(kept, status=202))
+    campaign = await lifecycle.launch(
+        idempotent.transactions,
+        dependencies.audience,
+        dependencies.job_queue,
+        dependencies.campaign_rules,
+        org_id=caller.org_id,
+        campaign_id=campaign_id,
+        audience=None if options.audience is None else audience_of(options.audience),
+        versions=versions,
+        force=options.force,
+        on_result=idempotent.store_as(_launched),
+    )
+    return _launched(campaign)
 
 
-@router.post(ONE + "/pause", operation_id="pauseCampaign", summary="Hand nothing more over", responses=_MOVED)
+def _launched(campaign: Campaign) -> Response:
+    return campaign_response(campaign, 202)
+
+
+@router.post(ONE + "/pause", operation_id="pauseCampaign", summary="Pause a campaign", responses=_CHANGED)
 async def pause_campaign(
     dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
-    """What was already being handed over still leaves: at most two messages per connection to the relay."""
+    """Messages that are already marked SENDING are still sent: at most two per connection to the relay."""
     async with dependencies.transactions(caller.org_id) as tx:
         campaign = await lifecycle.pause(tx, caller.org_id, campaign_id)
     return with_version(response, campaign)
 
 
-@router.post(ONE + "/resume", operation_id="resumeCampaign", summary="Go on where a pause stopped it", responses=_MOVED)
+@router.post(ONE + "/resume", operation_id="resumeCampaign", summary="Resume a paused campaign", responses=_CHANGED)
 async def resume_campaign(
     dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
@@ -74,12 +71,12 @@ async def resume_campaign(
     return with_version(response, campaign)
 
 
-@router.post(ONE + "/cancel", operation_id="cancelCampaign", summary="Send no more of it", responses=_MOVED)
+@router.post(ONE + "/cancel", operation_id="cancelCampaign", summary="Cancel a campaign", responses=_CHANGED)
 async def cancel_campaign(
     dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
-    """What waits becomes SKIPPED with the reason CANCELLED; once the rest has ended the campaign is SENT, with
-    `cancelledAt`."""
+    """Waiting sends become SKIPPED with the reason CANCELLED. When the other sends have ended, the campaign is SENT,
+    with `cancelledAt`."""
     async with dependencies.transactions(caller.org_id) as tx:
         campaign = await lifecycle.cancel(tx, caller.org_id, campaign_id)
     return with_version(response, campaign)

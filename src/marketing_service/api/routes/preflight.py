@@ -1,46 +1,46 @@
-"""A dry run of a launch."""
+"""The preflight: a dry run of a launch. The API calls it a check."""
 
 from fastapi import APIRouter, Depends
 
 from marketing_service.api.dependencies import CampaignId, Dependencies, Reader, Writer, no_query
 from marketing_service.api.openapi_responses import responses
-from marketing_service.api.responses import CheckResponse
+from marketing_service.api.responses_preflight import PreflightResponse
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import preflight_requests
 
-router = APIRouter(tags=["life"], dependencies=[Depends(no_query)])
+router = APIRouter(tags=["lifecycle"], dependencies=[Depends(no_query)])
 
 
 @router.post(
     ONE + "/check",
     status_code=202,
     operation_id="checkCampaign",
-    response_description="It is being checked.",
-    summary="Look over a draft and its whole audience before its launch",
+    response_description="The check was started.",
+    summary="Check a draft and its whole audience before the launch",
     responses=responses(404, 409, 412),
 )
-async def check_campaign(dependencies: Dependencies, caller: Writer, campaign_id: CampaignId) -> CheckResponse:
-    """Takes the place of the check before; one of the same version that is under way goes on. What a launch would
-    refuse at once is refused here too."""
-    check = await preflight_requests.request(
+async def check_campaign(dependencies: Dependencies, caller: Writer, campaign_id: CampaignId) -> PreflightResponse:
+    """Replaces the last check. If a check of the same version is running, it continues. A draft that cannot be launched
+    gets the same problem as a launch."""
+    preflight = await preflight_requests.request(
         dependencies.transactions,
         dependencies.job_queue,
-        dependencies.settings,
+        dependencies.campaign_rules,
         org_id=caller.org_id,
         campaign_id=campaign_id,
         requested_by=caller.subject,
     )
-    return CheckResponse.of(check)
+    return PreflightResponse.of(preflight)
 
 
 @router.get(
     ONE + "/check",
     operation_id="getCheck",
-    response_description="The check.",
-    summary="Read how far the check has come, and what it found",
+    response_description="The check, and its report when it is DONE.",
+    summary="Read the state and the report of the last check",
     responses=responses(404),
 )
-async def get_check(dependencies: Dependencies, caller: Reader, campaign_id: CampaignId) -> CheckResponse:
-    """404 also where the campaign has not been checked."""
+async def get_check(dependencies: Dependencies, caller: Reader, campaign_id: CampaignId) -> PreflightResponse:
+    """404 if there is no such campaign, or if it was not checked."""
     async with dependencies.transactions(caller.org_id) as tx:
-        return CheckResponse.of(await preflight_requests.get(tx, caller.org_id, campaign_id))
+        return PreflightResponse.of(await preflight_requests.get(tx, caller.org_id, campaign_id))

@@ -1,4 +1,5 @@
-"""What recipients and their mail programs call: the pixel, links, the unsubscribe link. The token is the only key."""
+"""The public routes for recipients and their mail programs: pixel, links, unsubscribe. The token authorises the
+call."""
 
 import re
 from typing import Annotated
@@ -8,12 +9,12 @@ from fastapi.responses import HTMLResponse, Response
 
 from marketing_service import tracking
 from marketing_service.api import pages
-from marketing_service.api.dependencies import Dependencies, PatienceOf
+from marketing_service.api.client_detection import machine_reason
+from marketing_service.api.dependencies import Dependencies, TimeLimitOf
 from marketing_service.api.openapi_responses import Responses, content, problem_responses
 from marketing_service.api.pixel import GIF, PIXEL_PATH
 from marketing_service.api.pixel import HEADERS as PIXEL_HEADERS
-from marketing_service.api.time_limit import Patience
-from marketing_service.api.visitors import machine_reason
+from marketing_service.api.time_limit import TimeLimit
 from marketing_service.errors import Unavailable
 from marketing_service.rendering import MAX_LINKS
 from marketing_service.tokens import Purpose
@@ -21,29 +22,32 @@ from marketing_service.tokens import Purpose
 CLICK_PATH = "/api/marketing/click/{token}/{number}"
 UNSUBSCRIBE_PATH = "/api/marketing/unsubscribe/{token}"
 
-CLICK_PATIENCE = 3.5
+CLICK_TIMEOUT = 3.5
 """Seconds."""
-OPT_OUT_PATIENCE = 3.5
+OPT_OUT_TIMEOUT = 3.5
 """Seconds."""
 RETRY_AFTER = 30
+"""Seconds."""
 
 router = APIRouter(tags=["public"])
 
-Token = Annotated[str, Path(alias="token", description="From a message; it stands for one send, and for one purpose.")]
-Number = Annotated[str, Path(description="The number of one of the campaign's links.", examples=["1"])]
+Token = Annotated[
+    str, Path(alias="token", description="The token from the message. It is valid for one send and one purpose.")
+]
+Number = Annotated[str, Path(description="The number of a link of the campaign.", examples=["1"])]
 _NUMBER = re.compile("[1-9][0-9]{0,2}")
-_CLICKED: Responses = {
+_LINK_RESPONSES: Responses = {
     302: {
-        "description": "To where the link leads.",
+        "description": "Redirects to the target of the link.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
-    404: content("The token or the number is not one of ours.", "text/html"),
-    503: content("Try again.", "text/html"),
+    404: content("The token or the number is not valid.", "text/html"),
+    503: content("The link could not be read. Try again.", "text/html"),
 }
-_PAGES: Responses = {
-    200: content("The page that confirms, or one with a button.", "text/html"),
-    404: content("The token is not one of ours.", "text/html"),
-    503: content("Not opted out yet: try again.", "text/html"),
+_PAGE_RESPONSES: Responses = {
+    200: content("The page that confirms the opt-out, or a page with a button.", "text/html"),
+    404: content("The token is not valid.", "text/html"),
+    503: content("The opt-out is not saved. Try again.", "text/html"),
 }
 
 
@@ -56,11 +60,13 @@ def _pixel() -> Response:
     operation_id="getPixel",
     summary="Load the pixel of a message",
     response_class=Response,
-    responses={200: content("Always the same picture.", "image/gif", {"type": "string", "format": "binary"})},
+    responses={
+        200: content("The pixel. It is the same for every token.", "image/gif", {"type": "string", "format": "binary"})
+    },
 )
 async def get_pixel(_: Token) -> Response:
-    """A good token counts as an open of its send. Nothing about the answer tells a good token from a bad one."""
-    return _pixel()  # a good one never comes here: see PixelMiddleware
+    """With a valid token, this counts as an open of the send. The response does not show whether the token is valid."""
+    return _pixel()  # requests with a valid token do not get here: see PixelMiddleware
 
 
 @router.head(PIXEL_PATH, include_in_schema=False)
@@ -74,34 +80,34 @@ async def head_pixel() -> Response:
     summary="Follow a link of a message",
     status_code=302,
     response_class=Response,
-    responses=_CLICKED,
+    responses=_LINK_RESPONSES,
 )
 async def follow_link(
-    token: Token, number: Number, request: Request, dependencies: Dependencies, patience: PatienceOf
+    token: Token, number: Number, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf
 ) -> Response:
-    """Leads nowhere but to the campaign's own links."""
-    return await _follow(token, number, request, dependencies, patience, counts=True)
+    """Redirects only to links of the campaign itself."""
+    return await _follow(token, number, request, dependencies, time_limit, counts=True)
 
 
 @router.head(CLICK_PATH, include_in_schema=False)
 async def head_link(
-    token: Token, number: Number, request: Request, dependencies: Dependencies, patience: PatienceOf
+    token: Token, number: Number, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf
 ) -> Response:
-    return await _follow(token, number, request, dependencies, patience, counts=False)
+    return await _follow(token, number, request, dependencies, time_limit, counts=False)
 
 
 async def _follow(
-    token: str, number: str, request: Request, dependencies: Dependencies, patience: Patience, *, counts: bool
+    token: str, number: str, request: Request, dependencies: Dependencies, time_limit: TimeLimit, *, counts: bool
 ) -> Response:
     send_id = dependencies.tokens.read(Purpose.CLICK, token)
     if send_id is None or not _NUMBER.fullmatch(number) or int(number) > MAX_LINKS:
         return pages.LINK_NOT_FOUND.response(_languages(request))
-    reason = machine_reason(request.scope, request.headers, proxy_hops=dependencies.settings.proxy_hops)
+    reason = machine_reason(request.scope, request.headers, proxy_hops=dependencies.api_rules.proxy_hops)
     work = tracking.follow_link(
         dependencies.transactions, send_id, int(number), counts=counts, by_machine=reason is not None
     )
     try:
-        target = await patience.within(CLICK_PATIENCE, work)
+        target = await time_limit.within(CLICK_TIMEOUT, work)
     except Unavailable:
         return pages.LINK_UNAVAILABLE.response(_languages(request), {"Retry-After": str(RETRY_AFTER)})
     if target is None:
@@ -113,24 +119,25 @@ async def _follow(
 @router.get(
     UNSUBSCRIBE_PATH,
     operation_id="openUnsubscribePage",
-    summary="Follow the unsubscribe link",
+    summary="Open the unsubscribe link",
     response_class=HTMLResponse,
-    responses=_PAGES,
+    responses=_PAGE_RESPONSES,
 )
 async def open_unsubscribe_page(
-    token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf
+    token: Token, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf
 ) -> Response:
-    """Opts out at once, or (as the installation is set up, and for a browser that only fetches ahead) asks first."""
-    if dependencies.settings.unsubscribe_get == "confirm" or tracking.machine_rules().is_prefetch(request.headers):
-        return await _ask(token, request, dependencies, patience)
-    return await _opt_out(token, request, dependencies, patience)
+    """Opts out at once and confirms it. For a prefetch, or if the installation is configured so, it shows a page with a
+    button instead."""
+    if dependencies.api_rules.confirm_unsubscribe or tracking.machine_rules().is_prefetch(request.headers):
+        return await _show_button(token, request, dependencies, time_limit)
+    return await _opt_out(token, request, dependencies, time_limit)
 
 
 @router.head(UNSUBSCRIBE_PATH, include_in_schema=False)
 async def head_unsubscribe_page(
-    token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf
+    token: Token, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf
 ) -> Response:
-    return await _ask(token, request, dependencies, patience)
+    return await _show_button(token, request, dependencies, time_limit)
 
 
 @router.post(
@@ -138,32 +145,33 @@ async def head_unsubscribe_page(
     operation_id="unsubscribe",
     summary="Opt out (RFC 8058 one-click)",
     response_class=HTMLResponse,
-    responses=_PAGES | problem_responses(413),
+    responses=_PAGE_RESPONSES | problem_responses(413),
 )
-async def unsubscribe(token: Token, request: Request, dependencies: Dependencies, patience: PatienceOf) -> Response:
-    """Always acts. The body is not read: the token says it all, and senders encode the body in every way."""
-    return await _opt_out(token, request, dependencies, patience)
+async def unsubscribe(token: Token, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf) -> Response:
+    """Always opts out. The body is not read: the token is enough, and mail programs encode the body in different
+    ways."""
+    return await _opt_out(token, request, dependencies, time_limit)
 
 
-async def _ask(token: str, request: Request, dependencies: Dependencies, patience: Patience) -> Response:
+async def _show_button(token: str, request: Request, dependencies: Dependencies, time_limit: TimeLimit) -> Response:
     send_id = dependencies.tokens.read(Purpose.UNSUBSCRIBE, token)
     if send_id is None:
         return pages.NOT_FOUND.response(_languages(request))
     try:
-        there = await patience.within(OPT_OUT_PATIENCE, tracking.send_exists(dependencies.transactions, send_id))
+        there = await time_limit.within(OPT_OUT_TIMEOUT, tracking.send_exists(dependencies.transactions, send_id))
     except Unavailable:
-        there = True  # the button asks again
+        there = True  # the POST of the button looks the send up again
     return (pages.ASK if there else pages.NOT_FOUND).response(_languages(request))
 
 
-async def _opt_out(token: str, request: Request, dependencies: Dependencies, patience: Patience) -> Response:
-    """The page says it is done only after it has been committed."""
+async def _opt_out(token: str, request: Request, dependencies: Dependencies, time_limit: TimeLimit) -> Response:
+    """The page confirms the opt-out only after the commit."""
     send_id = dependencies.tokens.read(Purpose.UNSUBSCRIBE, token)
     if send_id is None:
         return pages.NOT_FOUND.response(_languages(request))
     work = tracking.opt_out(dependencies.transactions, dependencies.job_queue, send_id)
     try:
-        done = await patience.within(OPT_OUT_PATIENCE, work)
+        done = await time_limit.within(OPT_OUT_TIMEOUT, work)
     except Unavailable:
         return pages.UNAVAILABLE.response(_languages(request), {"Retry-After": str(RETRY_AFTER)})
     return (pages.CONFIRMED if done else pages.NOT_FOUND).response(_languages(request))

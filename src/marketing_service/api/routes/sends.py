@@ -1,4 +1,4 @@
-"""The email log, the same as CSV, and resend."""
+"""The email log as JSON and CSV, and the resend of one send."""
 
 from typing import Annotated
 
@@ -13,10 +13,8 @@ from marketing_service.api.requests import LogFilterQuery, LogQuery
 from marketing_service.api.responses import LogEntryResponse, LogPage
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import email_log
-from marketing_service.campaigns.resend import resend as queue_again
-from marketing_service.db import OnResult, Transaction, Transactions
+from marketing_service.campaigns.resend import resend
 from marketing_service.store.email_log import LogEntry, LogFilter
-from marketing_service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["email log"])
 
@@ -24,8 +22,8 @@ router = APIRouter(tags=["email log"])
 @router.get(
     ONE + "/sends",
     operation_id="listSends",
-    response_description="A page of the log.",
-    summary="Read the email log, by address",
+    response_description="A page of the email log.",
+    summary="Read the email log, sorted by address",
     responses=responses(404),
 )
 async def list_sends(
@@ -43,15 +41,18 @@ async def list_sends(
     operation_id="exportSends",
     summary="Download the email log as CSV",
     response_class=StreamingResponse,
-    responses={200: content("UTF-8 with CRLF; cells are safe to open in a spreadsheet.", "text/csv"), **responses(404)},
+    responses={
+        200: content("UTF-8 with CRLF. No cell is executed as a formula by a spreadsheet.", "text/csv"),
+        **responses(404),
+    },
 )
 async def export_sends(
     dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
 ) -> StreamingResponse:
-    """Streamed, whatever its size; a download that breaks off was interrupted, and is not whole."""
+    """The file is streamed. If the connection breaks before the end, the file is incomplete."""
     only = LogFilter(query.status, query.q)
     pages = email_log.pages(dependencies.transactions, caller.org_id, campaign_id, only=only)
-    # The first page is read before the answer starts, so that what is wrong by then still gets its own status.
+    # Reads the first page before the response starts, so that an error up to then still gets its own status.
     first = await anext(pages)
     return StreamingResponse(
         csv_export.chunks(first, pages),
@@ -64,32 +65,27 @@ async def export_sends(
     ONE + "/sends/{sendId}/resend",
     status_code=202,
     operation_id="resendSend",
-    response_description="The send, queued again.",
-    summary="Send once more to somebody who failed, or of whom nobody knows",
+    response_description="The send, which is QUEUED again.",
+    summary="Send the message again to one recipient",
     dependencies=[Depends(no_query)],
     response_model=LogEntryResponse,
     responses=responses(404, 409),
 )
 async def resend_send(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, send_id: SendId, once: Idempotent
+    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, send_id: SendId, idempotent: Idempotent
 ) -> Response:
-    """Only FAILED and UNCONFIRMED sends, and nobody who has opted out. The tries start again."""
-
-    async def resend(transactions: Transactions, on_result: OnResult[LogEntry]) -> None:
-        async def queued_again(tx: Transaction) -> None:
-            await on_result(tx, await email_log.entry(tx, caller.org_id, campaign_id, send_id))
-
-        await queue_again(
-            transactions,
-            dependencies.audience,
-            org_id=caller.org_id,
-            campaign_id=campaign_id,
-            send_id=send_id,
-            on_result=queued_again,
-        )
-
-    return await once.only(resend, _kept)
+    """Only for FAILED and UNCONFIRMED sends, and only if the contact has not opted out. The number of attempts starts
+    again."""
+    entry = await resend(
+        idempotent.transactions,
+        dependencies.audience,
+        org_id=caller.org_id,
+        campaign_id=campaign_id,
+        send_id=send_id,
+        on_result=idempotent.store_as(_requeued),
+    )
+    return _requeued(entry)
 
 
-def _kept(entry: LogEntry) -> StoredResponse:
-    return StoredResponse(202, {}, LogEntryResponse.of(entry).model_dump_json(by_alias=True).encode())
+def _requeued(entry: LogEntry) -> Response:
+    return Response(LogEntryResponse.of(entry).model_dump_json(by_alias=True), 202, media_type="application/json")

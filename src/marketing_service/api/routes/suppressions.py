@@ -1,4 +1,4 @@
-"""The suppression list: addresses that are not to be mailed, whatever the CRM says."""
+"""The suppression list: addresses that are never mailed, even if the CRM allows it."""
 
 from typing import Annotated
 from uuid import UUID
@@ -20,13 +20,13 @@ CSV_TYPE = "text/csv"
 
 router = APIRouter(tags=["suppressions"])
 _plain = [Depends(no_query)]
-SuppressionId = Annotated[UUID, Path(alias="suppressionId", description="One address's place on the list.")]
+SuppressionId = Annotated[UUID, Path(alias="suppressionId", description="The id of one entry of the list.")]
 
 
 @router.get(
     PATH,
     operation_id="listSuppressions",
-    response_description="A page of the list.",
+    response_description="A page of the suppression list.",
     summary="Read the suppression list, newest first",
     responses=responses(),
 )
@@ -49,11 +49,11 @@ async def list_suppressions(
     PATH,
     status_code=201,
     operation_id="addSuppression",
-    response_description="The address is on the list, and what waited for it is skipped.",
-    summary="Put an address on the suppression list",
+    response_description="The address is on the list, and waiting sends to it are SKIPPED.",
+    summary="Add an address to the suppression list",
     dependencies=_plain,
     responses={
-        200: {"description": "It was there already; nothing has changed.", "model": SuppressionResponse},
+        200: {"description": "The address was already on the list. Nothing was changed.", "model": SuppressionResponse},
         **responses(400, 413),
     },
 )
@@ -72,13 +72,13 @@ async def add_suppression(
     PATH + "/{suppressionId}",
     status_code=204,
     operation_id="removeSuppression",
-    response_description="It is mailed again from the next launch on.",
-    summary="Take an address off the suppression list",
+    response_description="The address can be mailed again, from the next launch on.",
+    summary="Remove an address from the suppression list",
     dependencies=_plain,
     responses=responses(404),
 )
 async def remove_suppression(dependencies: Dependencies, caller: Writer, suppression_id: SuppressionId) -> None:
-    """What was skipped stays so; the soft bounces before it are forgotten."""
+    """Skipped sends stay SKIPPED. The earlier soft bounces of the address no longer count."""
     await suppressions.remove(dependencies.transactions, org_id=caller.org_id, suppression_id=suppression_id)
 
 
@@ -87,14 +87,17 @@ async def remove_suppression(dependencies: Dependencies, caller: Writer, suppres
     operation_id="exportSuppressions",
     summary="Download the suppression list as CSV",
     response_class=StreamingResponse,
-    responses={200: content("UTF-8 with CRLF; cells are safe to open in a spreadsheet.", CSV_TYPE), **responses()},
+    responses={
+        200: content("UTF-8 with CRLF. No cell is executed as a formula by a spreadsheet.", CSV_TYPE),
+        **responses(),
+    },
 )
 async def export_suppressions(
     dependencies: Dependencies, caller: Reader, query: Annotated[SuppressionFilterQuery, Query()]
 ) -> StreamingResponse:
-    """Streamed, whatever its size; a download that breaks off was interrupted, and is not whole."""
+    """The file is streamed. If the connection breaks before the end, the file is incomplete."""
     pages = suppressions.pages(dependencies.transactions, caller.org_id, only=Filter(query.reason, query.q))
-    # The first page is read before the answer starts, so that what is wrong by then still gets its own status.
+    # Reads the first page before the response starts, so that an error up to then still gets its own status.
     first = await anext(pages)
     return StreamingResponse(
         csv_suppressions.chunks(first, pages),
@@ -106,8 +109,8 @@ async def export_suppressions(
 @router.post(
     PATH + ".csv",
     operation_id="importSuppressions",
-    response_description="What came of it.",
-    summary="Put every address of a CSV file on the suppression list",
+    response_description="How many addresses were added, and which values are not addresses.",
+    summary="Add the addresses of a CSV file to the suppression list",
     dependencies=_plain,
     responses=responses(413),
     openapi_extra={
@@ -120,10 +123,11 @@ async def export_suppressions(
     },
 )
 async def import_suppressions(dependencies: Dependencies, caller: Writer, request: Request) -> ImportResponse:
-    """UTF-8, with commas, semicolons or tabs; its first line names the columns: `email`, and perhaps `note`. What is no
-    address is named in the answer, and the rest is added. Nothing is where it cannot be read as CSV."""
+    """The file is UTF-8, with commas, semicolons or tabs. Its first line names the columns: `email`, and optionally
+    `note`. The response lists the values that are not addresses; all others are added. If the file is not valid CSV,
+    nothing is added."""
     file = await body_announced_as(request, CSV_TYPE)
-    imported = await suppressions.read_in(
+    imported = await suppressions.import_csv(
         dependencies.transactions, org_id=caller.org_id, file=file, created_by=caller.subject
     )
     return ImportResponse.of(imported)
