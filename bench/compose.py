@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from marketing_service.rendering import MergeFields, MessageSource, Personal, compile_message
+from marketing_service.rendering import MergeFields, MessageSource, RecipientData, compile_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,10 @@ def _source(html: str, *, track_clicks: bool = False) -> MessageSource:
     )
 
 
-def _recipients() -> list[Personal]:
+def _recipients() -> list[RecipientData]:
     now = datetime.now(UTC)
     return [
-        Personal(
+        RecipientData(
             UUID(int=number),
             MergeFields(f"contact{number}@example.org", f"Zoë {number}", "O'Neill", "Fish & Chips Ltd"),
             now,
@@ -55,7 +55,7 @@ def _recipients() -> list[Personal]:
     ]
 
 
-def _compose_with_email_message(html: str, personal: Personal) -> bytes:
+def _compose_with_email_message(html: str, personal: RecipientData) -> bytes:
     message = EmailMessage(policy=SMTP)
     message["From"] = "Example Ltd <news@example.com>"
     message["To"] = personal.fields.email
@@ -67,7 +67,7 @@ def _compose_with_email_message(html: str, personal: Personal) -> bytes:
     return message.as_bytes()
 
 
-def _microseconds(render: Callable[[Personal], bytes], recipients: list[Personal]) -> float:
+def _microseconds(render: Callable[[RecipientData], bytes], recipients: list[RecipientData]) -> float:
     """Microseconds for each message: the median of five passes."""
     passes = []
     for _ in range(5):

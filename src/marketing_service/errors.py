@@ -1,18 +1,18 @@
-"""Everything this service refuses or cannot do, as one tree. None of it knows HTTP.
+"""The errors that this service raises, as one tree. None of them depends on HTTP.
 
     MarketingError
-    ├── Unauthenticated      who is asking is not proven
-    ├── Forbidden            proven, and still not allowed
-    ├── NotFound             not there, or another organisation's
-    ├── WrongState           it is not in the state this needs
-    ├── StaleVersion         somebody else changed it meanwhile
+    ├── Unauthenticated      the caller is not identified
+    ├── Forbidden            the caller is identified, but not allowed to do this
+    ├── NotFound             it does not exist, or belongs to another organisation
+    ├── WrongState           its state does not allow this
+    ├── StaleVersion         somebody else has changed it
     ├── InvalidInput         one or more fields are wrong; nothing was changed
-    ├── PreflightFoundErrors     the campaign's check advises against launching it
-    ├── RequestInFlight      the same request is being worked on right now
-    ├── KeyReused            an idempotency key that belongs to another request
-    └── Unavailable          a part we need is down; try again later
+    ├── PreflightFoundErrors the check of this version found errors
+    ├── RequestInFlight      the same request is still being processed
+    ├── KeyReused            the idempotency key belongs to another request
+    └── Unavailable          a required component is down; try again later
 
-The sentence given to an error is shown to a person: it says what is wrong and, where it can, what to do.
+The text of an error is shown to users: it says what is wrong and, if possible, what to do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 
 class MarketingError(Exception):
-    """The root: catch it to catch everything this service raises on purpose."""
+    """The base class of all errors that this service raises on purpose."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -29,11 +29,11 @@ class MarketingError(Exception):
 
 
 class Unauthenticated(MarketingError):
-    """No token, or one that proves nothing."""
+    """There is no token, or it is not valid."""
 
 
 class Forbidden(MarketingError):
-    """The token is good, and does not allow this. `code` is stable: `no-organisation`, `feature`, `role`."""
+    """The token is valid, but does not allow this. `code` is stable: `no-organisation`, `feature`, `role`."""
 
     def __init__(self, detail: str, code: str) -> None:
         super().__init__(detail)
@@ -41,20 +41,20 @@ class Forbidden(MarketingError):
 
 
 class NotFound(MarketingError):
-    """Not there, or another organisation's: the two are not told apart."""
+    """It does not exist, or it belongs to another organisation. The caller cannot tell which."""
 
 
 class WrongState(MarketingError):
-    """The thing is not in a state that allows this."""
+    """The state of the campaign, or of another object, does not allow this."""
 
 
 class StaleVersion(MarketingError):
-    """The caller's version is not the current one."""
+    """The caller read a version that is not the current one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: its path as the caller wrote it (`audience.statuses[0]`), a sentence, a stable code."""
+    """One wrong field: its path as the caller wrote it (`audience.statuses[0]`), a message, and a stable code."""
 
     field: str
     message: str
@@ -70,11 +70,11 @@ class InvalidInput(MarketingError):
 
 
 class PreflightFoundErrors(MarketingError):
-    """The check of this very version found errors, and the caller did not insist."""
+    """The check of this version found errors, and the caller did not ask to launch in spite of them."""
 
 
 class RequestInFlight(MarketingError):
-    """A request with the same idempotency key is being worked on right now."""
+    """A request with the same idempotency key is still being processed."""
 
 
 class KeyReused(MarketingError):
@@ -82,7 +82,7 @@ class KeyReused(MarketingError):
 
 
 class Unavailable(MarketingError):
-    """A part that is needed does not answer. `retry_after` is in seconds."""
+    """A required component, named by `part`, does not answer. `retry_after` is in seconds."""
 
     def __init__(self, part: str, detail: str | None = None, retry_after: int = 5) -> None:
         super().__init__(detail or f"{part} does not answer; try again in a few seconds.")

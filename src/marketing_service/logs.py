@@ -1,7 +1,7 @@
-"""Structured logs on standard error: one line an event, in UTC, without an address, a token or a password.
+"""Structured logs on standard error: one line per event, in UTC, without addresses, tokens or passwords.
 
-Whoever logs passes ids alone. The masking here is the second line of defence: it catches what an exception's
-text or a library's message carries along.
+Code that logs passes ids only. The masking in this module is a second protection: it removes secrets from the texts of
+exceptions and from the messages of libraries.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 ADDRESS = "[address]"
-SECRET = "[secret]"  # noqa: S105 - what a secret is replaced by
+SECRET = "[secret]"  # noqa: S105 - the text that replaces a secret
 
-# Their own handlers and levels would print beside ours.
+# The handlers and levels of these libraries are removed, so that every event goes through this module.
 _LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "arq", "alembic", "sqlalchemy")
-# They log a line for every request or statement, with its path, query or values in it; the API writes its own.
+# These log every request or statement with its path, query or values. The API logs its requests itself.
 _NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosmtplib", "asyncio", "sqlalchemy", "mail.log")
-# It logs what it then raises, and is asked about messages that strangers write.
+# This library logs every error that it also raises, and it parses messages from unknown senders.
 _SILENT = ("flufl.bounce",)
 
 _SECRET_KEYS = frozenset({"authorization", "cookie", "set-cookie", "email", "recipient", "password", "secret", "token"})
 
-# An atom of RFC 5322 §3.2.3, in any script, at most as long as RFC 5321 §4.5.3.1.1 lets it be: unbounded, a
-# long run of letters without an @ would take quadratic time.
+# An atom of RFC 5322 §3.2.3 in any script, no longer than RFC 5321 §4.5.3.1.1 allows. Without this bound, a long run of
+# letters without an @ would take quadratic time.
 _LOCAL_PART = r"(?:\"[^\"\s]{1,64}\"|[\w.!#$%&'*+/=?^`{|}~-]{1,64})"
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # user:password@ of any URL, first: what is left of it no longer looks like an address
+    # user:password@ of a URL. It is masked first, because `password@host` looks like an address.
     (re.compile(r"([a-z][a-z0-9+.-]{1,30}://)[^\s/?#\"'<>]{1,512}@", re.IGNORECASE), rf"\1{SECRET}@"),
     (
         re.compile(r"([?&;](?:[a-z_-]{0,20}token|key|secret|password)=)[^&\s\"']+", re.IGNORECASE),
@@ -43,21 +43,21 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {SECRET}"),
     # A JWT starts with the base64url of `{"`.
     (re.compile(r"\beyJ[\w-]{4,}(?:\.[\w-]*){1,4}"), SECRET),
-    # The tokens of our own public links: 32 bytes in base64url. A name made from a UUID can be as long.
+    # The tokens of the public links: 32 bytes in base64url. Names that contain a UUID can have the same length.
     (re.compile(r"(?<![\w-])(?![\w-]{0,7}[0-9a-f]{8}-[0-9a-f]{4}-)[\w-]{43}(?![\w-])"), SECRET),
     (re.compile(rf"{_LOCAL_PART}(?:@|%40)(?:\[[^\]\s]{{1,255}}\]|\w[\w.-]{{0,254}})"), ADDRESS),
 )
 
 
 def mask(text: str) -> str:
-    """The same text, with whatever looks like an address, a token or a URL's password replaced."""
+    """The text with everything replaced that looks like an address, a token or the password of a URL."""
     for pattern, replacement in _MASKS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The structlog processor that masks every value of an event, however deep."""
+    """The structlog processor that masks every value of an event, at any depth."""
     return {key: _masked(value, key) for key, value in event.items()}
 
 
@@ -76,9 +76,9 @@ def _masked(value: Any, key: object = None) -> Any:
 
 
 def configure_logging(level: str = "INFO", log_format: Literal["json", "console"] = "json") -> None:
-    """Send the events of this service and of its libraries to standard error, through one chain.
+    """Send the events of this service and of its libraries to standard error, through one chain of processors.
 
-    Every event carries what `structlog.contextvars` holds: the request, the campaign, the batch.
+    Every event includes the values in `structlog.contextvars`: the request, the campaign, the batch.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -97,7 +97,7 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # As plain text, without the frames' variables, and before the masking: it quotes messages.
+                # Tracebacks are plain text without local variables. They quote messages, so masking comes after this.
                 structlog.processors.format_exc_info,
                 mask_values,
                 _renderer(log_format),

@@ -1,4 +1,4 @@
-"""A process's metrics for Prometheus, on a port of their own."""
+"""The HTTP endpoint on which a process exposes its Prometheus metrics."""
 
 from __future__ import annotations
 

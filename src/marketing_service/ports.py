@@ -1,4 +1,4 @@
-"""The small interfaces the use cases need, and the types they speak; the adapters stand above them."""
+"""The interfaces that the use cases need, and their types. The adapters implement them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,36 @@ if TYPE_CHECKING:
 
 
 class AudienceType(StrEnum):
+    """How an audience selects contacts."""
+
     ALL = "ALL"
     BY_STATUS = "BY_STATUS"
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Everybody, or the contacts of at least one CRM status; never who opted out."""
+    """All contacts, or the contacts that have one of some CRM statuses. Contacts who opted out never belong to it."""
 
     type: AudienceType = AudienceType.ALL
     statuses: tuple[str, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it selects by status and names none. The CRM would read a filter without a status as no filter."""
+        return self.type is AudienceType.BY_STATUS and not self.statuses
+
+    def includes(self, contact: Contact) -> bool:
+        """Whether the contact has an address, has not opted out, and has one of the statuses."""
+        return (
+            bool(contact.email)
+            and not contact.marketing_opt_out
+            and (self.type is AudienceType.ALL or contact.status in self.statuses)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A CRM record, as the CRM has it: nothing here is normalised or checked yet."""
+    """A contact as the CRM returns it, not normalised or validated."""
 
     id: str
     email: str | None
@@ -45,22 +60,24 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Contacts that are not mailed because of what the CRM says of them, each counted once."""
+    """Numbers of contacts that the CRM's data excludes from an audience. Each contact is counted once."""
 
     opted_out: int
     without_address: int
-    """Those who also opted out are not among them."""
+    """Contacts without an address that have not opted out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContactStatus:
+    """A status that a contact can have in the CRM, and its label for users."""
+
     value: str
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class ContactPage:
-    """Some contacts of an audience, and when we asked for them (an opt-out confirmed later outweighs them)."""
+    """Some contacts of an audience, and the time of the request: an opt-out that is newer has priority over them."""
 
     contacts: Sequence[Contact]
     asked_at: datetime
@@ -71,7 +88,10 @@ class AudienceError(Exception):
 
 
 class AudienceUnavailable(AudienceError):
-    """It does not answer, or says to come back: worth another try. `retry_after` in seconds, where it said so."""
+    """The CRM does not answer, or has a temporary problem. Another try may succeed.
+
+    `retry_after`: the seconds of its Retry-After, if it sent one.
+    """
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -79,64 +99,68 @@ class AudienceUnavailable(AudienceError):
 
 
 class AudienceRefused(AudienceError):
-    """It answered with a definite no (a 4xx other than 408 and 429): another try would not help."""
+    """The CRM refused for good (a 4xx other than 408 and 429): another try would not succeed."""
 
 
 class AudienceSource(Protocol):
-    """Where contacts come from. Every call raises AudienceUnavailable or AudienceRefused."""
+    """A source of contacts. Every call can raise AudienceUnavailable or AudienceRefused."""
 
     def pages(self, org_id: str, audience: Audience) -> AsyncGenerator[ContactPage]:
-        """Every contact with an address, not opted out, of the audience's statuses. Each page is retried by
-        itself for a short while. Contacts may come twice where the CRM changes while it is read. Close it (`aclosing`)
-        when leaving early."""
+        """The contacts of the audience (see `Audience.includes`), page by page.
+
+        A page that fails is requested again for a short time. A contact may come twice if the CRM changes while it is
+        read. A caller that stops early must close the generator (`aclosing`).
+        """
         ...
 
     async def count(self, org_id: str, audience: Audience) -> int:
-        """How many contacts `pages` would give now."""
+        """Number of contacts that `pages` would return now."""
         ...
 
-    async def sample(self, org_id: str, audience: Audience, most: int) -> list[Contact]:
-        """Up to `most` (at most 1,000) of the contacts `pages` would give, for somebody who waits."""
+    async def sample(self, org_id: str, audience: Audience, limit: int) -> list[Contact]:
+        """Up to `limit` (at most 1,000) of the contacts that `pages` would return. Fast: a person waits for it."""
         ...
 
     async def left_out(self, org_id: str, audience: Audience) -> LeftOut:
-        """How many contacts of the audience's statuses `pages` does not give, and why."""
+        """Numbers of contacts with the audience's statuses that `pages` does not return, by reason."""
         ...
 
     async def contact(self, org_id: str, contact_id: str) -> Contact | None:
-        """One contact, or None where there is none."""
+        """One contact; None if it does not exist."""
         ...
 
     async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
-        """Every contact with this address, opted out or not."""
+        """All contacts with this address, including those who opted out."""
         ...
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
-        """Set the contact's marketingOptOut. False where there is no such contact."""
+        """Set the contact's marketingOptOut. False if the contact does not exist."""
         ...
 
     async def statuses(self, org_id: str) -> list[ContactStatus]:
-        """The statuses a contact can have, in the CRM's order."""
+        """The statuses that a contact can have, in the CRM's order."""
         ...
 
     async def probe(self) -> None:
-        """Find out whether it answers at all."""
+        """Check that the source answers."""
         ...
 
 
-# ── the names of the internet ────────────────────────────────────────────────────────────────────────
+# ── the DNS ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class NamesUnavailable(Exception):
-    """The DNS does not answer, or not in a way that says anything."""
+class DnsUnavailable(Exception):
+    """The DNS does not answer, or its answer is an error other than "no such name"."""
 
 
 class TextRecords(Protocol):
-    """Looks text records up in the DNS."""
+    """Looks up TXT records in the DNS."""
 
     async def texts(self, name: str) -> list[str]:
-        """The TXT records (RFC 1035 §3.3.14) of a name, each in one piece; none where there is no such name.
-        Raises NamesUnavailable."""
+        """The TXT records (RFC 1035 §3.3.14) of a name, each as one string; empty if there is no such name.
+
+        Raises DnsUnavailable.
+        """
         ...
 
 
@@ -145,8 +169,11 @@ class TextRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message for one recipient. `content`: CRLF line ends and no other CR or LF, dots not yet doubled, and 8-bit
-    (RFC 6152) only for a connection that takes it."""
+    """One message for one recipient.
+
+    `content` has CRLF line ends and no other CR or LF. Its dots are not doubled yet. It is 8-bit (RFC 6152) only for a
+    connection that accepts 8-bit content.
+    """
 
     sender: str
     recipient: str
@@ -154,22 +181,22 @@ class Envelope:
 
 
 class SubmissionOutcome(StrEnum):
-    """How far a hand-over came."""
+    """The result of a submission."""
 
     ACCEPTED = "ACCEPTED"
-    """A final 250: the relay took responsibility."""
+    """The relay replied with 250 to the final dot: it is responsible for the message."""
     REFUSED = "REFUSED"
-    """A definite 4xx or 5xx: the relay has not taken it."""
+    """The relay replied with 4xx or 5xx: it has not accepted the message."""
     NOT_BEGUN = "NOT_BEGUN"
-    """The connection was of no more use, and the relay had said nothing about this envelope: as if never marked."""
+    """The connection was not usable, and the relay did not reply to this envelope. The send counts as never marked."""
     LOST = "LOST"
-    """The connection was lost before the write that contained the final dot: certainly not handed over."""
+    """The connection was lost before the write with the final dot: the message is certainly not accepted."""
     UNKNOWN = "UNKNOWN"
-    """The connection was lost, or timed out, after that write began and before the reply: nobody can tell."""
+    """The connection was lost or timed out after this write started, before the reply: it may be accepted."""
 
 
 class Submission(NamedTuple):
-    """What became of one envelope. `reply` is there when REFUSED, `detail` when there was none."""
+    """The result of submitting one envelope. `reply` is set if it was REFUSED, `detail` if there was no reply."""
 
     outcome: SubmissionOutcome
     phase: Phase
@@ -178,7 +205,7 @@ class Submission(NamedTuple):
 
 
 class RelayDown(Exception):
-    """No connection could be had: connect, banner, EHLO, TLS or log-in failed, so nobody's mail was touched."""
+    """No connection could be opened: connect, banner, EHLO, TLS or log-in failed. No message was submitted."""
 
     def __init__(self, phase: Phase, detail: str) -> None:
         super().__init__(detail)
@@ -187,7 +214,7 @@ class RelayDown(Exception):
 
 
 class MailConnection(Protocol):
-    """One ready connection to the relay; at most one final dot is ever unanswered on it."""
+    """An open connection to the relay. At most one final dot is unanswered on it at any time."""
 
     @property
     def usable(self) -> bool:
@@ -196,20 +223,20 @@ class MailConnection(Protocol):
 
     @property
     def eight_bit(self) -> bool:
-        """Whether it takes 8-bit content (RFC 6152)."""
+        """Whether it accepts 8-bit content (RFC 6152)."""
         ...
 
     async def submit(self, envelope: Envelope) -> Submission:
-        """Hand `envelope` over and return what became of it; never raises for what the relay does.
+        """Submit the envelope and return the result. No behaviour of the relay raises an error.
 
-        One at a time. Cancelled, the connection is closed.
+        Only one call at a time is allowed. If the call is cancelled, the connection is closed.
         """
         ...
 
     def announce(self, envelope: Envelope) -> None:
-        """Say which envelope is handed over next; it must already be marked.
+        """Name the envelope that is submitted next. Its send must already be marked.
 
-        Its MAIL, RCPT and DATA may travel at once, behind the message that is being handed over (RFC 2920).
+        Its MAIL, RCPT and DATA may be sent at once, after the message that is being submitted (RFC 2920).
         """
         ...
 
@@ -218,11 +245,13 @@ class Mailer(Protocol):
     """The pool of connections to the relay."""
 
     @property
-    def connections_open(self) -> int: ...
+    def connections_open(self) -> int:
+        """Number of open connections."""
+        ...
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether somebody waits for a connection that is in use."""
+        """Whether a borrower waits for a connection."""
         ...
 
     def connection(self) -> AbstractAsyncContextManager[MailConnection]:

@@ -159,7 +159,7 @@ async def open_world(
         )
         app = create_crm_app(crm.book, CRM_TOKEN, faults=crm.faults)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app)))
-        audience = CrmAudience(client, chosen.crm_url, CRM_TOKEN, page_size=10, timeout=2.0, patience=0.5)
+        audience = CrmAudience(client, chosen.crm_url, CRM_TOKEN, page_size=10, timeout=2.0, retry_seconds=0.5)
         worker = await stack.enter_async_context(Resources.open(chosen, process="worker"))
         api = await stack.enter_async_context(Resources.open(chosen, process="api"))
         yield World(

@@ -1,4 +1,4 @@
-"""Where contacts come from: the CRM, over HTTP or through views of its database."""
+"""The sources of contacts: the CRM's HTTP API, or views in the CRM's database."""
 
 from marketing_service.audience.crm import CrmAudience
 from marketing_service.audience.view import ViewAudience

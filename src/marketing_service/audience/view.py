@@ -1,4 +1,4 @@
-"""The CRM's own PostgreSQL, through the views and the function that `docs/audience-view.md` describes."""
+"""Contacts from the CRM's PostgreSQL database, through the views and the function in `docs/audience-view.md`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from marketing_service.audience.retry import ask_patiently, ask_quickly
-from marketing_service.audience.wire import refuse_odd_id
+from marketing_service.audience.crm_json import validate_contact_id
+from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within
 from marketing_service.ports import (
     AudienceRefused,
     AudienceType,
@@ -21,12 +21,14 @@ from marketing_service.ports import (
     ContactStatus,
     LeftOut,
 )
+from marketing_service.storable_text import is_storable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from asyncpg.pool import PoolConnectionProxy
 
+    from marketing_service.backoff import ExponentialBackoff
     from marketing_service.ports import Audience
 
 _CONNECTIONS = 5
@@ -35,15 +37,15 @@ _OUTAGES = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    # A hot standby takes a snapshot away like this, when what it needs is to be removed.
+    # A hot standby cancels a query with this error when it must remove rows that the snapshot needs.
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidTransactionStateError,
     asyncpg.InternalServerError,
 )
 
-# The casts let a view have citext, varchar or uuid. Whoever has not said no has not said yes either: NULL is an
-# opt-out.
+# The casts allow a view to use citext, varchar or uuid. A NULL in marketing_opt_out counts as an opt-out, because the
+# contact's choice is unknown.
 _CONTACT = """
     SELECT CAST(id AS text) AS id, CAST(email AS text) AS email, CAST(first_name AS text) AS first_name,
            CAST(last_name AS text) AS last_name, CAST(company_name AS text) AS company_name,
@@ -71,10 +73,10 @@ _STATUSES = """
 
 
 class ViewAudience:
-    """AudienceSource over a database that the CRM shares with us.
+    """AudienceSource over a database that the CRM shares with this service.
 
-    An audience is read through one cursor in one read-only snapshot: it cannot change while it is read. A cursor
-    that is lost is opened anew after the last contact it gave. Durations are in seconds, as CrmAudience has them.
+    An audience is read through one cursor in one read-only snapshot, so it does not change while it is read. If the
+    cursor is lost, a new one continues after the last contact. For the durations see CrmAudience.
     """
 
     def __init__(
@@ -83,24 +85,26 @@ class ViewAudience:
         *,
         page_size: int = 2000,
         timeout: float = 10.0,
-        patience: float = 30.0,
+        retry_seconds: float = 30.0,
         quick_timeout: float = 3.0,
+        backoff: ExponentialBackoff = RETRY_BACKOFF,
     ) -> None:
         self._pool = pool
         self._page_size = page_size
         self._timeout = timeout
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._quick_timeout = quick_timeout
+        self._backoff = backoff
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, *, timeout: float) -> AsyncIterator[ViewAudience]:  # noqa: ASYNC109 - for each page
-        """The audience of the database at `url`, to which nothing is connected yet; closed when the block ends."""
+        """The audience of the database at `url`. It connects on first use, and closes when the block ends."""
         pool = asyncpg.create_pool(
             url,
             min_size=0,
             max_size=_CONNECTIONS,
-            # A pooler between us and the database may give each transaction another connection.
+            # A pooler such as PgBouncer may give each transaction another connection.
             statement_cache_size=0,
             server_settings={"application_name": "marketing_audience", "timezone": "UTC"},
         )
@@ -112,7 +116,7 @@ class ViewAudience:
 
     async def pages(self, org_id: str, audience: Audience) -> AsyncGenerator[ContactPage]:
         """See AudienceSource."""
-        if audience.type is AudienceType.BY_STATUS and not audience.statuses:
+        if audience.is_empty:
             return
         snapshot: AsyncGenerator[ContactPage] | None = None
         after: str | None = None
@@ -122,7 +126,7 @@ class ViewAudience:
             if snapshot is None:
                 snapshot = self._snapshot(org_id, audience, after)
             try:
-                with self._answered():
+                with self._mapped_errors():
                     async with asyncio.timeout(self._timeout):
                         return await anext(snapshot, None)
             except BaseException:
@@ -130,7 +134,9 @@ class ViewAudience:
                 raise
 
         try:
-            while (page := await ask_patiently(following, patience=self._patience)) is not None:
+            while (
+                page := await ask_with_retries(following, retry_seconds=self._retry_seconds, backoff=self._backoff)
+            ) is not None:
                 after = page.contacts[-1].id
                 yield page
         finally:
@@ -139,51 +145,51 @@ class ViewAudience:
 
     async def count(self, org_id: str, audience: Audience) -> int:
         """See AudienceSource."""
-        rows = await self._quickly(_COUNT, org_id, _statuses(audience))
+        rows = await self._ask_within(_COUNT, org_id, _statuses(audience))
         return int(rows[0][0])
 
-    async def sample(self, org_id: str, audience: Audience, most: int) -> list[Contact]:
-        """See AudienceSource. Those with the lowest ids."""
-        return [_contact(row) for row in await self._quickly(_SAMPLE, org_id, _statuses(audience), most)]
+    async def sample(self, org_id: str, audience: Audience, limit: int) -> list[Contact]:
+        """See AudienceSource. The contacts with the lowest ids."""
+        return [_contact(row) for row in await self._ask_within(_SAMPLE, org_id, _statuses(audience), limit)]
 
     async def left_out(self, org_id: str, audience: Audience) -> LeftOut:
         """See AudienceSource."""
-        return LeftOut(*(await self._quickly(_LEFT_OUT, org_id, _statuses(audience)))[0])
+        return LeftOut(*(await self._ask_within(_LEFT_OUT, org_id, _statuses(audience)))[0])
 
     async def contact(self, org_id: str, contact_id: str) -> Contact | None:
         """See AudienceSource."""
-        if not _is_storable(contact_id):
+        if not is_storable(contact_id):
             return None
-        rows = await self._quickly(_ONE, org_id, contact_id)
+        rows = await self._ask_within(_ONE, org_id, contact_id)
         return _contact(rows[0]) if rows else None
 
     async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
-        """See AudienceSource. The same address in another case counts too."""
-        if not _is_storable(email):
+        """See AudienceSource. The comparison ignores case."""
+        if not is_storable(email):
             return []
-        return [_contact(row) for row in await self._quickly(_WITH_EMAIL, org_id, email)]
+        return [_contact(row) for row in await self._ask_within(_WITH_EMAIL, org_id, email)]
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
         """See AudienceSource."""
-        if not _is_storable(contact_id):
+        if not is_storable(contact_id):
             return False
-        rows = await self._quickly(_OPT_OUT, org_id, contact_id)
+        rows = await self._ask_within(_OPT_OUT, org_id, contact_id)
         return bool(rows[0][0])
 
     async def statuses(self, org_id: str) -> list[ContactStatus]:
         """See AudienceSource."""
-        rows = await self._quickly(_STATUSES, org_id)
+        rows = await self._ask_within(_STATUSES, org_id)
         return [ContactStatus(row["value"], row["label"] or row["value"]) for row in rows]
 
     async def probe(self) -> None:
         """See AudienceSource."""
-        await self._quickly("SELECT 1")
+        await self._ask_within("SELECT 1")
 
     async def _snapshot(self, org_id: str, audience: Audience, after: str | None) -> AsyncGenerator[ContactPage]:
-        """The audience as it is now, from the contact that follows `after`."""
+        """The audience as it is now, starting after the contact with the id `after`."""
         values = [org_id, _statuses(audience), *([] if after is None else [after])]
         async with self._connection() as connection:
-            # A snapshot is taken by the first statement in its transaction, not by its BEGIN.
+            # The first statement in the transaction takes the snapshot, not the BEGIN.
             transaction = connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
             asked_at = datetime.now(UTC)
@@ -192,11 +198,13 @@ class ViewAudience:
                 yield ContactPage([_contact(row) for row in rows], asked_at)
             await transaction.rollback()
 
-    async def _quickly(self, query: str, *values: object) -> list[asyncpg.Record]:
-        return await ask_quickly(partial(self._fetch, query, *values), seconds=self._quick_timeout)
+    async def _ask_within(self, query: str, *values: object) -> list[asyncpg.Record]:
+        return await ask_within(
+            partial(self._fetch, query, *values), seconds=self._quick_timeout, backoff=self._backoff
+        )
 
     async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
-        with self._answered():
+        with self._mapped_errors():
             async with self._connection() as connection:
                 return await connection.fetch(query, *values)
 
@@ -206,14 +214,14 @@ class ViewAudience:
         try:
             yield connection
         except BaseException:
-            # A server that hangs would not answer a ROLLBACK either.
+            # A server that hangs does not answer a ROLLBACK either.
             connection.terminate()
             raise
         finally:
             await self._pool.release(connection)
 
     @contextmanager
-    def _answered(self) -> Iterator[None]:
+    def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
         except TimeoutError:
@@ -230,10 +238,5 @@ def _statuses(audience: Audience) -> tuple[str, ...] | None:
 
 def _contact(row: asyncpg.Record) -> Contact:
     contact = Contact(*row)
-    refuse_odd_id(contact.id or "")
+    validate_contact_id(contact.id or "")
     return contact
-
-
-def _is_storable(value: str) -> bool:
-    """Whether PostgreSQL could have such a text at all."""
-    return "\0" not in value and value.encode("utf-8", "ignore").decode() == value

@@ -11,7 +11,7 @@ import structlog
 
 from marketing_service.errors import Unavailable
 from marketing_service.ports import Envelope, RelayDown
-from marketing_service.rendering import SAMPLE, MergeFields, Personal, ascii_address
+from marketing_service.rendering import SAMPLE, MergeFields, RecipientData, ascii_address
 from marketing_service.store import test_mails as store
 from marketing_service.tokens import Purpose
 
@@ -107,7 +107,7 @@ class TestMailer:
             await asyncio.sleep(allowance.wait)
 
     def _envelope(self, message: CompiledMessage, test_mail_id: UUID, recipient: str, *, eight_bit: bool) -> Envelope:
-        personal = Personal(
+        personal = RecipientData(
             send_id=test_mail_id,
             fields=MergeFields(recipient, SAMPLE.first_name, SAMPLE.last_name, SAMPLE.company_name),
             date=datetime.now(UTC),

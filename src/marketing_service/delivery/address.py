@@ -1,4 +1,4 @@
-"""Where the relay is, and how to speak to it: MARKETING_SMTP_URL."""
+"""The relay's address, encryption and log-in, parsed from MARKETING_SMTP_URL."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 class Encryption(StrEnum):
+    """How the connection to the relay is encrypted."""
+
     IF_OFFERED = "IF_OFFERED"
-    """STARTTLS where the relay offers it (RFC 3207)."""
+    """STARTTLS if the relay offers it, else no encryption (RFC 3207)."""
     REQUIRED = "REQUIRED"
-    """STARTTLS, or no conversation."""
+    """STARTTLS; the connection fails if the relay does not offer it."""
     IMPLICIT = "IMPLICIT"
     """TLS from the first octet (RFC 8314 §3.3)."""
     NONE = "NONE"
@@ -34,7 +36,7 @@ _SCHEMES: Mapping[str, tuple[Encryption, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """The relay's host and port, how the way there is encrypted, and the log-in, if there is one."""
+    """The relay's host and port, the encryption, and the log-in, if there is one."""
 
     host: str
     port: int
@@ -43,28 +45,28 @@ class RelayAddress:
     password: str | None = field(default=None, repr=False)
     verify: bool = True
     authorities: str | None = None
-    """A file of certificates to trust instead of the system's."""
+    """A file of CA certificates to trust instead of those of the system."""
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """`smtp://`, `smtp+starttls://` or `smtps://`, then `user:password@host:port?verify=no&ca=/path.pem`.
+        """Parse `smtp://`, `smtp+starttls://` or `smtps://` with `user:password@host:port?verify=no&ca=/path.pem`.
 
-        User and password are percent-encoded. `smtp://` uses STARTTLS where the relay offers it, but not on a
-        loopback address; certificates are always verified unless `verify=no`. Raises SettingsError, whose
-        sentence never contains the address.
+        User and password are percent-encoded. `smtp://` uses STARTTLS if the relay offers it, except on a loopback
+        address. Certificates are verified unless `verify=no` is given. Raises SettingsError, and its text never
+        contains the address.
         """
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise _malformed("is not an address: look at its port and brackets") from None
+            raise _malformed("is not a valid URL: check its port and brackets") from None
         if parts.scheme not in _SCHEMES:
             raise _malformed(f"must start with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}")
         if not parts.hostname:
             raise _malformed("names no host")
         if parts.path.strip("/") or parts.fragment:
             raise _malformed(
-                "must end after host and port, but for ?verify= and ca=; percent-encode / # ? in a password"
+                "must have nothing after host and port except ?verify= and ca=; percent-encode / # ? in a password"
             )
         encryption, usual_port = _SCHEMES[parts.scheme]
         if encryption is Encryption.IF_OFFERED and _is_loopback(parts.hostname):
@@ -81,7 +83,7 @@ class RelayAddress:
         )
 
     def tls_context(self) -> ssl.SSLContext:
-        """What the relay's certificate is held against. Reads files: raises SettingsError when it cannot."""
+        """The TLS context that verifies the relay's certificate. Raises SettingsError if a file cannot be read."""
         try:
             context = ssl.create_default_context(cafile=self.authorities)
         except OSError as error:
@@ -96,11 +98,11 @@ def _options(parts: SplitResult) -> tuple[bool, str | None]:
     try:
         options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise _malformed("has a malformed query: it knows verify= and ca=") from None
+        raise _malformed("has a malformed query: only verify= and ca= are supported") from None
     verify = options.pop("verify", ["yes"])
     authorities = options.pop("ca", [None])
     if options or verify not in (["yes"], ["no"]) or len(authorities) != 1 or authorities == [""]:
-        raise _malformed("knows verify=yes, verify=no and ca=<file> after its ?, each once, and nothing else")
+        raise _malformed("supports only verify=yes, verify=no and ca=<file> after its ?, each at most once")
     return verify == ["yes"], authorities[0]
 
 

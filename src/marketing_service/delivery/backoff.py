@@ -1,63 +1,71 @@
-"""How long the relay is left alone after it would not have us."""
+"""When the pool may try to connect again after the relay refused a connection or ended a session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import RelayDown
 from marketing_service.replies import Phase
 
 if TYPE_CHECKING:
     from marketing_service.replies import Reply
 
-_FIRST_SECONDS = 0.5
-_MAX_SECONDS = 30.0
+RELAY_BACKOFF = ExponentialBackoff(first=0.5, maximum=30.0)
 
 
-class Backoff:
-    """Doubles from half a second to half a minute. All times are the event loop's."""
+class RelayBackoff:
+    """Counts consecutive failures of the relay and computes the wait. All times are those of the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, backoff: ExponentialBackoff = RELAY_BACKOFF) -> None:
+        self._backoff = backoff
         self._failures = 0
-        self._began = 0.0
+        self._failed_at = 0.0
         self._until = 0.0
-        self._down = RelayDown(Phase.CONNECT, "")
-        self.is_dismissal = False
-        """Whether the relay is there, and has but ended a conversation: worth waiting for."""
+        self._last = RelayDown(Phase.CONNECT, "")
+        self.ended_with_421 = False
+        """Whether the last failure was a session that the relay ended. The relay is up then, so it is worth waiting."""
 
     def remaining(self, now: float) -> float:
-        """For how many seconds no connection is to be opened."""
+        """Seconds for which no connection may be opened."""
         return max(0.0, self._until - now)
 
-    def down(self) -> RelayDown:
-        """The last failure, to be raised for somebody else too."""
-        return RelayDown(self._down.phase, self._down.detail)
+    def last_failure(self) -> RelayDown:
+        """A new exception that describes the last failure."""
+        return RelayDown(self._last.phase, self._last.detail)
 
-    def refused(self, down: RelayDown, *, tried_at: float, now: float) -> None:
-        """An attempt begun at `tried_at` came to nothing; those under way since before the last failure say no more."""
-        if tried_at >= self._began:
+    def attempt_failed(self, down: RelayDown, *, tried_at: float, now: float) -> None:
+        """An attempt to connect, started at `tried_at`, failed.
+
+        Attempts that started before the last failure are not counted: they failed for the same reason.
+        """
+        if tried_at >= self._failed_at:
             self._fail(down, now)
-            self.is_dismissal = False
+            self.ended_with_421 = False
 
-    def dismissed(self, reply: Reply, *, useful: bool, now: float) -> None:
-        """The relay ended a conversation with 421 (RFC 5321 §3.8), a useful one if it had taken a message in it."""
-        if self.remaining(now) > 0:
-            return
-        if useful:
-            self._failures = 0
-        codes = " ".join(filter(None, (str(reply.code), reply.enhanced_code)))
-        self._fail(RelayDown(Phase.MAIL, f"the relay ended the conversation ({codes})"), now)
-        self.is_dismissal = True
+    def attempt_succeeded(self, *, tried_at: float) -> None:
+        """An attempt to connect, started at `tried_at`, succeeded: connections may be opened again.
 
-    def opened(self, *, tried_at: float) -> None:
-        """An attempt begun at `tried_at` succeeded. After a 421, only a useful conversation starts the growth anew."""
-        if tried_at >= self._began:
+        After a 421 the failures stay counted until a session has accepted a message (see `session_ended`).
+        """
+        if tried_at >= self._failed_at:
             self._until = 0.0
-            if not self.is_dismissal:
+            if not self.ended_with_421:
                 self._failures = 0
 
+    def session_ended(self, reply: Reply, *, accepted_any: bool, now: float) -> None:
+        """The relay ended a session with 421 (RFC 5321 §3.8). `accepted_any`: it accepted a message in this session."""
+        if self.remaining(now) > 0:
+            return
+        if accepted_any:
+            self._failures = 0
+        # Only the codes are kept: the text of a reply can contain addresses.
+        codes = " ".join(filter(None, (str(reply.code), reply.enhanced_code)))
+        self._fail(RelayDown(Phase.MAIL, f"the relay ended the session ({codes})"), now)
+        self.ended_with_421 = True
+
     def _fail(self, down: RelayDown, now: float) -> None:
-        self._down = down
-        self._began = now
-        self._until = now + min(_FIRST_SECONDS * 2**self._failures, _MAX_SECONDS)
+        self._last = down
+        self._failed_at = now
         self._failures += 1
+        self._until = now + self._backoff.delay(self._failures)

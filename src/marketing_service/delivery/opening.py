@@ -1,4 +1,4 @@
-"""A new connection to the relay: aiosmtplib connects, negotiates TLS and logs in; then we take the transport."""
+"""Opening a connection: aiosmtplib connects, negotiates TLS and logs in. Then this service takes over the transport."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
     from marketing_service.delivery.address import RelayAddress
 
-# aiosmtplib limits each step, we the whole; the step should have its say first.
+# aiosmtplib limits each step and this module limits the whole attempt. The limit of a step should fire first, because
+# its error names the step.
 _GRACE_SECONDS = 0.5
 
 
-class Opened(NamedTuple):
-    """A transport ready for MAIL, and what the relay can do: EHLO keywords in lower case, their parameters."""
+class OpenedTransport(NamedTuple):
+    """A transport that is ready for MAIL, and the relay's extensions: EHLO keyword in lower case → parameters."""
 
     transport: asyncio.Transport
     extensions: Mapping[str, str]
 
 
-class Opening:
-    """One attempt at a connection, which knows the phase it has come to."""
+class ConnectionAttempt:
+    """One attempt to open a connection. It tracks its phase, so that an error can name the phase that failed."""
 
     def __init__(
         self, address: RelayAddress, tls_context: ssl.SSLContext | None, *, seconds: float, hello_name: str
@@ -49,8 +50,8 @@ class Opening:
             tls_context=tls_context,
         )
 
-    async def run(self) -> Opened:
-        """Answers within about the attempt's seconds. Raises RelayDown, with the phase that failed."""
+    async def run(self) -> OpenedTransport:
+        """Open the connection, within about `seconds` in all. Raises RelayDown with the phase that failed."""
         opened = None
         try:
             async with asyncio.timeout(self._seconds + _GRACE_SECONDS):
@@ -63,7 +64,7 @@ class Opening:
             if opened is None and self._smtp.transport is not None:
                 self._smtp.transport.close()
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> OpenedTransport:
         smtp, encryption = self._smtp, self._address.encryption
         await smtp.connect()
         await self._hello()
@@ -72,7 +73,7 @@ class Opening:
             if offered:
                 self._phase = Phase.TLS
                 await smtp.starttls()
-                # RFC 3207 §4.2: what was said in clear is worth nothing.
+                # RFC 3207 §4.2: everything the relay said before TLS must be discarded.
                 await self._hello()
             elif encryption is Encryption.REQUIRED:
                 self._phase = Phase.TLS
@@ -81,16 +82,16 @@ class Opening:
             self._phase = Phase.AUTH
             await smtp.login(self._address.username, self._address.password or "")
         if smtp.transport is None:
-            raise SMTPException("the relay hung up")
-        # uvloop's transports have all of asyncio.Transport, and are no subclass of it.
-        return Opened(cast("asyncio.Transport", smtp.transport), dict(smtp.esmtp_extensions))
+            raise SMTPException("the relay closed the connection")
+        # uvloop's transports have the whole interface of asyncio.Transport, but do not inherit from it.
+        return OpenedTransport(cast("asyncio.Transport", smtp.transport), dict(smtp.esmtp_extensions))
 
     async def _hello(self) -> None:
         self._phase = Phase.EHLO
         try:
             await self._smtp.ehlo()
         except SMTPHeloError:
-            # RFC 5321 §3.2: a relay that does not know EHLO may still know HELO.
+            # RFC 5321 §3.2: a relay that does not support EHLO may still support HELO.
             if not self._smtp.is_connected:
                 raise
             await self._smtp.helo()
@@ -98,7 +99,7 @@ class Opening:
     def _down(self, error: Exception) -> RelayDown:
         phase, cause = self._phase, error
         if phase is Phase.CONNECT:
-            # `connect` wraps what happened: an SMTP error can only have come once there was a connection.
+            # `connect` wraps the original error. An SMTP error means that the TCP connection was already open.
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             if isinstance(cause, ssl.SSLError):
                 phase = Phase.TLS
@@ -109,11 +110,11 @@ class Opening:
     def _detail(self, error: Exception) -> str:
         if isinstance(error, SMTPResponseException):
             reply = Reply.of(error.code, error.message)
-            return f"{reply.code} {reply.text}" if reply.code > 0 else "the relay sent what is no SMTP reply"
+            return f"{reply.code} {reply.text}" if reply.code > 0 else "the relay sent data that is not an SMTP reply"
         if isinstance(error, (TimeoutError, SMTPTimeoutError)):
-            return f"no answer within {self._seconds:g} s"
+            return f"no reply within {self._seconds:g} s"
         if isinstance(error, SMTPServerDisconnected):
-            return "the relay hung up"
+            return "the relay closed the connection"
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"the relay's certificate is not trusted: {error.verify_message}"
         if isinstance(error, OSError) and error.strerror:
@@ -121,7 +122,7 @@ class Opening:
         return str(error) or type(error).__name__
 
     def _without_secrets(self, text: str) -> str:
-        """Relays like to repeat who could not log in."""
+        """Mask the user name and the password: relays often repeat them when a log-in fails."""
         for secret in (self._address.password, self._address.username):
             if secret:
                 text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "…", text)

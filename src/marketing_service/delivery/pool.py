@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from marketing_service.delivery.address import Encryption
-from marketing_service.delivery.backoff import Backoff
+from marketing_service.delivery.backoff import RELAY_BACKOFF, RelayBackoff
 from marketing_service.delivery.connection import SmtpConnection
-from marketing_service.delivery.opening import Opening
+from marketing_service.delivery.opening import ConnectionAttempt
 from marketing_service.delivery.wire import Wire
 from marketing_service.ports import RelayDown
 from marketing_service.replies import Phase
@@ -20,25 +21,40 @@ from marketing_service.replies import Phase
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from marketing_service.backoff import ExponentialBackoff
     from marketing_service.delivery.address import RelayAddress
 
 log = structlog.get_logger(__name__)
 
-# A connection that has rested longer is asked whether it still lives; firewalls forget without a word.
-_TRUSTED_SECONDS = 5.0
+
+@dataclass(frozen=True, slots=True)
+class PoolTimings:
+    """Durations, in seconds, that no setting changes."""
+
+    backoff: ExponentialBackoff = RELAY_BACKOFF
+    """Between attempts to connect while the relay is down."""
+    idle_check: float = 5.0
+    """A connection that was idle for longer is checked with NOOP: a firewall may have dropped it without a packet. The
+    reply to the NOOP may take as long."""
+    quit_timeout: float = 5.0
+    """How long the reply to QUIT may take before the connection is closed without it."""
+
+
+DEFAULT_TIMINGS = PoolTimings()
 
 
 class SmtpMailer:
-    """At most `connections` to the relay, open while they are of use; borrowers are served in the order they came.
+    """A pool of at most `connections`. Borrowers are served in the order in which they asked.
 
-    A connection is closed after `messages_per_connection`, or when nobody wanted it for `idle_seconds`. Where the
-    relay is down, borrowers are told at once (RelayDown) until it is tried again: after half a second, then twice
-    that, up to half a minute. While others are open or being opened, one connection that could not be had is no
-    reason to call the relay down: many relays allow fewer than they are asked for. Its borrower then waits for one of
-    the others, until `timeout` after it tried.
+    A connection is closed after `messages_per_connection` messages, or after it was idle for `idle_seconds`.
 
-    `timeout` limits connecting as a whole, each command, and each piece of a message; `data_timeout` the wait for
-    the reply to a final dot (RFC 5321 §4.5.3.2.6: ten minutes). All durations are in seconds.
+    If the relay is down, borrowers get RelayDown at once until the back-off is over: half a second, then twice as long
+    each time, up to 30 seconds. A failed attempt does not count as "down" while other connections are open or being
+    opened, because many relays allow fewer connections than this pool tries to open. The borrower then waits for one of
+    the others, until `timeout` after its attempt.
+
+    `timeout` limits the opening of a connection as a whole, each command, and each chunk of a message. `data_timeout`
+    limits the wait for the reply to a final dot (RFC 5321 §4.5.3.2.6: ten minutes). All durations are in seconds.
     """
 
     def __init__(
@@ -51,30 +67,32 @@ class SmtpMailer:
         timeout: float,
         data_timeout: float,
         hello_name: str,
+        timings: PoolTimings = DEFAULT_TIMINGS,
     ) -> None:
-        """Opens nothing yet; raises SettingsError where the address names a certificate file that cannot be used."""
+        """Opens no connection. Raises SettingsError if the address names a certificate file that cannot be used."""
         self._address = address
         self._tls_context = None if address.encryption is Encryption.NONE else address.tls_context()
-        self._most = connections
+        self._max_connections = connections
         self._messages = messages_per_connection
         self._idle_seconds = idle_seconds
         self._timeout = timeout
         self._data_timeout = data_timeout
         self._hello_name = hello_name
+        self._timings = timings
 
-        self._taken = 0
-        """Places in use: connections open, being opened, or saying goodbye."""
+        self._slots_used = 0
+        """Connections that are open, being opened, or waiting for the reply to QUIT."""
         self._open: set[SmtpConnection] = set()
         self._idle: dict[SmtpConnection, asyncio.TimerHandle] = {}
-        """Those that rest, and what ends that; the one used last comes last."""
+        """Idle connections and the timers that close them; the one used last is last."""
         self._waiting: deque[asyncio.Future[SmtpConnection | None]] = deque()
-        """Who waits for a connection, or for a place to open one in (None)."""
-        self._backoff = Backoff()
-        self._alarm: asyncio.TimerHandle | None = None
+        """Borrowers that wait for an idle connection, or for a slot to open one in (None)."""
+        self._backoff = RelayBackoff(timings.backoff)
+        self._serve_timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._emptied = asyncio.Event()
+        self._connection_closed = asyncio.Event()
 
-    # ── for everybody ──
+    # ── public ──
 
     @property
     def connections_open(self) -> int:
@@ -88,39 +106,40 @@ class SmtpMailer:
     async def connection(self) -> AsyncIterator[SmtpConnection]:
         """Borrow a connection, waiting for a free one. Raises RelayDown.
 
-        One given back in the middle of something (an envelope announced as following, and never handed over) is
-        closed, which by RFC 5321 §3.8 undoes what it had begun.
+        A connection that is returned with an open transaction (an envelope that was announced and never submitted) is
+        closed, and the relay then discards the transaction (RFC 5321 §3.8).
         """
         connection = await self._borrow()
         try:
             yield connection
         finally:
-            self._give_back(connection)
+            self._return(connection)
 
     async def probe(self) -> None:
-        """Open a connection, whatever the pool holds, and close it again. Raises RelayDown.
+        """Open a new connection, even if idle ones exist, and close it again. Raises RelayDown.
 
-        Success ends the pool's own waiting.
+        A success ends the back-off.
         """
-        self._taken += 1
+        self._slots_used += 1
         connection = await self._new()
-        connection.leave()
+        connection.quit()
         self._serve()
 
     async def close(self) -> None:
-        """QUIT what rests, close what is in use, and wait until all of it is gone (some seconds at most)."""
+        """Close idle connections with QUIT and the others at once. Returns when all are closed, after some seconds at
+        most."""
         self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._serve_timer is not None:
+            self._serve_timer.cancel()
         for connection in list(self._open):
-            if self._wake(connection):
-                connection.leave()
+            if self._remove_from_idle(connection):
+                connection.quit()
             else:
                 connection.abort()
         self._serve()
         while self._open:
-            self._emptied.clear()
-            await self._emptied.wait()
+            self._connection_closed.clear()
+            await self._connection_closed.wait()
 
     # ── borrowing ──
 
@@ -130,11 +149,11 @@ class SmtpMailer:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    connection = await self._turn()
+                    connection = await self._wait_in_queue()
             except TimeoutError:
-                raise self._backoff.down() from None
+                raise self._backoff.last_failure() from None
             if connection is not None:
-                if await self._still_good(connection):
+                if await self._is_alive(connection):
                     return connection
                 continue
             if deadline is None:
@@ -142,11 +161,11 @@ class SmtpMailer:
             try:
                 return await self._new()
             except RelayDown:
-                if not self._taken or loop.time() >= deadline:
+                if not self._slots_used or loop.time() >= deadline:
                     raise
 
-    async def _turn(self) -> SmtpConnection | None:
-        """Wait in line for a resting connection, or for a place (None), which is then taken."""
+    async def _wait_in_queue(self) -> SmtpConnection | None:
+        """Wait for an idle connection, or for a slot (None), which is counted as used from then on."""
         waiter: asyncio.Future[SmtpConnection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._serve()
@@ -156,14 +175,14 @@ class SmtpMailer:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 connection = waiter.result()
                 if connection is None:
-                    self._taken -= 1
+                    self._slots_used -= 1
                     self._serve()
                 else:
-                    self._give_back(connection)
+                    self._return(connection)
             raise
 
     def _serve(self) -> None:
-        """Give what there is to those who wait, first come, first served."""
+        """Give idle connections and free slots to the waiting borrowers, in their order."""
         while self._waiting:
             waiter = self._waiting[0]
             if not waiter.done() and not self._serve_one(waiter):
@@ -171,62 +190,64 @@ class SmtpMailer:
             self._waiting.popleft()
 
     def _serve_one(self, waiter: asyncio.Future[SmtpConnection | None]) -> bool:
-        """Whether there was an answer for this one; if not, `_serve` is called again when there may be."""
+        """Whether the waiter got a result. If not, `_serve` is called again when something has changed."""
         pause = self._backoff.remaining(asyncio.get_running_loop().time())
         if self._closed:
             waiter.set_exception(RelayDown(Phase.CONNECT, "the pool of connections is closed"))
         elif self._idle:
             connection = next(reversed(self._idle))
-            self._wake(connection)
+            self._remove_from_idle(connection)
             waiter.set_result(connection)
-        elif pause and (self._taken or (self._backoff.is_dismissal and pause <= self._timeout)):
+        elif pause and (self._slots_used or (self._backoff.ended_with_421 and pause <= self._timeout)):
             self._serve_in(pause)
             return False
         elif pause:
-            waiter.set_exception(self._backoff.down())
-        elif self._taken < self._most:
-            self._taken += 1
+            waiter.set_exception(self._backoff.last_failure())
+        elif self._slots_used < self._max_connections:
+            self._slots_used += 1
             waiter.set_result(None)
         else:
             return False
         return True
 
     def _serve_in(self, seconds: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = asyncio.get_running_loop().call_later(seconds, self._serve)
+        if self._serve_timer is not None:
+            self._serve_timer.cancel()
+        self._serve_timer = asyncio.get_running_loop().call_later(seconds, self._serve)
 
-    async def _still_good(self, connection: SmtpConnection) -> bool:
-        rested = asyncio.get_running_loop().time() - connection.heard_at
+    async def _is_alive(self, connection: SmtpConnection) -> bool:
+        idle = asyncio.get_running_loop().time() - connection.last_received_at
         if not connection.usable:
             connection.abort()
             return False
-        return rested < _TRUSTED_SECONDS or await connection.alive(min(self._timeout, _TRUSTED_SECONDS))
+        limit = self._timings.idle_check
+        return idle < limit or await connection.alive(min(self._timeout, limit))
 
     # ── opening ──
 
     async def _new(self) -> SmtpConnection:
-        """Open a connection in a place that is taken. Raises RelayDown, and has then given the place back."""
+        """Open a connection in a slot that is counted as used. Raises RelayDown, and has then freed the slot."""
         loop = asyncio.get_running_loop()
         tried_at = loop.time()
         try:
-            opened = await Opening(
+            opened = await ConnectionAttempt(
                 self._address, self._tls_context, seconds=self._timeout, hello_name=self._hello_name
             ).run()
         except BaseException as error:
             if isinstance(error, RelayDown):
-                self._backoff.refused(error, tried_at=tried_at, now=loop.time())
+                self._backoff.attempt_failed(error, tried_at=tried_at, now=loop.time())
                 log.info("relay_down", phase=error.phase.value, detail=error.detail)
-            self._taken -= 1
+            self._slots_used -= 1
             self._serve()
             raise
-        self._backoff.opened(tried_at=tried_at)
+        self._backoff.attempt_succeeded(tried_at=tried_at)
+        wire = Wire(opened.transport, lambda: self._on_closed(connection), quit_timeout=self._timings.quit_timeout)
         connection = SmtpConnection(
-            Wire(opened.transport, lambda: self._gone(connection)),
+            wire,
             opened.extensions,
             messages=self._messages,
-            seconds=self._timeout,
-            data_seconds=self._data_timeout,
+            timeout=self._timeout,
+            data_timeout=self._data_timeout,
         )
         self._open.add(connection)
         if self._closed:
@@ -234,33 +255,33 @@ class SmtpMailer:
             raise RelayDown(Phase.CONNECT, "the pool of connections is closed")
         return connection
 
-    # ── giving back ──
+    # ── returning ──
 
-    def _give_back(self, connection: SmtpConnection) -> None:
+    def _return(self, connection: SmtpConnection) -> None:
         loop = asyncio.get_running_loop()
-        if connection.dismissal is not None:
-            self._backoff.dismissed(connection.dismissal, useful=connection.accepted > 0, now=loop.time())
+        if connection.closing_reply is not None:
+            self._backoff.session_ended(connection.closing_reply, accepted_any=connection.accepted > 0, now=loop.time())
         if self._closed or not (connection.usable and connection.between_messages):
-            connection.leave()
+            connection.quit()
         else:
-            self._idle[connection] = loop.call_later(self._idle_seconds, self._rested_enough, connection)
+            self._idle[connection] = loop.call_later(self._idle_seconds, self._close_idle, connection)
         self._serve()
 
-    def _rested_enough(self, connection: SmtpConnection) -> None:
+    def _close_idle(self, connection: SmtpConnection) -> None:
         del self._idle[connection]
-        connection.leave()
+        connection.quit()
 
-    def _wake(self, connection: SmtpConnection) -> bool:
-        """Whether it was resting; it then is no longer."""
+    def _remove_from_idle(self, connection: SmtpConnection) -> bool:
+        """Whether the connection was idle. It no longer counts as idle, and its timer is cancelled."""
         timer = self._idle.pop(connection, None)
         if timer is not None:
             timer.cancel()
         return timer is not None
 
-    def _gone(self, connection: SmtpConnection) -> None:
-        """The transport is closed: its place is free."""
-        self._wake(connection)
+    def _on_closed(self, connection: SmtpConnection) -> None:
+        """The transport is closed: its slot is free."""
+        self._remove_from_idle(connection)
         self._open.discard(connection)
-        self._taken -= 1
-        self._emptied.set()
+        self._slots_used -= 1
+        self._connection_closed.set()
         self._serve()

@@ -18,6 +18,7 @@ from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import NotRenderable, TemplateError
+from marketing_service.storable_text import storable
 from marketing_service.store import expansions
 
 if TYPE_CHECKING:
@@ -194,17 +195,10 @@ def _staged(contact: Contact) -> expansions.StagedContact | None:
         return None
     return expansions.StagedContact(
         contact_id=contact.id,
-        email=_storable(email),
-        address=_storable(normal_form(email)),
+        email=storable(email),
+        address=storable(normal_form(email)),
         deliverable=is_deliverable(email),
-        first_name=contact.first_name and _storable(contact.first_name),
-        last_name=contact.last_name and _storable(contact.last_name),
-        company_name=contact.company_name and _storable(contact.company_name),
+        first_name=contact.first_name and storable(contact.first_name),
+        last_name=contact.last_name and storable(contact.last_name),
+        company_name=contact.company_name and storable(contact.company_name),
     )
-
-
-def _storable(value: str) -> str:
-    """PostgreSQL's text holds no NUL and no lone surrogate."""
-    if value.isascii() and "\0" not in value:
-        return value
-    return value.replace("\0", "").encode("utf-8", "replace").decode()

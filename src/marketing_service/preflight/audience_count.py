@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
-from marketing_service.ports import AudienceType
 from marketing_service.store import opt_outs
 from marketing_service.store.suppressions import suppressed_among
 
@@ -49,7 +48,7 @@ async def count_audience(
     """
     read_at = datetime.now(UTC)
     count, contacts = await asyncio.gather(
-        source.count(org_id, audience), source.sample(org_id, audience, most=_MAX_SAMPLED)
+        source.count(org_id, audience), source.sample(org_id, audience, limit=_MAX_SAMPLED)
     )
     addresses = [normal_form(contact.email or "") for contact in contacts]
     async with transactions(org_id) as tx:
@@ -57,7 +56,7 @@ async def count_audience(
         blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
         blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
     found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))
-    counted = sum(contact is not None and _is_counted(contact, audience) for contact in found)
+    counted = sum(contact is not None and audience.includes(contact) for contact in found)
     less = round(pending * counted / len(some)) if some else 0
     sample = [
         contact
@@ -65,11 +64,3 @@ async def count_audience(
         if address not in blocked and is_deliverable((contact.email or "").strip())
     ]
     return AudienceCount(max(count - less, 0), sample[:SAMPLE_SIZE])
-
-
-def _is_counted(contact: Contact, audience: Audience) -> bool:
-    return (
-        bool(contact.email)
-        and not contact.marketing_opt_out
-        and (audience.type is AudienceType.ALL or contact.status in audience.statuses)
-    )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.preflight.fingerprints import FingerprintSet
-from marketing_service.rendering import Finding, MergeFields, Severity, TrialProblem
+from marketing_service.rendering import Finding, MergeFields, RenderProblem, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from marketing_service.ports import Contact, LeftOut
-    from marketing_service.rendering import Trial
+    from marketing_service.rendering import RenderCheck
 
 
 class AudienceStats:
@@ -24,13 +24,13 @@ class AudienceStats:
     A million contacts take 34 MB of memory (see FingerprintSet).
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, render_check: RenderCheck) -> None:
         self.malformed = self.opted_out = self.suppressed = self.duplicates = self.recipients = 0
-        self._trial = trial
+        self._render_check = render_check
         self._ids = FingerprintSet()
         self._addresses = FingerprintSet()
         self._missing: Counter[str] = Counter()
-        self._problems: Counter[tuple[str, TrialProblem]] = Counter()
+        self._problems: Counter[tuple[str, RenderProblem]] = Counter()
 
     def add(self, contacts: Iterable[Contact], blocked: AbstractSet[str], suppressed: AbstractSet[str]) -> None:
         """Count more contacts. Of their addresses, `blocked` have opted out here, and `suppressed` are on the
@@ -55,8 +55,8 @@ class AudienceStats:
         self.recipients += 1
         fields = MergeFields(email, contact.first_name, contact.last_name, contact.company_name)
         values = fields.cleaned()
-        self._missing.update(name for name in self._trial.placeholders if not values[name])
-        self._problems.update(self._trial.problems(fields))
+        self._missing.update(name for name in self._render_check.placeholders if not values[name])
+        self._problems.update(self._render_check.problems(fields))
 
     def findings(self, left_out: LeftOut) -> Iterator[Finding]:
         """The findings about the audience. `left_out` counts the contacts that the CRM did not return."""
@@ -72,14 +72,14 @@ class AudienceStats:
             if count:
                 yield Finding(code, severity, f"{message}: {_contacts(count)}.", _AUDIENCE, count=count)
         for name, count in sorted(self._missing.items()):
-            if self._trial.placeholders[name]:
+            if self._render_check.placeholders[name]:
                 severity, instead = Severity.WARNING, "its place would be empty; give it a default."
             else:
                 severity, instead = Severity.NOTE, "the message has a default or a condition for it."
             message = f"{_contacts(count)} would get no {name}: {instead}"
             yield Finding("MISSING_VALUE", severity, message, name, count=count)
         for (place, problem), count in sorted(self._problems.items()):
-            what = "would be empty" if problem is TrialProblem.EMPTY else "cannot be filled in"
+            what = "would be empty" if problem is RenderProblem.EMPTY else "cannot be filled in"
             message = f"For {_contacts(count)} it {what}."
             yield Finding(problem, Severity.ERROR, message, place, count=count)
 

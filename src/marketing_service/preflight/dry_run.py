@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from marketing_service.addresses import normal_form
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
@@ -18,10 +19,10 @@ from marketing_service.rendering import (
     SAMPLE,
     Finding,
     NotRenderable,
-    Personal,
+    RecipientData,
+    RenderCheck,
     Severity,
     TemplateError,
-    Trial,
     ascii_address,
     compile_message,
     lint,
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE = 1.0
-_MAX_PAUSE = 60.0
+_BACKOFF = ExponentialBackoff(first=1.0, maximum=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class DryRun:
             return
         findings = [] if self._rules.relay_configured else [_NO_RELAY]
         try:
-            trial, of_message = await asyncio.to_thread(_try_out, attempt.message, self._rules.public_base_url)
+            render_check, of_message = await asyncio.to_thread(_try_out, attempt.message, self._rules.public_base_url)
         except (TemplateError, NotRenderable) as error:
             await self._fail(attempt, f"The message cannot be rendered: {error}")
             return
@@ -117,7 +117,7 @@ class DryRun:
             dkim_selector=self._rules.dkim_selector,
         )
         findings += await self._unknown_statuses(attempt)
-        stats = AudienceStats(trial)
+        stats = AudienceStats(render_check)
         if not await self._count(attempt, stats):
             async with self._transactions() as tx:
                 await preflights.postpone_preflight(tx.connection, attempt, delay=0.0)
@@ -185,7 +185,7 @@ class DryRun:
         if waited > self._rules.time_limit:
             await self._fail(attempt, f"The CRM could not be read: {error}")
             return
-        delay = max(min(max(waited, _FIRST_PAUSE), _MAX_PAUSE), error.retry_after or 0.0)
+        delay = max(_BACKOFF.delay_after(waited), error.retry_after or 0.0)
         log.warning("preflight_postponed", reason=str(error), delay=delay)
         async with self._transactions() as tx:
             await preflights.postpone_preflight(tx.connection, attempt, delay=delay)
@@ -202,13 +202,13 @@ _NO_RELAY = Finding(
 )
 
 
-def _try_out(source: MessageSource, public_base_url: str) -> tuple[Trial, list[Finding]]:
+def _try_out(source: MessageSource, public_base_url: str) -> tuple[RenderCheck, list[Finding]]:
     """The templates, ready to be rendered for contacts, and the findings about the message itself. Raises TemplateError
     and NotRenderable."""
     message = compile_message(source, public_base_url=public_base_url, one_click=False)
     token = "x" * 43  # the length of a real token
-    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
+    personal = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
-    return Trial(source.subject, source.html_body, source.text_body), lint(
+    return RenderCheck(source.subject, source.html_body, source.text_body), lint(
         source.html_body, source.text_body, html=html
     )

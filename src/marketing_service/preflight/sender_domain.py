@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from marketing_service.ports import NamesUnavailable
+from marketing_service.ports import DnsUnavailable
 from marketing_service.rendering import Finding, Severity
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ async def domain_findings(
     )
     findings = []
     for name, about, outcome in zip(("SPF", "DMARC", "DKIM"), (envelope_domain, domain, domain), outcomes, strict=True):
-        if isinstance(outcome, NamesUnavailable):
+        if isinstance(outcome, DnsUnavailable):
             message = f"It is unknown whether {about} has {name}: {outcome}"
             findings.append(Finding(f"{name}_UNKNOWN", Severity.NOTE, message, _PLACE))
         elif isinstance(outcome, BaseException):

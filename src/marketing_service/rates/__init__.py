@@ -1,4 +1,4 @@
-"""How many messages may go to the relay: limits that all workers share through Redis."""
+"""Rate limits for messages to the relay, shared by all workers through Redis."""
 
 from marketing_service.rates.window import SharedRates
 

@@ -1,4 +1,4 @@
-"""Sliding windows in Redis: every limit is asked, and counted, in one round trip."""
+"""Sliding-window rate limits in Redis: one round trip checks and updates all limits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from marketing_service.ports import Rate
 
 SLICES = 32
-"""Into how many slices a window is cut. A message counts for its whole slice, so it counts for up to one slice
-longer than the window: no window of that length, wherever it is laid, ever holds more than the limit."""
+"""Number of slices in a window. Messages are counted per slice, so a message counts for up to one slice longer than the
+window. Therefore no period as long as the window, wherever it starts, contains more messages than the limit."""
 
-# KEYS: one hash (slice → messages) for each limit. ARGV: how many are wanted, then for each limit how many it
-# allows and how long its slices are, in microseconds. Redis' own clock is the one that all workers share.
+# KEYS: one hash (slice → messages) per limit. ARGV: the number of slices, the number of messages wanted, then for each
+# limit the messages it allows and the length of its slices in microseconds. The script uses the clock of Redis, because
+# all workers share it.
 _TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -35,7 +36,7 @@ for i, key in ipairs(KEYS) do
   local used, first = 0, current
   for n = 1, #counts, 2 do
     local slice = tonumber(counts[n])
-    -- Later than now: the clock was set back, and nothing is known about that time.
+    -- A slice later than now means that the clock was set back. Its count is dropped.
     if slice < current - slices or slice > current then
       redis.call('HDEL', key, counts[n])
     else
@@ -61,9 +62,9 @@ return {granted, ready - now}
 
 
 class SharedRates:
-    """Limits for the relay as a whole and for each organisation, the same for all who share this Redis.
+    """RateLimiter with limits for the whole relay and for each organisation, shared by all users of this Redis.
 
-    A limit that is changed takes effect at once, on what was counted before.
+    A changed limit takes effect at once and includes the messages already counted.
     """
 
     def __init__(self, redis: Redis, *, relay: Sequence[Rate], organisation: Sequence[Rate]) -> None:
@@ -72,7 +73,7 @@ class SharedRates:
         self._organisation = organisation
 
     async def take(self, org_id: str, wanted: int) -> Allowance:
-        """See RateLimiter. Raises Unavailable when Redis does not answer."""
+        """See RateLimiter. Raises Unavailable if Redis does not answer."""
         limits = [(f"marketing:rate:relay:{rate.seconds}", rate) for rate in self._relay]
         limits += [(f"marketing:rate:org:{rate.seconds}:{org_id}", rate) for rate in self._organisation]
         numbers: list[int] = [SLICES, wanted]

@@ -1,14 +1,14 @@
-"""Messages: Liquid templates, and the compiled message that is filled in for each recipient."""
+"""Rendering of messages: Liquid templates, and the compiled message that is rendered for each recipient."""
 
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
-from marketing_service.rendering.lint import Finding, Severity, Trial, TrialProblem, lint
+from marketing_service.rendering.lint import Finding, RenderCheck, RenderProblem, Severity, lint
 from marketing_service.rendering.message import (
     CompiledMessage,
     MessageSource,
-    Personal,
     Preview,
+    RecipientData,
     compile_message,
     one_click_possible,
 )
@@ -22,12 +22,12 @@ __all__ = [
     "MergeFields",
     "MessageSource",
     "NotRenderable",
-    "Personal",
     "Preview",
+    "RecipientData",
+    "RenderCheck",
+    "RenderProblem",
     "Severity",
     "TemplateError",
-    "Trial",
-    "TrialProblem",
     "ascii_address",
     "compile_message",
     "header_text_problem",

@@ -1,4 +1,4 @@
-"""The body that the author did not write, made once from the template of the one they did."""
+"""Derives the missing body of a message from the template of the other one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ _LINES = {"address", "article", "aside", "body", "center", "dd", "div", "dt", "f
 _LINES |= {"footer", "form", "header", "html", "li", "main", "nav", "section", "tr"}
 _CELLS = {"td", "th"}
 _NOT_SHOWN = {"head", "select", "template"}
-# Any other element ends a head that was left open.
+# Any other element ends a head that has no end tag.
 _IN_HEAD = {"base", "head", "html", "link", "meta", "noscript", "script", "style", "template", "title"}
 _LIQUID = re.compile(f"({OUTPUT}|{TAG})")
 _SPACE = re.compile(r"[ \t\n\r\f]+")
-# Mail authors pad the preview line with these; nobody wants to read them.
+# Authors fill the preview line with these invisible characters. They are not useful in a text.
 _PADDING = re.compile("[\\s\u00ad\u034f\u200b-\u200f\u2007\ufeff]{4,}|[\u00a0\u2007]")
 
 
 def text_from_html(source: str) -> tuple[str, bool]:
     """A plain-text template with the same placeholders and tags, and whether it has tags.
 
-    With tags in it, it may show more blank lines than it should once they have decided: squeeze what it renders.
+    A tag that renders nothing can leave blank lines. So the rendered text of a template with tags needs
+    `collapse_whitespace`.
     """
     masked = Masked(source)
     text = _Text(masked).made()
@@ -42,7 +43,7 @@ def text_from_html(source: str) -> tuple[str, bool]:
 
 
 class _Text:
-    """What a reader would copy out of the page: its text, with links, lists and paragraphs still told apart."""
+    """Builds the text of a page: what a reader sees, with links, lists and paragraphs marked."""
 
     def __init__(self, masked: Masked) -> None:
         self._masked = masked
@@ -80,7 +81,7 @@ class _Text:
         self._put_tags(token.attributes.replace(shown, "", 1) if shown else token.attributes)
 
     def _begin(self, token: Token) -> str:
-        """What this element shows at its start; returns the part of its attributes that is or will be shown."""
+        """Add what the element shows at its start. Returns the part of its attributes that is shown."""
         if token.name == "br":
             self._newlines = min(self._newlines + 1, 2)
         elif token.name in _LISTS:
@@ -210,14 +211,14 @@ _PAGE_END = """
 
 
 def html_from_text(source: str) -> str:
-    """An HTML template that shows the text: its paragraphs, its line breaks, and its web addresses as links."""
+    """An HTML template that shows the text with its paragraphs, its line breaks, and its web addresses as links."""
     masked = Masked(source.strip("\n"))
     body = "\n".join(f"<p>{_lines(paragraph)}</p>" for paragraph in _paragraphs(masked))
     return masked.restored(_PAGE_START + body + _PAGE_END)
 
 
 def _paragraphs(masked: Masked) -> Iterator[str]:
-    """The text between blank lines; a block that spans blank lines stays in one piece."""
+    """The paragraphs between blank lines. A Liquid block that contains blank lines is not split."""
     blocks, start = masked.blocks(), 0
     for found in _BLANK_LINES.finditer(masked.text):
         if not any(begin < found.start() < end for begin, end in blocks):

@@ -1,4 +1,4 @@
-"""Header fields, built so that nothing in a value can end a line or be read as anything else than text."""
+"""Header fields, built so that a value cannot end its line and cannot be read as anything but text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import idna
 from marketing_service.rendering.template import NotRenderable, clean
 
 _LINE = 76
-"""RFC 2047 §2: a line that holds an encoded word is at most 76 characters long."""
+"""RFC 2047 §2: the maximum length of a line that contains an encoded word."""
 _WORD_BYTES = 39
-"""So many bytes of UTF-8 make an encoded word that fits behind the longest field name used here."""
+"""Bytes of UTF-8 in one encoded word: with these it fits after the longest field name used here."""
 _MAX_QUOTED = 200
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ _DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0
 
 
 def header_text_problem(value: str) -> str | None:
-    """Why a text typed by a user cannot go into a header field, as one sentence; None if it can."""
+    """Why a text from a user is not allowed in a header field, as one sentence; None if it is allowed."""
     if found := _CONTROL.search(value):
         return f"It contains a line break or control character (U+{ord(found[0]):04X}) at position {found.start() + 1}."
     if "=?" in value:
@@ -41,7 +41,7 @@ def header_text_problem(value: str) -> str | None:
 
 
 def text_field(name: str, value: str) -> bytes:
-    """`Subject: …`, folded, ended with CRLF: as it is where it is plain ASCII, else in encoded words."""
+    """A field such as `Subject: …` with CRLF, folded. Plain ASCII is written as it is, other text in encoded words."""
     value = clean(value)
     if len(name) + 2 + len(value) <= _LINE and value.isascii() and "=?" not in value:
         return f"{name}: {value}\r\n".encode("ascii")
@@ -51,7 +51,7 @@ def text_field(name: str, value: str) -> bytes:
 
 
 def mailbox_field(name: str, display_name: str | None, address: str) -> bytes:
-    """`From: "…" <…>`, ended with CRLF; `address` must come out of `ascii_address`."""
+    """A field such as `From: "…" <…>` with CRLF. `address` must be a result of `ascii_address`."""
     phrase = _phrase(clean(display_name))
     if not phrase:
         return f"{name}: {address}\r\n".encode("ascii")
@@ -60,7 +60,7 @@ def mailbox_field(name: str, display_name: str | None, address: str) -> bytes:
 
 
 def date_field(date: datetime) -> bytes:
-    """`Date: …` in UTC (RFC 5322 §3.3), ended with CRLF."""
+    """The `Date` field in UTC (RFC 5322 §3.3) with CRLF."""
     return _date_field((date - _EPOCH) // _SECOND)
 
 
@@ -75,19 +75,19 @@ def _date_field(second: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def ascii_address(address: str) -> str:
-    """The address as it travels: its domain in A-labels (RFC 5890), the rest unchanged.
+    """The address in ASCII: its domain in A-labels (RFC 5890), the local part unchanged.
 
-    Raises NotRenderable where the local part is not a plain dot-atom: quoted ones cannot be told from mistakes, and
-    international ones need SMTPUTF8 at every relay on the way (RFC 6531).
+    Raises NotRenderable if the local part is not a plain dot-atom. A quoted local part is nearly always a mistake, and
+    an international one needs SMTPUTF8 (RFC 6531) at every relay on the route.
     """
     local, at, domain = address.rpartition("@")
     if not at or not _LOCAL.fullmatch(local):
-        raise NotRenderable(f"No mail can be sent to or from this address: {_why(local, at)}")
+        raise NotRenderable(f"No mail can be sent to or from this address: {_problem(local, at)}")
     return f"{local}@{ascii_domain(domain)}"
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain in A-labels. Raises NotRenderable where it is none."""
+    """The domain in A-labels. Raises NotRenderable if it is malformed."""
     if not domain.isascii():
         try:
             domain = idna.encode(domain, uts46=True).decode("ascii")
@@ -98,7 +98,7 @@ def ascii_domain(domain: str) -> str:
     return domain
 
 
-def _why(local: str, at: str) -> str:
+def _problem(local: str, at: str) -> str:
     if not at or not local:
         return 'it is not of the form "name@domain".'
     if not local.isascii():
@@ -107,7 +107,7 @@ def _why(local: str, at: str) -> str:
 
 
 def _phrase(text: str) -> str:
-    """RFC 5322 §3.2.5: a display name as atoms, a quoted string, or encoded words."""
+    """The display name as atoms, as a quoted string, or in encoded words (RFC 5322 §3.2.5)."""
     if not text or _ATOMS.fullmatch(text):
         return text if len(text) <= _MAX_QUOTED else _encoded(text)
     if text.isascii() and "=?" not in text and len(text) <= _MAX_QUOTED:
@@ -116,9 +116,9 @@ def _phrase(text: str) -> str:
 
 
 def _folded(line: str) -> str | None:
-    """The line broken at spaces; None where it is not plain ASCII or has a word that fits no line.
+    """The line folded at spaces; None if it is not plain ASCII or has a word that is too long for a line.
 
-    It is not broken right behind the field's name: some readers take the space that follows for part of the text.
+    There is no fold directly after the field name, because some mail programs then show a leading space.
     """
     if not _WORDS.fullmatch(line) or "=?" in line:
         return None
@@ -135,7 +135,7 @@ def _folded(line: str) -> str | None:
 
 
 def _encoded(text: str) -> str:
-    """RFC 2047 §4.1: encoded words in base64, split between characters, one a line."""
+    """The text as encoded words in base64 (RFC 2047 §4.1), split between characters, one word per line."""
     return "\r\n ".join(f"=?utf-8?b?{b64encode(chunk).decode('ascii')}?=" for chunk in _chunks(text))
 
 

@@ -1,7 +1,7 @@
-"""What an author may write: Liquid with four placeholders, a few tags and filters, and limits.
+"""The template language: a subset of Liquid with four placeholders, a few tags and filters, and limits.
 
-Nothing in it loads, computes or loops over more than a literal range, so a template costs little to render and
-renders for every contact. The checks are static wherever they can be: what is refused is refused when it is saved.
+A template cannot load anything, and it can loop only over a range of literal numbers. So every template is cheap to
+render, and renders for every contact. Most checks are static: an invalid template is refused when it is saved.
 """
 
 from __future__ import annotations
@@ -51,21 +51,22 @@ if TYPE_CHECKING:
 
 PLACEHOLDERS = ("firstName", "lastName", "companyName", "email")
 CLICK = "click address"
-"""The value that the places of tracked links are filled in with; no template can name it."""
+"""The name of the value that replaces tracked links. It contains a space, so no template can use it."""
 
 MAX_TAG = 500
-"""Characters in one placeholder or tag; so none can be nested deeply enough to exhaust the stack."""
+"""Maximum number of characters in a placeholder or tag. It also bounds the nesting of expressions, and so the stack."""
 MAX_TAGS = 1000
-"""Placeholders and tags in one template."""
+"""Maximum number of placeholders and tags in a template."""
 MAX_ITERATIONS = 100
+"""Maximum number of iterations of a loop. For nested loops, it limits the product of their lengths."""
 _MAX_OUTPUT = 4 * 1024 * 1024
-_LARGEST_VARIABLES = 256 * 1024
+_MAX_VARIABLES = 256 * 1024
 
 
 class TemplateError(Exception):
-    """A template that cannot be used. The text is a sentence for its author and names the place.
+    """A template that cannot be used. The text is a sentence for its author, with line and column.
 
-    `line` and `column` count from 1, `position` is the offset in characters from 0.
+    `line` and `column` count from 1. `position` is the offset in characters, from 0.
     """
 
     def __init__(self, sentence: str, source: str, position: int) -> None:
@@ -77,33 +78,36 @@ class TemplateError(Exception):
 
 
 class Escaping(Enum):
-    """What is escaped for HTML when a template is filled in."""
+    """Which texts are escaped for HTML when a template is rendered."""
 
     NONE = "none"
-    """Nothing: a subject, a plain text."""
+    """None: for a subject or a plain text."""
     VALUES = "values"
-    """The contact's values: HTML by its author."""
+    """The values of the contact: for HTML that the author wrote."""
     OUTPUT = "output"
-    """The author's own literals too (`default: "R&D"`): HTML made from a plain text."""
+    """The values and the author's string literals (`default: "R&D"`): for HTML made from a plain text."""
 
 
 class _Filter(NamedTuple):
+    """A filter and how many values it takes after its colon."""
+
     function: Callable[..., object]
-    fewest: int = 0
-    most: int = 0
-    counts: bool = False  # its first argument is a number of characters or words
+    min_values: int = 0
+    max_values: int = 0
+    takes_number: bool = False
+    """Whether its first value is a number of characters or words."""
 
 
 _TAG_NAMES = "if, unless, case, for, assign, capture, comment"
 
 
-def _as_it_is(value: object) -> object:
+def _identity(value: object) -> object:
     return value
 
 
 @cache
 def _filters() -> dict[str, _Filter]:
-    """No filter here can make a text much longer than its arguments, however often it is chained."""
+    """The filters of the language. None makes a text much longer than its arguments, even in a long chain."""
     return {
         "append": _Filter(string.append, 1, 1),
         "capitalize": _Filter(string.capitalize),
@@ -113,18 +117,18 @@ def _filters() -> dict[str, _Filter]:
         "prepend": _Filter(string.prepend, 1, 1),
         "remove": _Filter(string.remove, 1, 1),
         "size": _Filter(misc.size),
-        "slice": _Filter(string.slice_, 1, 2, counts=True),
+        "slice": _Filter(string.slice_, 1, 2, takes_number=True),
         "squish": _Filter(string.squish),
         "strip": _Filter(string.strip),
-        "truncate": _Filter(string.truncate, 0, 2, counts=True),
-        "truncatewords": _Filter(string.truncatewords, 0, 2, counts=True),
+        "truncate": _Filter(string.truncate, 0, 2, takes_number=True),
+        "truncatewords": _Filter(string.truncatewords, 0, 2, takes_number=True),
         "upcase": _Filter(string.upcase),
         "url_encode": _Filter(string.url_encode),
     }
 
 
 class _UnknownTag(Tag):
-    """Stands for every tag that is not in the language."""
+    """Refuses every tag that is not part of the language."""
 
     name = TOKEN_ILLEGAL
     block = False
@@ -150,17 +154,17 @@ _TAGS: tuple[type[Tag], ...] = (
 
 
 class _EscapedOutput(Output):
-    """An output whose literals are text, not markup."""
+    """An output whose string literals are text, not HTML: they are escaped."""
 
     def parse(self, stream: TokenStream) -> OutputNode:
         node = super().parse(stream)
         if isinstance(node.expression, FilteredExpression):
-            for literal in _literals_shown(node.expression):
+            for literal in _output_literals(node.expression):
                 literal.value = str(escape(literal.value))
         return node
 
 
-def _literals_shown(expression: FilteredExpression) -> Iterator[StringLiteral]:
+def _output_literals(expression: FilteredExpression) -> Iterator[StringLiteral]:
     if isinstance(expression.left, StringLiteral):
         yield expression.left
     for filter_ in expression.filters or ():
@@ -169,8 +173,10 @@ def _literals_shown(expression: FilteredExpression) -> Iterator[StringLiteral]:
 
 
 class _Language(Environment):
+    """The Liquid environment with the tags, filters and limits of the language."""
+
     loop_iteration_limit = MAX_ITERATIONS
-    local_namespace_limit = _LARGEST_VARIABLES
+    local_namespace_limit = _MAX_VARIABLES
     output_stream_limit = _MAX_OUTPUT
     escaping = Escaping.NONE
 
@@ -182,12 +188,12 @@ class _Language(Environment):
         if self.escaping is Escaping.OUTPUT:
             self.add_tag(_EscapedOutput)
         elif self.escaping is Escaping.NONE:
-            # In a text there is nothing to escape from.
-            self.add_filter("escape", _as_it_is)
+            # A plain text is not escaped.
+            self.add_filter("escape", _identity)
 
 
 class _LinkedContent(ContentNode):
-    """Literal text with the places of tracked links in it."""
+    """Literal text that can contain the markers of tracked links. They are replaced by click URLs."""
 
     __slots__ = ()
 
@@ -201,7 +207,7 @@ class _LinkedLiteral(Literal):
 
 
 class _TextOutput(_Language):
-    """HTML made from a text: see Escaping.OUTPUT."""
+    """The language with Escaping.OUTPUT."""
 
     escaping = Escaping.OUTPUT
 
@@ -219,9 +225,11 @@ def _language(escaping: Escaping, *, linked: bool) -> Environment:
 
 
 def parse(source: str, escaping: Escaping, *, linked: bool = False) -> BoundTemplate:
-    """The parsed template; `linked`: one of ours, in which links have been given places. Raises TemplateError where
-    it is not in the language."""
-    _check_lengths(source)
+    """Parse and check a template. `linked`: its tracked links have been replaced by markers.
+
+    Raises TemplateError if the template is not valid in the language.
+    """
+    _check_delimiters(source)
     try:
         template = _language(escaping, linked=linked).from_string(source)
         _check_names(template, source)
@@ -229,7 +237,7 @@ def parse(source: str, escaping: Escaping, *, linked: bool = False) -> BoundTemp
             for expression in node.expressions():
                 _check_expression(expression, source)
                 if isinstance(expression, BooleanExpression):
-                    expression.expression = _asked_for(expression.expression)
+                    expression.expression = _with_empty_as_nil(expression.expression)
     except LiquidError as error:
         raise _template_error(error, source) from None
     return template
@@ -243,12 +251,15 @@ def _template_error(error: LiquidError, source: str) -> TemplateError:
 
 
 _START = re.compile(r"\{\{|\{%-?\s*(?P<name>\w*)")
-# The lexer reads these before anything else, so leaving them out of the language is done here.
+# The lexer handles these tags itself, so they must be refused before it runs.
 _VERBATIM = {"raw", "endraw", "doc", "enddoc"}
 
 
-def _check_lengths(source: str) -> None:
-    """Refuse what the lexer would take long over, in one pass."""
+def _check_delimiters(source: str) -> None:
+    """Check the number, the length and the end of all placeholders and tags in one pass.
+
+    This protects the lexer, which takes very long for some invalid templates.
+    """
     position = count = 0
     while found := _START.search(source, position):
         start = found.start()
@@ -282,7 +293,7 @@ def _check_names(template: BoundTemplate, source: str) -> None:
 
 
 def bound_names(template: BoundTemplate) -> frozenset[str]:
-    """The names to which the template itself gives values, with `assign`, `capture` or `for`."""
+    """The names that the template itself binds, with `assign`, `capture` or `for`."""
     nodes = _nodes(template.nodes, RenderContext(template))
     return frozenset(str(name) for node in nodes for name in (*node.template_scope(), *node.block_scope()))
 
@@ -306,15 +317,15 @@ def _check_expression(expression: Expression, source: str) -> None:
 
 
 def _check_path(path: Path, source: str) -> None:
-    # Every value is a text; only its length and the loop's own counters can be asked for.
+    # All values are strings. Only their size and the counters of a loop can be read as properties.
     if len(path.path) > 1 and path.path[0] != "forloop" and path.path[1:] != ["size"]:
         raise TemplateError(
             f'"{path}" is not a placeholder; {path.path[0]} has no parts', source, path.token.start_index
         )
 
 
-class _Given(Path):
-    """A variable asked for by itself, as in `{% if firstName %}`: an empty text counts as none, not as true."""
+class _EmptyAsNilPath(Path):
+    """A variable used as a condition, as in `{% if firstName %}`. An empty string is nil there, and so not true."""
 
     __slots__ = ()
 
@@ -323,11 +334,12 @@ class _Given(Path):
         return None if value == "" else value
 
 
-def _asked_for(condition: Expression) -> Expression:
+def _with_empty_as_nil(condition: Expression) -> Expression:
+    """The condition, in which an empty variable is nil."""
     if isinstance(condition, LogicalAndExpression | LogicalOrExpression):
-        condition.left, condition.right = _asked_for(condition.left), _asked_for(condition.right)
+        condition.left, condition.right = _with_empty_as_nil(condition.left), _with_empty_as_nil(condition.right)
     elif isinstance(condition, Path):
-        return _Given(condition.token, condition.path)
+        return _EmptyAsNilPath(condition.token, condition.path)
     return condition
 
 
@@ -347,16 +359,18 @@ def _check_filter(name: str, arguments: list[KeywordArgument | PositionalArgumen
     known = _filters().get(name)
     if known is None:
         raise TemplateError(f'"{name}" is not a filter; the filters are {", ".join(_filters())}', source, position)
-    if not known.fewest <= len(arguments) <= known.most or any(isinstance(a, KeywordArgument) for a in arguments):
-        raise TemplateError(f'The filter "{name}" takes {_values(known)} after its colon', source, position)
+    if not known.min_values <= len(arguments) <= known.max_values or any(
+        isinstance(a, KeywordArgument) for a in arguments
+    ):
+        raise TemplateError(f'The filter "{name}" takes {_value_count(known)} after its colon', source, position)
     numbers = arguments if name == "slice" else arguments[:1]
-    if known.counts and not all(isinstance(argument.value, IntegerLiteral) for argument in numbers):
+    if known.takes_number and not all(isinstance(argument.value, IntegerLiteral) for argument in numbers):
         raise TemplateError(f'The filter "{name}" needs a whole number after its colon', source, position)
 
 
-def _values(known: _Filter) -> str:
-    if known.most == 0:
+def _value_count(known: _Filter) -> str:
+    if known.max_values == 0:
         return "no value"
-    if known.fewest == known.most:
+    if known.min_values == known.max_values:
         return "one value"
-    return f"{known.fewest} to {known.most} values"
+    return f"{known.min_values} to {known.max_values} values"

@@ -1,4 +1,4 @@
-"""Links whose clicks are counted: which of a message's addresses those are, and where a click on one leads."""
+"""Tracked links: which links of a message are tracked, and where a click on one leads."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ if TYPE_CHECKING:
     from marketing_service.rendering.template import MergeFields
 
 MAX_LINKS = 500
-"""Different links of one message; those behind them stay as they are written."""
+"""Maximum number of tracked links in a message. Further links are not changed."""
 MAX_LINK = 2000
-"""Characters. A longer address might be more than a proxy takes in a header, and stays as it is written."""
+"""Characters. A longer address could exceed the header limit of a proxy, so it is not changed."""
 
-_LINKING = {"a", "area"}
+_LINK_ELEMENTS = {"a", "area"}
 _LIQUID = re.compile(f"{OUTPUT}|{TAG}")
 _LIQUID_NEXT = re.compile(f"\\s*(?:{OUTPUT}|{TAG})")
 _CONDITIONS = {"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase"}
 
-# What a browser skips around an address, and inside of it (WHATWG URL §4.4).
+# Characters that a browser ignores around and inside an address (WHATWG URL §4.4).
 _AROUND = "".join(map(chr, range(0x21)))
 _INSIDE = re.compile(r"[\t\n\r]")
-# The authority is all literal, and ends where a browser says so. No user name: `https://bank.example@evil.example` is
-# made for taking people in.
+# The authority must be literal, and ends where it ends for a browser. A user name is not allowed, because an address
+# such as `https://bank.example@evil.example` is used to deceive.
 _ORIGIN = re.compile(
     r"https?://(?:(?P<host>[A-Za-z0-9_.\-\u00a1-\uffff]{1,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?=[/?#]|\Z)",
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|([A-Za-z][A-Za-z0-9]*;?)(=?))")
-# RFC 3986 §2: what may stand in an address, with the "%" of what is encoded already.
+# RFC 3986 §2: the characters allowed in an address, with the "%" of parts that are encoded already.
 _IN_ADDRESSES = "!#$%&'()*+,-./:;=?@[]_~"
 
 
 class TrackedLinks:
     """The tracked links of one HTML template, numbered from 1 in order of first appearance.
 
-    `own`: how addresses begin that are ours already and stay as they are. `bound`: names that the template gives
-    values to. `is_text`: it was made from a plain text, whose literals are escaped too. `known`: the links of a list
-    that stands; no others are then tracked, so that their numbers outlive any change of this code.
+    `own`: the start of addresses of this service, which are not tracked. `bound`: the names that the template binds
+    itself. `is_text`: the HTML was made from a plain text, so literals are escaped too. `known`: the links that are
+    already stored. If they are given, no other link is tracked, so the numbers stay valid when this code changes.
     """
 
     def __init__(self, *, own: str, bound: frozenset[str], is_text: bool, known: Sequence[str] | None) -> None:
         self._own = own
         self._bound = bound
         self._is_text = is_text
-        self._most = MAX_LINKS if known is None else 0
+        self._max_links = MAX_LINKS if known is None else 0
         self.sources: list[str] = list(known or ())
-        """The addresses by number, as they are written in the HTML."""
+        """The addresses in the order of their numbers, as they are written in the HTML."""
         self._numbers = {_key(source): number for number, source in enumerate(self.sources, 1)}
 
-    def places(self, masked: Masked) -> list[Edit]:
-        """Puts a place, with the link's number, where each address stands."""
+    def edits(self, masked: Masked) -> list[Edit]:
+        """The edits that replace each tracked address by a marker with the link's number."""
         captures = masked.blocks("capture")
         edits = []
         for token in tokens(masked.text):
-            if token.kind is not Kind.OPEN or token.name not in _LINKING:
+            if token.kind is not Kind.OPEN or token.name not in _LINK_ELEMENTS:
                 continue
             for value in values(token, "href"):
-                # What is captured may be cut or changed before it is shown, and an address of ours with it.
+                # Captured text may be truncated or changed before it is shown, which would break a click URL.
                 if block_around(value.start, captures) or (not value.is_quoted and _liquid_is_near(masked.text, value)):
                     continue
                 if (number := self._number(masked, masked.text[value.start : value.end])) is not None:
@@ -82,14 +82,14 @@ class TrackedLinks:
         source = masked.restored(written)
         key = _key(source)
         number = self._numbers.get(key)
-        if number is None and len(self.sources) < self._most and self._can_be_tracked(masked, written, source):
+        if number is None and len(self.sources) < self._max_links and self._can_be_tracked(masked, written, source):
             self.sources.append(source)
             number = self._numbers[key] = len(self.sources)
         return number
 
     def _can_be_tracked(self, masked: Masked, written: str, source: str) -> bool:
-        """Whether a click can find out by itself where the link leads, for every contact."""
-        if len(source) > MAX_LINK or _taken_apart(source) is None or _read(source).startswith(self._own):
+        """Whether the target can be computed at the time of a click, for every contact."""
+        if len(source) > MAX_LINK or _split_origin(source) is None or parse_href(source).startswith(self._own):
             return False
         if source == written:  # no Liquid in it
             return True
@@ -99,12 +99,12 @@ class TrackedLinks:
             return False
         try:
             return not Template(source, Escaping.VALUES).names & self._bound
-        except TemplateError:  # a loop's own variable, for one
+        except TemplateError:  # for example the variable of a loop
             return False
 
 
 def _liquid_is_near(text: str, value: Value) -> bool:
-    """Whether there is Liquid in the value or right behind it, which may take away the white space that ends it."""
+    """Whether Liquid is in the value or directly after it, where it can remove the white space that ends the value."""
     return _LIQUID.search(text, value.start, value.end) is not None or _LIQUID_NEXT.match(text, value.end) is not None
 
 
@@ -113,32 +113,36 @@ def _has_markup_in_literals(liquid: str) -> bool:
 
 
 def shown_link(source: str) -> str:
-    """The address as a person would write it, its placeholders still in it."""
+    """The address as a person would write it, with its placeholders."""
     masked = Masked(source)
-    return masked.restored(_read(masked.text))
+    return masked.restored(parse_href(masked.text))
 
 
 def link_target(source: str, fields: MergeFields) -> str | None:
-    """Where a click of this contact leads: an address fit for a Location header (RFC 9110 §10.2.2), with the scheme
-    and host that `source` names literally; None where none comes of it."""
+    """The target of a click by this contact, valid for a Location header (RFC 9110 §10.2.2).
+
+    Scheme and host are those that `source` contains literally. None if there is no valid target.
+    """
     try:
         rendered = Template(source, Escaping.VALUES).fill(fields.cleaned())
     except (TemplateError, NotRenderable):
         return None
-    written, filled = _taken_apart(source), _taken_apart(_read(rendered))
+    written, filled = _split_origin(source), _split_origin(parse_href(rendered))
     if written is None or filled is None or written[0] != filled[0]:
         return None
     return filled[0] + quote(filled[1], safe=_IN_ADDRESSES)
 
 
 def _key(source: str) -> str:
-    """The same for two spellings of one address. Where contacts' values come in, only the same spelling is the same."""
-    return source if "{" in source else _read(source)
+    """A key that is equal for two spellings of one address. With placeholders, only equal spellings have equal keys."""
+    return source if "{" in source else parse_href(source)
 
 
-def _taken_apart(address: str) -> tuple[str, str] | None:
-    """The address's scheme, host and port, in ASCII, and what follows; None where a browser might find another host
-    in it, or none."""
+def _split_origin(address: str) -> tuple[str, str] | None:
+    """The scheme, host and port in ASCII, and the rest of the address.
+
+    None if a browser could read another host in it, or none.
+    """
     address = address.lstrip(_AROUND)
     found = _ORIGIN.match(address)
     if found is None:
@@ -154,13 +158,13 @@ def _taken_apart(address: str) -> tuple[str, str] | None:
     return origin, address[found.end() :]
 
 
-def _read(value: str) -> str:
-    """The address that a browser reads in the value of a `href`."""
+def parse_href(value: str) -> str:
+    """The address that a browser reads from the value of an `href`."""
     return _INSIDE.sub("", _REFERENCE.sub(_character, value).strip(_AROUND))
 
 
 def _character(reference: re.Match[str]) -> str:
-    """What a character reference in an attribute stands for (WHATWG HTML §13.2.5.73)."""
+    """The text of a character reference in an attribute (WHATWG HTML §13.2.5.73)."""
     name, equals = reference[1], reference[2]
     if name is None:
         return html.unescape(reference[0])

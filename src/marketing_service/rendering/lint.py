@@ -1,4 +1,4 @@
-"""What a message's author may have overlooked: what mail programs clip, strip or warn of, and what stays empty."""
+"""Checks for what an author may have overlooked: mail programs strip or clip parts, or a text is empty for some."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.rendering.language import Escaping
 from marketing_service.rendering.markup import Kind, Masked, attribute, has_attribute, tokens
-from marketing_service.rendering.template import Field, Logic, NotRenderable, Template
+from marketing_service.rendering.template import NodeSlot, NotRenderable, PlaceholderSlot, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from marketing_service.rendering.template import MergeFields
 
 GMAIL_CLIPS_AT = 102_000
-"""Octets of HTML. Gmail names no exact figure; what is over 102 KB is cut off behind "View entire message", and with
+"""Octets of HTML. Gmail documents no exact limit. It hides what is over 102 KB behind "View entire message", and with
 it the unsubscribe link and the pixel."""
 
 _INSECURE = re.compile(r"\s*http:", re.IGNORECASE)
@@ -26,7 +26,7 @@ _INSECURE_IN_TEXT = re.compile(r"\bhttp://", re.IGNORECASE)
 
 
 class Severity(StrEnum):
-    """How bad a finding is. An error keeps the campaign from being launched, unless somebody insists."""
+    """The severity of a finding. An error prevents a launch, unless the user confirms it."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -35,8 +35,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know before a launch: `code` is stable, `place` the field at fault (or part of the whole), `line`
-    the first line of it, counted from 1, and `count` how many contacts or places there are."""
+    """A problem to know before a launch.
+
+    `code` is stable. `place` is the field that has the problem, or another part such as `installation`. `line` is the
+    first line with the problem, counted from 1. `count` is the number of contacts or occurrences.
+    """
 
     code: str
     severity: Severity
@@ -47,7 +50,7 @@ class Finding:
 
 
 def lint(html_body: str | None, text_body: str | None, *, html: str) -> list[Finding]:
-    """What the bodies say about themselves; `html` is the HTML as somebody would get it."""
+    """The findings in the bodies. `html` is the HTML as a recipient gets it."""
     findings = []
     if (size := len(html.encode())) > GMAIL_CLIPS_AT:
         message = f"The HTML is {size / 1000:,.0f} KB long; Gmail cuts off what is over 102 KB, the end with it."
@@ -91,20 +94,20 @@ def _finding(code: str, place: str, line: int, count: int) -> Finding:
     return Finding(code, Severity.WARNING, _MESSAGES[code], place, line, count)
 
 
-# ── what a contact would get ─────────────────────────────────────────────────────────────────────────
+# ── rendering for each contact ───────────────────────────────────────────────────────────────────────
 
 
-class TrialProblem(StrEnum):
-    """What may be wrong with a template for one contact."""
+class RenderProblem(StrEnum):
+    """A problem of a template for one contact."""
 
     EMPTY = "RENDERS_EMPTY"
     BROKEN = "CANNOT_BE_RENDERED"
 
 
-class Trial:
-    """Fills in what the author wrote for one contact after the other. Raises TemplateError.
+class RenderCheck:
+    """Renders the author's templates for many contacts and reports the problems. Raises TemplateError.
 
-    A template that has no tags, and shows something whatever its placeholders are, is not filled in: it cannot fail.
+    A template without tags that shows some literal text is not rendered, because it cannot fail or be empty.
     """
 
     def __init__(self, subject: str, html_body: str | None, text_body: str | None) -> None:
@@ -114,36 +117,38 @@ class Trial:
             for place, source in written.items()
             if source.strip()
         }
-        self._doubtful = {
+        self._to_render = {
             place: template
             for place, template in templates.items()
-            if any(isinstance(piece, Logic) for piece in template.pieces)
-            or not any(isinstance(piece, str) and _shows(place, piece) for piece in template.pieces)
+            if any(isinstance(piece, NodeSlot) for piece in template.pieces)
+            or not any(isinstance(piece, str) and _is_visible(place, piece) for piece in template.pieces)
         }
         self.placeholders: dict[str, bool] = {}
-        """Each placeholder used, and whether nothing stands in for it somewhere when it is empty."""
+        """The placeholders used, and for each whether it has no default somewhere."""
         for template in templates.values():
-            bare = {piece.name for piece in template.pieces if isinstance(piece, Field) and not piece.when_empty}
+            bare = {
+                piece.name for piece in template.pieces if isinstance(piece, PlaceholderSlot) and not piece.when_empty
+            }
             for name in template.names:
                 self.placeholders[name] = self.placeholders.get(name, False) or name in bare
 
-    def problems(self, fields: MergeFields) -> Iterator[tuple[str, TrialProblem]]:
-        """The places that come to nothing for this contact, each with what is wrong."""
-        if not self._doubtful:
+    def problems(self, fields: MergeFields) -> Iterator[tuple[str, RenderProblem]]:
+        """The places that are empty or cannot be rendered for this contact, each with its problem."""
+        if not self._to_render:
             return
         values = fields.cleaned()
-        for place, template in self._doubtful.items():
+        for place, template in self._to_render.items():
             try:
                 rendered = template.fill(values)
             except NotRenderable:
-                yield place, TrialProblem.BROKEN
+                yield place, RenderProblem.BROKEN
             else:
-                if not _shows(place, rendered):
-                    yield place, TrialProblem.EMPTY
+                if not _is_visible(place, rendered):
+                    yield place, RenderProblem.EMPTY
 
 
-def _shows(place: str, rendered: str) -> bool:
-    """Whether a reader sees anything of it."""
+def _is_visible(place: str, rendered: str) -> bool:
+    """Whether a reader sees anything of the rendered text."""
     if place != "htmlBody":
         return bool(rendered.strip())
     return any(

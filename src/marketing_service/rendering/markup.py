@@ -1,7 +1,8 @@
-"""HTML with Liquid in it, read without changing a character: where the tags are, and where a footer can stand.
+"""A tokenizer for HTML that contains Liquid, and the place where a footer can be inserted.
 
-A parser that builds a tree would rewrite what it reads (`{{ … }}` in an address, `{% for %}` in a table), so this
-walks over the source as a browser's tokenizer does (WHATWG HTML §13.2.5) and only ever points into it.
+An HTML parser that builds a tree would change the source (`{{ … }}` in an address, `{% for %}` in a table). This module
+reads the source as the tokenizer of a browser does (WHATWG HTML §13.2.5). Its results are positions in the source, so
+everything else stays unchanged.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# ── Liquid, put out of the way ───────────────────────────────────────────────────────────────────────
+# ── masking of Liquid ────────────────────────────────────────────────────────────────────────────────
 
-# One private-use character stands for each placeholder or tag, so that no other rule can see into it.
+# One private-use character replaces each placeholder or tag, so that no rule for HTML looks into it.
 _FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFFB
 LINK_PLACE = chr(_LAST + 1)
-"""Stands before and behind the number of a tracked link, in a source where that has taken the place of its address."""
+"""The marker before and after the number of a tracked link, which replaces the address in the source."""
 FOOTER_PLACE = chr(_LAST + 2)
-"""Stands where the footer goes, in a source that has been given one."""
+"""The marker at the position of the footer."""
 OUTPUT = f"[{chr(_FIRST_OUTPUT)}-{chr(_FIRST_TAG - 1)}]"
 TAG = f"[{chr(_FIRST_TAG)}-{chr(_LAST)}]"
 _UNIT = re.compile(f"[{chr(_FIRST_OUTPUT)}-{chr(_LAST)}]")
@@ -32,12 +33,12 @@ _TAGS = re.compile(TAG)
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%-?\s*(?P<name>\w*).*?%\}", re.DOTALL)
 _BLOCKS = {"if", "unless", "case", "for", "capture"}
 _BRANCHES = {"else", "elsif", "when"}
-# A brace that came out of an entity, or moved next to another one, must not become Liquid.
+# A brace that comes from an entity, or that is now next to another brace, must not become Liquid.
 _BRACE = re.compile(f"\\{{(?=[{{%{chr(_FIRST_OUTPUT)}-{chr(_LAST)}])")
 
 
 class Edit(NamedTuple):
-    """What stands in the masked text from `start` to `end` becomes `text`."""
+    """Replaces the masked text from `start` to `end` by `text`."""
 
     start: int
     end: int
@@ -45,7 +46,7 @@ class Edit(NamedTuple):
 
 
 class Masked:
-    """A template's source with each placeholder, tag and comment block as one character."""
+    """The source of a template in which one character replaces each placeholder, tag and comment block."""
 
     def __init__(self, source: str) -> None:
         self._sources: dict[str, str] = {}
@@ -71,12 +72,12 @@ class Masked:
         return _TAGS.search(self.text) is not None
 
     def restored(self, text: str) -> str:
-        """The text with its Liquid back in place, and no Liquid that was not there before."""
+        """The text with the original Liquid. Other text that looks like Liquid is made harmless."""
         text = _BRACE.sub("{ ", text)
         return _UNIT.sub(lambda found: self._sources[found[0]], text)
 
     def edited(self, edits: Iterable[Edit]) -> str:
-        """The source with these changes; none may overlap another."""
+        """The source after these edits. Edits must not overlap."""
         parts, position = [], 0
         for edit in sorted(edits):
             parts += [self.text[position : edit.start], edit.text]
@@ -84,15 +85,15 @@ class Masked:
         return self.restored("".join(parts) + self.text[position:])
 
     def liquid_in(self, text: str) -> list[str]:
-        """The sources of the text's placeholders and tags."""
+        """The sources of the placeholders and tags in the text."""
         return [self._sources[found] for found in _UNIT.findall(text)]
 
     def tag_names(self, text: str) -> list[str]:
-        """The names of the text's Liquid tags."""
+        """The names of the Liquid tags in the text."""
         return [self._names[found] for found in _TAGS.findall(text)]
 
     def balanced(self, text: str) -> bool:
-        """Whether every block in the text begins and ends in it."""
+        """Whether every Liquid block in the text starts and ends in it."""
         depth = 0
         for found in _TAGS.finditer(text):
             depth += self._nesting[found[0]]
@@ -101,7 +102,7 @@ class Masked:
         return depth == 0
 
     def blocks(self, name: str = "") -> list[tuple[int, int]]:
-        """The start and end of each outermost block in `text`, of this name or of any."""
+        """The start and end of each outermost Liquid block, with this name or with any name."""
         spans, depth, start = [], 0, 0
         for found in _TAGS.finditer(self.text):
             step = self._nesting[found[0]] if self._names[found[0]].endswith(name) else 0
@@ -114,7 +115,7 @@ class Masked:
 
 
 def _units(source: str) -> Iterator[tuple[str | None, int, int]]:
-    """Each placeholder (without a name), tag and whole comment block, with its start and end."""
+    """Each placeholder (name None), tag and complete comment block, with its start and end."""
     comments, comment_start = 0, 0
     for found in _LIQUID.finditer(source):
         name = found["name"]
@@ -130,7 +131,7 @@ def _units(source: str) -> Iterator[tuple[str | None, int, int]]:
 
 
 def tags_in(text: str) -> str:
-    """The text's Liquid tags, without what is between them."""
+    """The Liquid tags of the text, without the text between them."""
     return "".join(_TAGS.findall(text))
 
 
@@ -138,16 +139,20 @@ def tags_in(text: str) -> str:
 
 
 class Kind(Enum):
+    """The kind of a token."""
+
     TEXT = auto()
     OPEN = auto()
     CLOSE = auto()
     HIDDEN = auto()
-    """Comments, doctypes, and what stands in a `<style>` or `<script>`."""
+    """A comment, a doctype, or the content of an element such as `<style>` or `<script>`."""
     UNCLOSED = auto()
-    """A comment, tag or raw text that never ends: it takes everything behind it with it."""
+    """A comment, tag or raw text without an end: it includes everything after it."""
 
 
 class Token(NamedTuple):
+    """A part of the source. An opening or closing tag has a name in lower case and its attributes as written."""
+
     kind: Kind
     start: int
     end: int
@@ -157,14 +162,14 @@ class Token(NamedTuple):
 
 RAW_TEXT = {"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"}
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
-# A browser ends these by itself, and would make an empty element out of a stray `</p>`.
-_ENDED_BY_THEMSELVES = {"body", "dd", "dt", "head", "html", "li", "option", "optgroup", "p", "rp", "rt"}
+# A browser ends these elements by itself, and makes an empty element of a `</p>` without a start tag.
+_IMPLICITLY_ENDED = {"body", "dd", "dt", "head", "html", "li", "option", "optgroup", "p", "rp", "rt"}
 _ENDED_IN_TABLES = {"caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr"}
-_NO_END_TAG_NEEDED = _VOID | _ENDED_BY_THEMSELVES | _ENDED_IN_TABLES
+_NO_END_TAG_NEEDED = _VOID | _IMPLICITLY_ENDED | _ENDED_IN_TABLES
 
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])")  # any other `<` is text
 _NAME_START = re.compile("</?[A-Za-z]")
-# A Liquid tag ends a name, as white space does: `<p{% if … %} class="…"{% endif %}>`.
+# A Liquid tag ends the name of an element, as white space does: `<p{% if … %} class="…"{% endif %}>`.
 _TAG = re.compile(
     rf"""<(?P<slash>/?)(?P<name>[A-Za-z][^\s/>{TAG[1:-1]}]*+)
         (?P<attributes>(?:=\s*+(?:"[^"]*+"|'[^']*+'|(?!["']))|[^=>]++)*+)>""",
@@ -177,7 +182,7 @@ _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=
 
 
 def attribute(attributes: str, name: str) -> str:
-    """The attribute's value as it is written, entities and all; empty where there is none."""
+    """The value of the attribute as it is written, with entities; empty if there is none."""
     for found in _ATTRIBUTE.finditer(attributes):
         if found[1].lower() == name:
             return found[2] or found[3] or found[4] or ""
@@ -185,15 +190,15 @@ def attribute(attributes: str, name: str) -> str:
 
 
 class Value(NamedTuple):
-    """Where an attribute's value stands in the text that has been tokenized, and whether in quotes."""
+    """The position of an attribute's value in the tokenized text, and whether it is quoted."""
 
     start: int
     end: int
     is_quoted: bool
 
 
-# WHATWG HTML §13.2.5.32-39: a "=" where a name should begin belongs to it, a value without quotes ends only at white
-# space (or the tag's end), and no other space than these five characters is one.
+# WHATWG HTML §13.2.5.32-39: a "=" at the start of a name belongs to the name, a value without quotes ends only at white
+# space or at the end of the tag, and only these five characters are white space.
 _SPACE = " \t\n\r\f"
 _NEXT_ATTRIBUTE = re.compile(
     rf"""[{_SPACE}/]*+(?P<name>=?[^{_SPACE}/>=]*+)
@@ -203,7 +208,7 @@ _NEXT_ATTRIBUTE = re.compile(
 
 
 def values(token: Token, name: str) -> Iterator[Value]:
-    """Every value of this attribute in an opening tag; Liquid tags count as white space between attributes."""
+    """All values of this attribute in an opening tag. Liquid tags between attributes count as white space."""
     offset = token.end - 1 - len(token.attributes)
     position = 0
     while (found := _NEXT_ATTRIBUTE.match(token.attributes, position)) and found.end() > position:
@@ -214,12 +219,12 @@ def values(token: Token, name: str) -> Iterator[Value]:
 
 
 def has_attribute(attributes: str, name: str) -> bool:
-    """Whether the attribute is there, with a value or without."""
+    """Whether the attribute exists, with or without a value."""
     return re.search(rf"(?:^|[\s'/]){name}(?=[\s=/]|$)", _QUOTED.sub("''", attributes), re.IGNORECASE) is not None
 
 
 def tokens(html: str) -> Iterator[Token]:
-    """The source from start to end in one pass, whatever is in it."""
+    """The tokens of the source, in one pass. Together they cover the whole source, even if it is malformed."""
     position = 0
     while position < len(html):
         found = _MARKUP.search(html, position)
@@ -240,7 +245,7 @@ def tokens(html: str) -> Iterator[Token]:
 
 
 def _markup(html: str, start: int) -> Token:
-    """What begins with this `<`."""
+    """The token that starts with the `<` at this position."""
     if html.startswith("<!--", start):
         return _hidden(html, start, _COMMENT)
     if not _NAME_START.match(html, start):
@@ -258,7 +263,7 @@ def _hidden(html: str, start: int, pattern: re.Pattern[str]) -> Token:
 
 
 def _raw_text_end(html: str, token: Token) -> int | None:
-    """Where markup is read again behind this token; None where a raw text never ends."""
+    """The position at which tags are read again after this token; None if a raw text has no end."""
     if token.kind is not Kind.OPEN or token.name not in RAW_TEXT:
         return token.end
     found = re.compile(rf"</{token.name}(?=[\s/>])", re.IGNORECASE).search(html, token.end)
@@ -266,10 +271,10 @@ def _raw_text_end(html: str, token: Token) -> int | None:
 
 
 def footer_place(masked: Masked) -> Edit:
-    """Puts FOOTER_PLACE where a footer is always shown.
+    """The edit that inserts FOOTER_PLACE where a footer is always shown.
 
-    That is before the last `</body>` that no Liquid block hides, else before `</html>`, else at the end, or before
-    whatever would swallow it. Elements left open there are ended, so that none hides or wraps the footer.
+    That is before the last `</body>` outside of Liquid blocks, else before `</html>`, else at the end, or before an
+    unclosed token. Elements that are open there get end tags, so that none of them hides or contains the footer.
     """
     blocks = masked.blocks()
     ends = {"body": -1, "html": -1}
@@ -288,13 +293,13 @@ def footer_place(masked: Masked) -> Edit:
 
 
 def block_around(place: int, blocks: list[tuple[int, int]]) -> tuple[int, int] | None:
-    """The one of these blocks, in their order, that the place is inside of."""
+    """The block that contains the position, if any. The blocks must be in order."""
     before = bisect_left(blocks, (place, 0)) - 1
     return blocks[before] if before >= 0 and place < blocks[before][1] else None
 
 
 def _open_elements(html: str, place: int) -> list[str]:
-    """The names of the elements, outermost first, that an end tag would be needed for."""
+    """The names of the open elements that need an end tag, outermost first."""
     names: list[str] = []
     counts: Counter[str] = Counter()
     for token in tokens(html):

@@ -1,4 +1,4 @@
-"""The compiled message: everything that is the same for all recipients is encoded once, the rest is filled in."""
+"""The compiled message: parts that are the same for all recipients are encoded once, the others per recipient."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from marketing_service.rendering.body_parts import BodyPart
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.headers import ascii_address, date_field, mailbox_field, text_field
 from marketing_service.rendering.language import CLICK, Escaping
 from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import FOOTER_PLACE, LINK, Masked, footer_place
-from marketing_service.rendering.parts import Part
-from marketing_service.rendering.template import SAMPLE, Field, MergeFields, NotRenderable, Squeezed, Template, clean
+from marketing_service.rendering.template import (
+    SAMPLE,
+    CollapsedSlot,
+    MergeFields,
+    NotRenderable,
+    PlaceholderSlot,
+    Template,
+    clean,
+)
 from marketing_service.rendering.transfer import MAX_LINE, longest_line
 
 if TYPE_CHECKING:
@@ -27,17 +35,17 @@ if TYPE_CHECKING:
 
     from marketing_service.rendering.template import Piece
 
-# Values beside the placeholders; no template can name them.
+# Names of values beside the placeholders. They contain a space, so no template can use them.
 _UNSUBSCRIBE, _PIXEL = "unsubscribe address", "open pixel"
 
-# The grey reads on white and, where a reader turns colours round, on black.
+# The grey is readable on white and, in dark mode, on black.
 _BEFORE_LINK = """
 <div style="margin: 32px 0 16px; font: 12px/1.5 Arial, Helvetica, sans-serif; text-align: center">
 <a href=\""""
 _AFTER_LINK = """\" style="color: #767676">Unsubscribe</a>
 </div>
 """
-# RFC 3676 §4.3: the line that begins a signature.
+# RFC 3676 §4.3: "-- " starts a signature.
 _TEXT_FOOTER = "\n\n-- \nUnsubscribe: "
 _TEST = "[Test] "
 
@@ -50,10 +58,10 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class MessageSource:
-    """A campaign's message as it was written. One of the two bodies may be missing.
+    """A campaign's message as its author wrote it. One of the two bodies may be missing.
 
-    With `track_clicks`, the links of its HTML lead through this service; `known_links` are those of a list that
-    stands already (see `CompiledMessage.links`), for their numbers to be the same whoever compiles.
+    With `track_clicks`, the links in the HTML lead through this service. `known_links` are the links that are already
+    stored for the campaign (see `CompiledMessage.links`): with them, every process gives a link the same number.
     """
 
     campaign_id: UUID
@@ -68,12 +76,12 @@ class MessageSource:
     known_links: tuple[str, ...] | None = None
 
 
-class Personal(NamedTuple):
-    """What differs between recipients.
+class RecipientData(NamedTuple):
+    """The data of one recipient's message.
 
-    `send_id` and `date` belong to the send, not to the attempt, so that every attempt gives the same bytes. Without
-    an `open_token` there is no pixel; a `test` says so in its subject. A message that tracks clicks needs a
-    `click_token`.
+    `send_id` and `date` belong to the send, not to the attempt, so that every attempt renders the same bytes. Without
+    `open_token` there is no pixel. With `test`, the subject says that it is a test. A message that tracks clicks needs
+    a `click_token`.
     """
 
     send_id: UUID
@@ -87,7 +95,7 @@ class Personal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A message as a reader gets it, but with a dead unsubscribe link, without a pixel, and with no click counted."""
+    """A message as a recipient sees it, but with an inactive unsubscribe link, no pixel and no click tracking."""
 
     subject: str
     html: str
@@ -95,7 +103,7 @@ class Preview:
 
 
 def one_click_possible(public_base_url: str) -> bool:
-    """Whether List-Unsubscribe may name this address: RFC 8058 wants https; loopback is for trying it out."""
+    """Whether List-Unsubscribe may use this address: RFC 8058 requires https; loopback is allowed for development."""
     parts = urlsplit(public_base_url)
     host = parts.hostname or ""
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
@@ -107,10 +115,10 @@ def one_click_possible(public_base_url: str) -> bool:
 
 
 def compile_message(source: MessageSource, *, public_base_url: str, one_click: bool) -> CompiledMessage:
-    """The message, ready to be rendered for anybody; `one_click` adds List-Unsubscribe (see `one_click_possible`).
+    """Compile the message. `one_click` adds List-Unsubscribe (see `one_click_possible`).
 
-    Raises TemplateError where a template cannot be used, NotRenderable where there is no body, or where the sender's
-    or the public address cannot stand in a header.
+    Raises TemplateError if a template is not valid. Raises NotRenderable if there is no body, or if the sender's
+    address or the public address is not valid in a header.
     """
     if not _PUBLIC_URL.fullmatch(public_base_url):
         raise NotRenderable("The public address must be plain ASCII, like https://portal.example.com.")
@@ -120,18 +128,18 @@ def compile_message(source: MessageSource, *, public_base_url: str, one_click: b
 
 
 class CompiledMessage:
-    """A message that costs little more per recipient than what differs between them."""
+    """A message that can be rendered for many recipients at low cost: only their data is encoded each time."""
 
     def __init__(self, source: MessageSource, public_base_url: str, *, one_click: bool) -> None:
         self._links = f"{public_base_url}/api/marketing"
         sender = ascii_address(source.from_email)
         organisation = sha256(source.org_id.encode()).hexdigest()[:16]
         campaign = source.campaign_id.hex
-        # "=_" is nowhere in quoted-printable (RFC 2045 §6.7), so this ends no body early.
+        # "=_" does not occur in quoted-printable (RFC 2045 §6.7), so no body can contain the boundary.
         boundary = f"=_{campaign}"
 
         self.from_address = sender
-        """Whom the message is from, as an SMTP command carries it."""
+        """The sender's address in ASCII, as it is used in an SMTP command."""
         self._from = mailbox_field("From", source.from_name, sender)
         reply_to = mailbox_field("Reply-To", None, ascii_address(source.reply_to)) if source.reply_to else b""
         self._after_to = b"\r\n" + reply_to
@@ -154,25 +162,25 @@ class CompiledMessage:
         tracked = _tracked(source, bodies, self._links) if source.track_clicks else None
         self._text, self._html = _parts(bodies, tracked, boundary)
         self.links: tuple[str, ...] = tuple(tracked.sources) if tracked else ()
-        """The addresses whose clicks are counted, by number from 1, for `link_target` and `shown_link`."""
+        """The tracked links; the number of the first is 1. For `link_target` and `shown_link`."""
 
-    def render(self, personal: Personal, *, eight_bit: bool = False) -> bytes:
-        """The message for one recipient: CRLF line ends, the last line ended, no line over 998 octets.
+    def render(self, recipient: RecipientData, *, eight_bit: bool = False) -> bytes:
+        """The message for one recipient, with CRLF after every line and no line over 998 octets.
 
-        It is 7-bit, unless `eight_bit` is true: then it needs 8BITMIME (RFC 6152). Raises NotRenderable.
+        It is 7-bit. If `eight_bit` is true it may be 8-bit, which needs 8BITMIME (RFC 6152). Raises NotRenderable.
         """
-        values = self._values(personal)
-        subject = (_TEST if personal.test else "") + self._subject.fill(values)
+        values = self._values(recipient)
+        subject = (_TEST if recipient.test else "") + self._subject.fill(values)
         list_unsubscribe = f"List-Unsubscribe: <{values[_UNSUBSCRIBE]}>\r\n" if self._one_click else ""
-        own = f"Message-ID: <{personal.send_id.hex}@{self._domain}>\r\n{list_unsubscribe}"
+        own = f"Message-ID: <{recipient.send_id.hex}@{self._domain}>\r\n{list_unsubscribe}"
         return b"".join(
             (
                 self._from,
                 b"To: ",
-                ascii_address(personal.fields.email or "").encode("ascii"),
+                ascii_address(recipient.fields.email or "").encode("ascii"),
                 self._after_to,
                 text_field("Subject", subject),
-                date_field(personal.date),
+                date_field(recipient.date),
                 own.encode("ascii"),
                 self._fixed,
                 self._text.entity(values, eight_bit=eight_bit),
@@ -183,23 +191,23 @@ class CompiledMessage:
         )
 
     def preview(self, fields: MergeFields) -> Preview:
-        """The message as these fields would make it. Raises NotRenderable."""
+        """The message for a contact with these fields. Raises NotRenderable."""
         values = fields.cleaned() | {_UNSUBSCRIBE: "#", _PIXEL: "", CLICK: "#"}
         return Preview(
             subject=clean(self._subject.fill(values)), html=self._html.text(values), text=self._text.text(values)
         )
 
-    def bodies(self, personal: Personal) -> list[str]:
-        """The text and the HTML of `render`, decoded. Raises NotRenderable."""
-        values = self._values(personal)
+    def bodies(self, recipient: RecipientData) -> list[str]:
+        """The decoded text and HTML of `render`. Raises NotRenderable."""
+        values = self._values(recipient)
         return [self._text.text(values), self._html.text(values)]
 
-    def _values(self, personal: Personal) -> dict[str, str]:
-        values = personal.fields.cleaned()
-        values[_UNSUBSCRIBE] = self._link("unsubscribe", personal.unsubscribe_token)
-        values[_PIXEL] = self._pixel(personal.open_token)
+    def _values(self, recipient: RecipientData) -> dict[str, str]:
+        values = recipient.fields.cleaned()
+        values[_UNSUBSCRIBE] = self._link("unsubscribe", recipient.unsubscribe_token)
+        values[_PIXEL] = self._pixel(recipient.open_token)
         if self.links:
-            values[CLICK] = self._link("click", personal.click_token or "")
+            values[CLICK] = self._link("click", recipient.click_token or "")
         return values
 
     def _link(self, page: str, token: str) -> str:
@@ -214,21 +222,20 @@ class CompiledMessage:
 
 
 class _Bodies(NamedTuple):
-    """Both bodies as templates' sources: that of the text, and whether it must be squeezed; that of the HTML, and how
-    its values are escaped."""
+    """The sources of both templates, whether white space of the text is collapsed, and the escaping of the HTML."""
 
     text: str
-    squeezed: bool
+    collapses_whitespace: bool
     html: str
     escaping: Escaping
 
 
 def _bodies(text: str, html: str) -> _Bodies:
-    """The two bodies; the one that is missing is made from the other."""
+    """Both bodies. A missing one is derived from the other."""
     has_text, has_html = bool(text.strip()), bool(html.strip())
     if not (has_text or has_html):
         raise NotRenderable("The campaign has neither an HTML nor a text body.")
-    # What makes or changes a body relies on its being a template.
+    # The code that derives or changes a body requires a valid template.
     if not has_html:
         text = text.strip("\n")
         Template(text, Escaping.NONE)
@@ -248,15 +255,15 @@ def _tracked(source: MessageSource, bodies: _Bodies, links: str) -> TrackedLinks
     )
 
 
-def _parts(bodies: _Bodies, tracked: TrackedLinks | None, boundary: str) -> tuple[Part, Part]:
+def _parts(bodies: _Bodies, tracked: TrackedLinks | None, boundary: str) -> tuple[BodyPart, BodyPart]:
     text = Template(bodies.text, Escaping.NONE)
-    said: tuple[Piece, ...] = (Squeezed(text.pieces),) if bodies.squeezed else text.pieces
+    text_pieces: tuple[Piece, ...] = (CollapsedSlot(text.pieces),) if bodies.collapses_whitespace else text.pieces
     masked = Masked(bodies.html)
-    places = [footer_place(masked), *(tracked.places(masked) if tracked else ())]
-    html = Template(masked.edited(places), bodies.escaping, linked=tracked is not None)
+    edits = [footer_place(masked), *(tracked.edits(masked) if tracked else ())]
+    html = Template(masked.edited(edits), bodies.escaping, linked=tracked is not None)
     return (
-        Part("plain", text, _joined((*said, _TEXT_FOOTER, Field(_UNSUBSCRIBE), "\n")), boundary),
-        Part("html", html, _ended(_joined(_with_links(_with_footer(html.pieces)))), boundary),
+        BodyPart("plain", text, _joined((*text_pieces, _TEXT_FOOTER, PlaceholderSlot(_UNSUBSCRIBE), "\n")), boundary),
+        BodyPart("html", html, _ended(_joined(_with_links(_with_footer(html.pieces)))), boundary),
     )
 
 
@@ -264,7 +271,13 @@ def _with_footer(pieces: Iterable[Piece]) -> Iterable[Piece]:
     for piece in pieces:
         if isinstance(piece, str) and FOOTER_PLACE in piece:
             before, _, after = piece.partition(FOOTER_PLACE)
-            yield from (before + _BEFORE_LINK, Field(_UNSUBSCRIBE), _AFTER_LINK, Field(_PIXEL), after)
+            yield from (
+                before + _BEFORE_LINK,
+                PlaceholderSlot(_UNSUBSCRIBE),
+                _AFTER_LINK,
+                PlaceholderSlot(_PIXEL),
+                after,
+            )
         else:
             yield piece
 
@@ -275,19 +288,19 @@ def _with_links(pieces: Iterable[Piece]) -> Iterable[Piece]:
             literals = LINK.split(piece)
             yield literals[0]
             for number, literal in zip(literals[1::2], literals[2::2], strict=True):
-                yield from (Field(CLICK), f"/{number}{literal}")
+                yield from (PlaceholderSlot(CLICK), f"/{number}{literal}")
         else:
             yield piece
 
 
 def _ended(pieces: list[Piece]) -> list[Piece]:
-    """The same, with the last line ended."""
+    """The pieces with a line end after the last line."""
     last = pieces[-1]
     return pieces if isinstance(last, str) and last.endswith("\n") else _joined((*pieces, "\n"))
 
 
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """The same pieces, with no literal next to another."""
+    """The pieces with adjacent literals joined."""
     joined: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):
@@ -298,30 +311,33 @@ def _joined(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def _body(source: str) -> str:
-    """The source with LF line ends, and without what no body may contain."""
+    """The source with LF line ends and without control characters."""
     return _NOT_TEXT.sub("", source.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _list_domain(public_base_url: str) -> str:
-    """RFC 2919 §3: a domain of ours; `localhost` where the public address has no name of that form."""
+    """The domain for List-Id (RFC 2919 §3): the host of the public address, or `localhost` for an IPv6 address."""
     host = urlsplit(public_base_url).hostname or ""
     return "localhost" if ":" in host else host
 
 
 def _verify(message: CompiledMessage, *, one_click: bool, reply_to: bool) -> None:
-    """Read the sample's message back once, because from here on nobody looks at the bytes again."""
+    """Render and parse the message for the sample contact. Raises NotRenderable if the result differs.
+
+    This is the only check of the bytes: the messages to the recipients are not parsed again.
+    """
     names = ["From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post"]
     names += ["List-Id", "Feedback-ID", "MIME-Version", "Content-Type"]
     absent = set() if one_click else {"List-Unsubscribe", "List-Unsubscribe-Post"}
     absent |= set() if reply_to else {"Reply-To"}
-    personal = Personal(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), "sample", "sample", "sample")
+    recipient = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), "sample", "sample", "sample")
     for eight_bit in (False, True):
-        rendered = message.render(personal, eight_bit=eight_bit)
+        rendered = message.render(recipient, eight_bit=eight_bit)
         parsed = BytesParser(policy=policy.default).parsebytes(rendered)
         bodies = [part.get_content().replace("\r\n", "\n") for part in parsed.iter_parts()]
         if (
             parsed.keys() != [n for n in names if n not in absent]
-            or bodies != message.bodies(personal)
+            or bodies != message.bodies(recipient)
             or longest_line(rendered) > MAX_LINE
         ):
             raise NotRenderable("The message does not read back as it was written.")

@@ -1,4 +1,4 @@
-"""A template taken apart: literal stretches, which are the same for everybody, and slots, which are filled in."""
+"""A parsed template as a list of pieces: literals, which are the same for everybody, and slots, which are filled."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class NotRenderable(Exception):
-    """A message that cannot be made, for this contact or for anybody; the text is one plain sentence."""
+    """A message cannot be rendered, for this contact or for all. The text is one plain sentence."""
 
 
 class MergeFields(NamedTuple):
-    """What the CRM says about one contact; what is missing is empty."""
+    """The fields of one contact that a template can use. A missing field is rendered as an empty string."""
 
     email: str | None
     first_name: str | None = None
@@ -35,7 +35,7 @@ class MergeFields(NamedTuple):
     company_name: str | None = None
 
     def cleaned(self) -> dict[str, str]:
-        """The placeholders' values: each one line, without control characters or needless white space."""
+        """The values by placeholder: each is one line, without control characters and without redundant white space."""
         return {
             "firstName": clean(self.first_name),
             "lastName": clean(self.last_name),
@@ -45,14 +45,14 @@ class MergeFields(NamedTuple):
 
 
 SAMPLE = MergeFields("alex.sample@example.com", "Alex", "Sample", "Sample & Sons")
-"""The recipient of previews and tests."""
+"""The sample contact for previews and checks."""
 
 _MAX_VALUE = 1000
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def clean(value: str | None) -> str:
-    """One line of at most 1,000 characters that can be written as UTF-8."""
+    """The value as one line of at most 1,000 characters that can be encoded in UTF-8."""
     if not value:
         return ""
     if not value.isprintable():
@@ -60,28 +60,28 @@ def clean(value: str | None) -> str:
     return " ".join(value[:_MAX_VALUE].split())
 
 
-class Filling:
-    """One contact's values on their way into one template, with the variables that its tags assign."""
+class SlotContext:
+    """The state for rendering one template for one contact: the values, and the variables that tags assign."""
 
-    __slots__ = ("_context", "_parsed", "values")
+    __slots__ = ("_liquid", "_parsed", "values")
 
     def __init__(self, parsed: BoundTemplate, values: Mapping[str, str]) -> None:
         self._parsed = parsed
-        self._context: RenderContext | None = None
+        self._liquid: RenderContext | None = None
         self.values = values
 
     @property
-    def context(self) -> RenderContext:
-        if self._context is None:  # most templates never need one
-            self._context = RenderContext(self._parsed, globals=self.values)
-        return self._context
+    def liquid(self) -> RenderContext:
+        if self._liquid is None:  # most templates do not need it
+            self._liquid = RenderContext(self._parsed, globals=self.values)
+        return self._liquid
 
 
 class Slot(Protocol):
-    """A place that is filled in per recipient."""
+    """A part of a template that is filled for each recipient."""
 
-    def fill(self, filling: Filling) -> str:
-        """The text that stands here. Raises LiquidError."""
+    def fill(self, context: SlotContext) -> str:
+        """The text of the slot. Raises LiquidError."""
         ...
 
 
@@ -89,30 +89,30 @@ Piece = str | Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """`{{ firstName }}`, with or without a default: nearly every placeholder there is, and the quickest."""
+class PlaceholderSlot:
+    """`{{ firstName }}`, with or without a literal default. Nearly all slots are of this kind; it is the fastest."""
 
     name: str
     escaped: bool = False
     when_empty: str = ""
 
-    def fill(self, filling: Filling) -> str:
-        value = filling.values[self.name]
+    def fill(self, context: SlotContext) -> str:
+        value = context.values[self.name]
         if not value:
             return self.when_empty
         return str(escape(value)) if self.escaped else value
 
 
 @dataclass(frozen=True, slots=True)
-class Logic:
-    """Anything else: a tag with all its block, or an output with filters."""
+class NodeSlot:
+    """Any other slot, rendered by Liquid: a tag with its block, or an output with filters."""
 
     node: Node
 
-    def fill(self, filling: Filling) -> str:
-        buffer = filling.context.get_buffer()
+    def fill(self, context: SlotContext) -> str:
+        buffer = context.liquid.get_buffer()
         try:
-            self.node.render(filling.context, buffer)
+            self.node.render(context.liquid, buffer)
         except LiquidError as error:
             error.token = error.token or self.node.token
             raise
@@ -120,28 +120,30 @@ class Logic:
 
 
 @dataclass(frozen=True, slots=True)
-class Squeezed:
-    """Several pieces as one, without the blank space that blocks leave where they render nothing."""
+class CollapsedSlot:
+    """Several pieces as one slot, with white space collapsed: a block that renders nothing leaves blank lines."""
 
     pieces: tuple[Piece, ...]
 
-    def fill(self, filling: Filling) -> str:
-        return squeeze("".join(p if isinstance(p, str) else p.fill(filling) for p in self.pieces))
+    def fill(self, context: SlotContext) -> str:
+        return collapse_whitespace("".join(p if isinstance(p, str) else p.fill(context) for p in self.pieces))
 
 
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SPACES = re.compile(r"(?<=\S) {2,}")
 
 
-def squeeze(text: str) -> str:
-    """At most one blank line in a row, one space between words, none at the end of a line."""
+def collapse_whitespace(text: str) -> str:
+    """The text with at most one blank line in a row, one space between words, and no space at the end of a line."""
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     return _SPACES.sub(" ", _BLANK_LINES.sub("\n\n", text)).strip()
 
 
 class Template:
-    """A parsed template; `pieces` are its literals and slots in order, `names` the placeholders in it. Raises
-    TemplateError."""
+    """A parsed template: `pieces` are its literals and slots in order, `names` the placeholders that it uses.
+
+    The constructor raises TemplateError.
+    """
 
     def __init__(self, source: str, escaping: Escaping, *, linked: bool = False) -> None:
         self._escaping = escaping
@@ -153,29 +155,29 @@ class Template:
 
     @property
     def bound(self) -> frozenset[str]:
-        """The names that mean something else somewhere in it than they do outside."""
+        """The names that the template binds itself: they can differ from the values of the contact."""
         return bound_names(self._parsed)
 
-    def filling(self, values: Mapping[str, str]) -> Filling:
-        """The values of one contact, for the slots of one rendering."""
-        return Filling(self._parsed, values)
+    def slot_context(self, values: Mapping[str, str]) -> SlotContext:
+        """The state for filling the slots for one contact."""
+        return SlotContext(self._parsed, values)
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The whole template for one contact. Raises NotRenderable."""
-        filling = self.filling(values)
-        return "".join(fill(self.pieces, filling))
+        """The complete text for one contact. Raises NotRenderable."""
+        context = self.slot_context(values)
+        return "".join(fill(self.pieces, context))
 
     def _piece(self, node: Node) -> Piece:
         if isinstance(node, ContentNode):
             return node.text
         if isinstance(node, OutputNode) and (name := self._field(node)):
-            # Liquid itself says what stands there for nobody, so the two ways cannot differ.
-            when_empty = Logic(node).fill(self.filling(dict.fromkeys(PLACEHOLDERS, "")))
-            return Field(name, self._escaping is not Escaping.NONE, when_empty)
-        return Logic(node)
+            # Liquid renders the text for an empty value, so that both ways to fill a slot give the same result.
+            when_empty = NodeSlot(node).fill(self.slot_context(dict.fromkeys(PLACEHOLDERS, "")))
+            return PlaceholderSlot(name, self._escaping is not Escaping.NONE, when_empty)
+        return NodeSlot(node)
 
     def _field(self, node: OutputNode) -> str | None:
-        """The placeholder's name, where the output is only that, or that and a literal default."""
+        """The name of the placeholder, if the output is only that, with or without a literal default; else None."""
         expression = node.expression
         children = list(expression.children())
         filters = [filter_.name for filter_ in getattr(expression, "filters", None) or ()]
@@ -185,16 +187,16 @@ class Template:
         return name if name in PLACEHOLDERS and name not in self._assigned and filters in ([], ["default"]) else None
 
 
-def fill(pieces: Iterable[Piece], filling: Filling) -> list[str]:
-    """Each piece for one contact, in order. Raises NotRenderable."""
+def fill(pieces: Iterable[Piece], context: SlotContext) -> list[str]:
+    """The text of each piece for one contact, in order. Raises NotRenderable."""
     try:
-        return [piece if isinstance(piece, str) else piece.fill(filling) for piece in pieces]
+        return [piece if isinstance(piece, str) else piece.fill(context) for piece in pieces]
     except LiquidError as error:
         raise NotRenderable(f"The template cannot be filled in for this contact: {error.message}") from error
 
 
 def validate_template(source: str, *, html: bool) -> None:
-    """Raises TemplateError, with a sentence and the place, where the template cannot be used."""
+    """Check that the template is valid and renders. Raises TemplateError with a sentence and the position."""
     template = Template(source, Escaping.VALUES if html else Escaping.NONE)
     for fields in (SAMPLE, MergeFields(None)):
         try:

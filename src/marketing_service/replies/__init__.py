@@ -1,6 +1,6 @@
-"""What an SMTP reply means for a send: reply and phase → verdict (RFC 5321 §4.2, RFC 3463)."""
+"""What an SMTP reply means for a send: reply and phase → classification (RFC 5321 §4.2, RFC 3463)."""
 
+from marketing_service.replies.classification import Cause, Classification, ReplyClass, classify, closes_connection
 from marketing_service.replies.reply import Phase, Reply
-from marketing_service.replies.verdict import Cause, Outcome, Verdict, closes, judge
 
-__all__ = ["Cause", "Outcome", "Phase", "Reply", "Verdict", "closes", "judge"]
+__all__ = ["Cause", "Classification", "Phase", "Reply", "ReplyClass", "classify", "closes_connection"]

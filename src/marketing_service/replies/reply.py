@@ -1,4 +1,4 @@
-"""An SMTP reply, and the phase of the conversation it came in."""
+"""An SMTP reply, and the phase of the session in which it was received."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-# RFC 3463 §2: class.subject.detail, at the very start of the reply's text; qmail and IronPort write `#5.1.1`, anywhere.
+# RFC 3463 §2: class.subject.detail at the start of the reply's text. qmail and IronPort write `#5.1.1` at any place.
 _ENHANCED = re.compile(r"(?:^|#)([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
 _MAX_TEXT = 500
 
 
 class Phase(StrEnum):
-    """Where in the conversation something happened (RFC 5321 §3)."""
+    """The phase of an SMTP session (RFC 5321 §3). DOT is the final dot that ends a message."""
 
     CONNECT = "CONNECT"
     BANNER = "BANNER"
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply: its three-digit code, its enhanced code where it has one (RFC 3463), its text."""
+    """A complete reply: its three-digit code, its enhanced code if it has one (RFC 3463), and its text."""
 
     code: int
     enhanced_code: str | None
@@ -35,9 +35,9 @@ class Reply:
 
     @classmethod
     def of(cls, code: int, text: str) -> Reply:
-        """The reply, and the enhanced code its text begins with.
+        """A reply with the enhanced code found in its text.
 
-        Several lines become one, cut at 500 characters; nothing in it can break a log line or a database row.
+        The text becomes one line of at most 500 characters without control characters, safe for a log or a database.
         """
         line = " ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", text).split())[:_MAX_TEXT]
         found = _ENHANCED.search(line)

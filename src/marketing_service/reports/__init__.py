@@ -1,4 +1,4 @@
-"""What a message that came back says: raw message → a report of failure, delay, delivery or complaint, or none."""
+"""Parsing of bounces and complaints: raw message → a report of failure, delay, delivery or complaint, or no report."""
 
 from marketing_service.reports.read import MAX_OCTETS_READ, read_report
 from marketing_service.reports.report import Failure, Kind, Report

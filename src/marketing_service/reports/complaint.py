@@ -1,4 +1,4 @@
-"""Complaints: a recipient's mailbox provider passes on that a message was called unwanted (ARF, RFC 5965)."""
+"""Complaints: a mailbox provider reports that a recipient marked a message as unwanted (ARF, RFC 5965)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from marketing_service.reports.parts import Part
 
 FEEDBACK = "message/feedback-report"
-# RFC 5965 §7.3, RFC 6449. `not-spam` takes a complaint back, and `auth-failure` (RFC 6591) is nobody's.
+# RFC 5965 §7.3, RFC 6449. `not-spam` withdraws a complaint, and `auth-failure` (RFC 6591) is not from a recipient.
 _UNWANTED = frozenset({"abuse", "fraud", "virus", "other", "opt-out", "opt-out-list"})
-# What Microsoft's older feedback loop puts into the message it attaches, without an ARF part beside it.
+# Microsoft's older feedback loop adds this header field to the attached message, and sends no ARF part.
 _WITHOUT_FIELDS = "x-hmxmroriginalrecipient"
 
 
 def complaint(parts: Sequence[Part]) -> Report | None:
-    """The complaint; None where there is none, and Kind.OTHER where the feedback is not that the mail is unwanted."""
+    """The complaint. None if the message has no feedback, Kind.OTHER if the feedback is not a complaint."""
     originals = [header_of(part.text) for part in parts if part.is_original]
     feedback = next((part.text for part in parts if part.type == FEEDBACK), None)
     if feedback is None:
         unwanted = any(_WITHOUT_FIELDS in fields(original) for original in originals)
-        return Report(Kind.COMPLAINT, about="\n".join(originals)) if unwanted else None
+        return Report(Kind.COMPLAINT, original_header="\n".join(originals)) if unwanted else None
     feedback = header_of(feedback.lstrip())
     kind = fields(feedback).get("feedback-type", "").partition(";")[0].strip().lower()
     if kind not in _UNWANTED:
         return Report(Kind.OTHER)
-    return Report(Kind.COMPLAINT, about="\n".join((*originals, feedback)))
+    return Report(Kind.COMPLAINT, original_header="\n".join((*originals, feedback)))

@@ -1,8 +1,7 @@
-"""A message's parts, read so that no message can make it long or deep.
+"""The MIME parts of a message, parsed within bounds on time and nesting.
 
-`message/*` is no container here but text: a delivery report's fields come encoded from some systems, and of the message
-that comes back with a report only the header is wanted. What is left to nest are multiparts, and of those a report has
-few.
+`message/*` is treated as text, not as a container: some systems encode the fields of a delivery report, and of the
+original message that a report contains only the header is needed. So only multiparts can nest, and a report has few.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MESSAGE_TYPE = re.compile(rb"^(content-type:\s{0,80})message/", re.IGNORECASE |
 _TEXT_TYPE = "text/x-message-"
 _BOUNDARY = re.compile(rb"\bboundary(?:\*\d{0,3}\*?)?\s{0,9}=", re.IGNORECASE)
 _MAX_BOUNDARIES = 20
-# Python takes quadratic time over a header's parameters.
+# Python's parser takes quadratic time for the parameters of a header.
 _PARAMETERS = re.compile(rb"^content-[a-z-]{1,30}:(.*(?:\r?\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
 _MAX_PARAMETERS = 4000
 _HEADER_END = re.compile(r"\r?\n[ \t]*\r?\n")
@@ -29,12 +28,12 @@ _MAX_HEADER = 64_000
 
 
 class Unreadable(Exception):
-    """No report is built like this."""
+    """The message would take too long to parse. No real report looks like this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that contains no others: its media type as the sender wrote it, and its text, decoded."""
+    """A part that contains no other parts: its media type as the sender wrote it, and its decoded text."""
 
     type: str
     text: str
@@ -51,7 +50,7 @@ _ORIGINALS = frozenset(
 
 
 def parse(raw: bytes) -> Message:
-    """The message. Raises Unreadable for one that would take too long."""
+    """The parsed message. Raises Unreadable."""
     if sum(1 for _ in _BOUNDARY.finditer(raw)) > _MAX_BOUNDARIES:
         raise Unreadable("too many multiparts")
     if any(len(found[1]) > _MAX_PARAMETERS for found in _PARAMETERS.finditer(raw)):
@@ -60,7 +59,7 @@ def parse(raw: bytes) -> Message:
 
 
 def parts(message: Message) -> Iterator[Part]:
-    """The parts that contain no others, in their order."""
+    """The parts that contain no other parts, in their order."""
     for part in message.walk():
         if not part.is_multipart():
             written = part.get_content_type()
@@ -75,7 +74,7 @@ def header_of(text: str) -> str:
 
 
 def fields(block: str) -> dict[str, str]:
-    """The fields of one block or header, unfolded, by their names in lower case; of repeated ones the first."""
+    """The fields of a block or header, unfolded: name in lower case → value. The first of repeated fields is used."""
     found: dict[str, str] = {}
     for line in _unfolded(block).split("\n"):
         name, colon, value = line.partition(":")
@@ -85,7 +84,7 @@ def fields(block: str) -> dict[str, str]:
 
 
 def _unfolded(text: str) -> str:
-    """RFC 5322 §2.2.3, with one kind of line end."""
+    """The text with folded lines joined (RFC 5322 §2.2.3) and LF line ends."""
     return re.sub(r"\n(?=[ \t])", "", text.replace("\r\n", "\n"))
 
 

@@ -1,4 +1,4 @@
-"""What a message that came back can say, and what a failure it reports is about."""
+"""The content of a report, and the classification of the failure that it reports."""
 
 from __future__ import annotations
 
@@ -6,76 +6,81 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from marketing_service.replies import Cause, Outcome, Phase, Reply, Verdict, judge
+from marketing_service.replies import Cause, Classification, Phase, Reply, ReplyClass, classify
 
 _FIRST_FINAL = 500
-# RFC 3463 §3.4 and §3.7: too large, or in a form that is not taken.
+# RFC 3463 §3.4 and §3.7: the message is too large, or in a format that is not accepted.
 _ABOUT_MESSAGE = re.compile(r"5\.(?:3\.4|6\.\d+)")
 
 
 class Kind(StrEnum):
-    """What somebody tells us."""
+    """What a message reports."""
 
     FAILED = "FAILED"
-    """It was not delivered, and nobody tries any more."""
+    """The message was not delivered, and no further try follows."""
     DELAYED = "DELAYED"
-    """It is not delivered yet, and is still tried."""
+    """The message is not delivered yet, and further tries follow."""
     DELIVERED = "DELIVERED"
-    """It was delivered, or passed on to where no more will be heard of it."""
+    """The message was delivered, or passed to a system that sends no reports."""
     COMPLAINT = "COMPLAINT"
-    """The recipient calls it unwanted."""
+    """The recipient marked the message as unwanted."""
     OTHER = "OTHER"
-    """No report: an automatic reply, a person's mail, anything else."""
+    """Not a report: an automatic reply, a mail written by a person, or anything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why it was not delivered."""
+    """Why a message was not delivered."""
 
     is_hard: bool
-    """The address does not exist or takes no mail."""
-    about_address: bool
-    """Whether it says anything about the address, as a full mailbox does and a refused message does not."""
+    """Whether the address does not exist or accepts no mail."""
+    is_about_address: bool
+    """Whether the failure is about the address: a full mailbox is, a refused message is not."""
     smtp_code: int | None
     enhanced_code: str | None
     text: str
-    """What the other side said, in one line."""
+    """The text of the receiving system, in one line."""
 
     @property
     def severity(self) -> tuple[bool, bool]:
-        return self.is_hard, self.about_address
+        return self.is_hard, self.is_about_address
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`failure` is there where, and only where, it is FAILED; `about` where it is a COMPLAINT: the header of the
-    message complained of, and the report's own fields, in which tokens are to be looked for."""
+    """`failure` is set if, and only if, the kind is FAILED. `original_header` is set for a COMPLAINT.
+
+    It is the header of the original message and the fields of the feedback report. The caller searches it for tokens.
+    """
 
     kind: Kind
     failure: Failure | None = None
-    about: str = ""
+    original_header: str = ""
 
 
-def failure_of(reply: Reply, *, code_is_made_up: bool) -> Failure:
-    """What a final reply, quoted in a report, says: judged by the one table there is for replies.
+def failure_of(reply: Reply, *, code_is_assumed: bool) -> Failure:
+    """The failure that a final reply, quoted in a report, describes. It uses the same rules as replies of the relay.
 
-    Which phase it came in is not known; RCPT is where one recipient is refused. A 4xx here is one that was repeated
-    until nobody tried any more, so it is never hard, and its 5xx twin tells whether it was about the address at all.
+    The phase of the reply is not known. RCPT is assumed, because that is where a single recipient is refused. A 4xx
+    reply was repeated until the sending system stopped trying: it is never hard. The 5xx reply with the same last
+    digits tells whether it is about the address.
     """
-    verdict = judge(reply, Phase.RCPT)
-    is_final = verdict.outcome is not Outcome.TRANSIENT and not (reply.enhanced_code or "5").startswith("4")
-    if verdict.outcome is Outcome.TRANSIENT:
-        verdict = judge(replace(reply, code=_FIRST_FINAL + reply.code % 100), Phase.RCPT)
+    classification = classify(reply, Phase.RCPT)
+    is_final = classification.reply_class is not ReplyClass.TRANSIENT and not (reply.enhanced_code or "5").startswith(
+        "4"
+    )
+    if classification.reply_class is ReplyClass.TRANSIENT:
+        classification = classify(replace(reply, code=_FIRST_FINAL + reply.code % 100), Phase.RCPT)
     return Failure(
-        is_hard=is_final and verdict.cause is Cause.ADDRESS,
-        about_address=_is_about_address(verdict, reply.enhanced_code or ""),
-        smtp_code=None if code_is_made_up else reply.code,
+        is_hard=is_final and classification.cause is Cause.ADDRESS,
+        is_about_address=_is_about_address(classification, reply.enhanced_code or ""),
+        smtp_code=None if code_is_assumed else reply.code,
         enhanced_code=reply.enhanced_code,
         text=reply.text,
     )
 
 
-def _is_about_address(verdict: Verdict, enhanced_code: str) -> bool:
-    if verdict.cause is Cause.OTHER:
+def _is_about_address(classification: Classification, enhanced_code: str) -> bool:
+    if classification.cause is Cause.OTHER:
         return _ABOUT_MESSAGE.fullmatch(enhanced_code) is None
-    return verdict.outcome is not Outcome.SENDER and verdict.cause is not Cause.POLICY
+    return classification.reply_class is not ReplyClass.SENDER and classification.cause is not Cause.POLICY

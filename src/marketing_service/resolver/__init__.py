@@ -1,4 +1,4 @@
-"""The DNS, asked for text records."""
+"""DNS lookups of TXT records."""
 
 from marketing_service.resolver.dns import DnsTextRecords
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable
 from marketing_service.ports import Envelope
-from marketing_service.rendering import MergeFields, NotRenderable, Personal, ascii_address
+from marketing_service.rendering import MergeFields, NotRenderable, RecipientData, ascii_address
 from marketing_service.tokens import Purpose
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class EnvelopeBuilder:
         email = send.email.strip()
         if not is_deliverable(email):
             raise NotRenderable("No mail can go to this address.")
-        personal = Personal(
+        personal = RecipientData(
             send_id=send.id,
             fields=MergeFields(email, send.first_name, send.last_name, send.company_name),
             date=marked.first_marked_at,

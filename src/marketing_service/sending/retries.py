@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import Outcome, judge
+from marketing_service.replies import ReplyClass, classify
 from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def refuses_sender(submission: Submission) -> bool:
     return (
         submission.outcome is SubmissionOutcome.REFUSED
         and submission.reply is not None
-        and judge(submission.reply, submission.phase).outcome is Outcome.SENDER
+        and classify(submission.reply, submission.phase).reply_class is ReplyClass.SENDER
     )
 
 
@@ -67,7 +67,7 @@ class RetryPolicy:
     def _refused(self, marked: MarkedSend, submission: Submission) -> SendResult:
         if submission.reply is None:
             raise ValueError("A refused submission must have a reply.")
-        is_transient = judge(submission.reply, submission.phase).outcome is Outcome.TRANSIENT
+        is_transient = classify(submission.reply, submission.phase).reply_class is ReplyClass.TRANSIENT
         return self._deferred(marked, submission) if is_transient else self.rejected(marked, submission)
 
     def _deferred(self, marked: MarkedSend, submission: Submission) -> SendResult:

@@ -1,4 +1,4 @@
-"""The tokens in a mail's public links and in its return path: they say which send is meant, and cannot be made up."""
+"""The signed tokens in public links and in return paths. They identify a send and cannot be forged."""
 
 from marketing_service.tokens.bounce import BounceAddresses, Bounced, Mailbox
 from marketing_service.tokens.keyring import Purpose, TokenKeyring

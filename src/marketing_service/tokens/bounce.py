@@ -1,22 +1,21 @@
-"""Return paths that say which send and which attempt a report is about (VERP), and that cannot be made up.
+"""Return paths that identify the send and the attempt a report is about (VERP), and that cannot be forged.
 
-A bounce address is `b-<token>@<domain>`. Its token is base32 (RFC 4648 §6, in lower case, for local parts are
-lower-cased on their way) of 16 bytes of id, 2 of the attempt and 12 of HMAC-SHA-256 over both: 30 bytes are 48
-characters without padding, and each token has one spelling, whatever its case. 96 bits are enough where nobody can try
-but by sending a mail (RFC 2104 §5 asks for 80), and a short local part leaves room for what forwarders put around it
-within the 64 octets of RFC 5321 §4.5.3.1.1.
+A bounce address is `b-<token>@<domain>`. The token is base32 (RFC 4648 §6) of 16 bytes of id, 2 bytes of the attempt
+and 12 bytes of HMAC-SHA-256 over both: 30 bytes, which are 48 characters without padding. It is in lower case, because
+some systems lower-case local parts; apart from case, each token has one spelling. A MAC of 96 bits is enough, because a
+guess costs a mail (RFC 2104 §5 asks for 80). The short local part leaves room for the additions of forwarders within
+the 64 octets of RFC 5321 §4.5.3.1.1.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
 import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from marketing_service.tokens.keyring import Purpose, mac
+from marketing_service.tokens.keyring import Purpose, is_signed, mac
 
 if TYPE_CHECKING:
     from marketing_service.tokens.keyring import TokenKeyring
@@ -26,37 +25,37 @@ _COMPLAINTS = "complaints"
 _ID_LENGTH = 16
 _SIGNED_LENGTH = 18
 _MAC_LENGTH = 12
-_LAST_ATTEMPT = 2**15 - 1  # the ledger's own limit
-_TOKEN = r"[a-z2-7]{48}"  # noqa: S105 - a form, and no token
+_LAST_ATTEMPT = 2**15 - 1  # the limit of the database column
+_TOKEN = r"[a-z2-7]{48}"  # noqa: S105 - a pattern, not a token
 _FORM = re.compile(_TOKEN, re.ASCII)
 
 
 class Bounced(NamedTuple):
-    """What a bounce address is about."""
+    """The send and the attempt that a bounce address identifies."""
 
     send_id: UUID
     attempt: int
 
 
 class Mailbox(Enum):
-    """An address of ours that is not about one send."""
+    """An address of this service that is not about one send."""
 
     COMPLAINTS = "complaints"
-    """Where feedback loops send their reports."""
+    """The address to which feedback loops send their reports."""
 
 
 class BounceAddresses:
-    """The addresses at one domain: made for a send's envelope, and read when something comes back."""
+    """The bounce addresses at one domain: created for the envelopes of sends, and parsed when a report arrives."""
 
-    def __init__(self, ring: TokenKeyring, domain: str) -> None:
+    def __init__(self, keyring: TokenKeyring, domain: str) -> None:
         self.domain = domain.lower()
-        self._keys = ring.keys(Purpose.BOUNCE)
+        self._keys = keyring.keys(Purpose.BOUNCE)
         self._end = f"@{self.domain}"
         self._anywhere = re.compile(rf"{_PREFIX}({_TOKEN}){re.escape(self._end)}(?![\w.-])", re.ASCII | re.IGNORECASE)
 
     @property
     def complaints(self) -> str:
-        """The address that feedback loops are to be given."""
+        """The address to register with feedback loops."""
         return _COMPLAINTS + self._end
 
     def of(self, send_id: UUID, attempt: int) -> str:
@@ -66,7 +65,7 @@ class BounceAddresses:
         return _PREFIX + token.decode().lower() + self._end
 
     def read(self, address: str) -> Bounced | Mailbox | None:
-        """What an envelope's recipient is about; None for anything that is not ours, whatever it is."""
+        """What an envelope's recipient identifies; None for any address that this service did not create."""
         address = address.lower()
         if not address.endswith(self._end):
             return None
@@ -76,7 +75,7 @@ class BounceAddresses:
         return self._token(local_part.removeprefix(_PREFIX)) if local_part.startswith(_PREFIX) else None
 
     def find(self, text: str) -> Bounced | None:
-        """The first bounce address of ours in a text, such as a header; None without one."""
+        """The first valid bounce address in a text, such as a header; None if there is none."""
         for found in self._anywhere.finditer(text):
             bounced = self._token(found[1].lower())
             if bounced is not None:
@@ -88,9 +87,7 @@ class BounceAddresses:
             return None
         raw = base64.b32decode(token.upper())
         signed, signature = raw[:_SIGNED_LENGTH], raw[_SIGNED_LENGTH:]
-        # Every key is tried, so that the time taken does not tell which one fits.
-        fits = [hmac.compare_digest(mac(key, signed, _MAC_LENGTH), signature) for key in self._keys]
         attempt = int.from_bytes(signed[_ID_LENGTH:], "big")
-        if not any(fits) or not 0 < attempt <= _LAST_ATTEMPT:
+        if not is_signed(self._keys, signed, signature) or not 0 < attempt <= _LAST_ATTEMPT:
             return None
         return Bounced(UUID(bytes=signed[:_ID_LENGTH]), attempt)

@@ -98,7 +98,7 @@ class ReportHandler:
 
     async def _act(self, about: Bounced | Mailbox, report: Report, org_id: str | None) -> Outcome:
         if report.kind is Kind.COMPLAINT:
-            send_id = about.send_id if isinstance(about, Bounced) else self._complained_of(report.about)
+            send_id = about.send_id if isinstance(about, Bounced) else self._complained_of(report.original_header)
             return Outcome.UNKNOWN if send_id is None else await self._complaint(send_id, org_id)
         if not isinstance(about, Bounced):
             return Outcome.NOTHING
@@ -170,7 +170,7 @@ _OUTCOMES: dict[FailReason | None, Outcome] = {
 def _bounce_of(failure: Failure) -> Bounce:
     return Bounce(
         is_hard=failure.is_hard,
-        about_address=failure.about_address,
+        about_address=failure.is_about_address,
         smtp_code=failure.smtp_code,
         enhanced_code=failure.enhanced_code,
         message=failure.text,

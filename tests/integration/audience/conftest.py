@@ -25,7 +25,7 @@ _SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class SourceFactory(Protocol):
-    """Makes a source of these contacts, one list per organisation."""
+    """Creates a source that contains these contacts, by organisation."""
 
     async def __call__(
         self, contacts: dict[str, list[Contact]], statuses: Sequence[ContactStatus] = ()
@@ -40,7 +40,7 @@ async def crm() -> AsyncIterator[CrmServer]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    # Without certificates to load, which would take longer than the test.
+    # Loading certificates would take longer than the test.
     async with httpx.AsyncClient(verify=False) as client:
         yield client
 
@@ -60,7 +60,7 @@ async def stand_in_source() -> AsyncIterator[SourceFactory]:
     async with AsyncExitStack() as stack:
 
         async def make(contacts: dict[str, list[Contact]], statuses: Sequence[ContactStatus] = ()) -> AudienceSource:
-            assert set(statuses) <= set(STATUSES), "the stand-in's statuses are its own"
+            assert set(statuses) <= set(STATUSES), "the stand-in has fixed statuses"
             book = ContactBook({org_id: Roster(rows) for org_id, rows in contacts.items()})
             transport = httpx.ASGITransport(create_crm_app(book, TOKEN))
             client = httpx.AsyncClient(transport=transport)
@@ -72,7 +72,7 @@ async def stand_in_source() -> AsyncIterator[SourceFactory]:
 
 @pytest.fixture(scope="session")
 async def views(postgres: PostgresServer) -> str:
-    """A database with nothing in it but the example of the documentation."""
+    """A database that contains only the example of the documentation."""
     page = (ROOT / "docs" / "audience-view.md").read_text(encoding="utf-8")
     postgres.create_database("views")
     await CrmDatabase(postgres.url("views")).run(*_SQL.findall(page))
@@ -81,7 +81,7 @@ async def views(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def crm_database(postgres: PostgresServer, views: str) -> CrmDatabase:
-    """A CRM's database of the test's own, with the views of the documentation and nobody in it."""
+    """A CRM's database for one test, with the views of the documentation and no contacts."""
     name = f"crm_{uuid.uuid4().hex}"
     postgres.create_database(name, template=views)
     return CrmDatabase(postgres.url(name))
@@ -101,6 +101,6 @@ async def view_source(crm_database: CrmDatabase) -> AsyncIterator[SourceFactory]
 
 @pytest.fixture(params=["crm_source", "stand_in_source", "view_source"])
 def make_source(request: pytest.FixtureRequest) -> SourceFactory:
-    """One factory for each adapter: whatever implements AudienceSource is held to the same behaviour."""
+    """A factory for each adapter: all implementations of AudienceSource must behave the same."""
     factory: SourceFactory = request.getfixturevalue(request.param)
     return factory

@@ -16,7 +16,7 @@ _PASSWORD = "reader"
 
 
 class CrmDatabase:
-    """`owner_url` is its owner's address, `url` the one that the documentation's log-in has."""
+    """`owner_url` connects as the owner, `url` as the reader that the documentation creates."""
 
     def __init__(self, owner_url: str) -> None:
         self.owner_url = owner_url
@@ -27,7 +27,7 @@ class CrmDatabase:
         return asyncpg.create_pool(self.url, min_size=0, max_size=3, statement_cache_size=0)
 
     async def run(self, *statements: str) -> None:
-        """Run them as the owner."""
+        """Run the statements as the owner."""
         connection = await asyncpg.connect(self.owner_url)
         try:
             for statement in statements:
@@ -36,7 +36,7 @@ class CrmDatabase:
             await connection.close()
 
     async def fill(self, contacts: dict[str, list[Contact]], statuses: Sequence[ContactStatus] = ()) -> None:
-        """Add these contacts, and these statuses for each organisation."""
+        """Insert the contacts, and the statuses for each organisation."""
         connection = await asyncpg.connect(self.owner_url)
         try:
             await connection.execute(f"ALTER ROLE marketing_reader PASSWORD '{_PASSWORD}'")

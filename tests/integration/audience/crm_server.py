@@ -1,4 +1,4 @@
-"""A CRM on a loopback socket, written from its contract, that misbehaves by script."""
+"""A CRM on a loopback socket that follows its contract and can be told to misbehave."""
 
 from __future__ import annotations
 
@@ -43,14 +43,17 @@ if TYPE_CHECKING:
 
 
 class CrmServer:
-    """Contacts by organisation. `faults` are used up one by one, each instead of one good reply; `always` is used
-    for every request."""
+    """Contacts by organisation. Each of the `faults` replaces one good response, in order; `always` replaces all.
+
+    With `ignores_filters`, it returns contacts that the request filters out.
+    """
 
     def __init__(self) -> None:
         self.contacts: dict[str, list[Contact]] = {}
         self.statuses: Sequence[ContactStatus] = ()
         self.faults: deque[Fault | None] = deque()
         self.always: Fault | None = None
+        self.ignores_filters = False
         self.requests: list[Request] = []
 
     async def __aenter__(self) -> Self:
@@ -105,6 +108,8 @@ class CrmServer:
 
     def _matching(self, org_id: str, query: dict[str, list[str]]) -> list[Contact]:
         found = sorted(self.contacts[org_id], key=lambda contact: contact.id)
+        if self.ignores_filters:
+            return found
         if "hasEmail" in query:
             found = [contact for contact in found if bool(contact.email) is (query["hasEmail"] == ["true"])]
         if "marketingOptOut" in query:
@@ -172,7 +177,7 @@ def problem(status: int, detail: str) -> Reply:
 
 
 def answers(status: int, body: bytes = b"", **headers: str) -> Fault:
-    """Another answer than the good one."""
+    """Another response instead of the good one."""
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
 
     async def fault(writer: asyncio.StreamWriter, _: Reply) -> None:
@@ -183,7 +188,7 @@ def answers(status: int, body: bytes = b"", **headers: str) -> Fault:
 
 
 def changes(change: Callable[[Any], Any]) -> Fault:
-    """The good answer, its JSON changed."""
+    """The good response with changed JSON."""
 
     async def fault(writer: asyncio.StreamWriter, reply: Reply) -> None:
         writer.write(replace(reply, body=json.dumps(change(json.loads(reply.body))).encode()).encoded())
@@ -204,7 +209,7 @@ async def stops_halfway(writer: asyncio.StreamWriter, reply: Reply) -> None:
 
 
 async def cuts_short(writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Half the JSON, as a whole HTTP answer."""
+    """Half of the JSON in a complete HTTP response."""
     writer.write(replace(reply, body=reply.body[: len(reply.body) // 2]).encoded())
     await writer.drain()
 
@@ -214,7 +219,7 @@ async def says_nothing(_: asyncio.StreamWriter, __: Reply) -> None:
 
 
 async def drips(writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Each byte well within any limit for a single read."""
+    """One byte at a time, each within any timeout of a single read."""
     for byte in reply.encoded():
         writer.write(bytes([byte]))
         await writer.drain()

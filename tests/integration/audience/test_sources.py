@@ -1,4 +1,4 @@
-"""What every source of contacts must do, whichever adapter it is."""
+"""The behaviour that every source of contacts must have."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def everyone(source: AudienceSource, audience: Audience = EVERYBODY, org_i
     return [found async for page in source.pages(org_id, audience) for found in page.contacts]
 
 
-async def test_gives_every_contact_once_with_all_its_fields(make_source: SourceFactory) -> None:
+async def test_returns_every_contact_once_with_all_its_fields(make_source: SourceFactory) -> None:
     contacts = [contact(number) for number in range(250)]
     found = await everyone(await make_source({"org": contacts}))
     assert sorted(found, key=lambda one: one.id) == contacts
 
 
-async def test_says_when_each_page_was_asked_for(make_source: SourceFactory) -> None:
+async def test_each_page_has_the_time_of_its_request(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(number) for number in range(150)]})
     before = datetime.now(UTC)
     asked = [page.asked_at async for page in source.pages("org", EVERYBODY)]
@@ -53,7 +53,7 @@ async def test_says_when_each_page_was_asked_for(make_source: SourceFactory) -> 
     assert asked
 
 
-async def test_leaves_out_who_opted_out_or_has_no_address(make_source: SourceFactory) -> None:
+async def test_excludes_contacts_that_opted_out_or_have_no_address(make_source: SourceFactory) -> None:
     contacts = [
         contact(1),
         contact(2, marketing_opt_out=True),
@@ -66,7 +66,7 @@ async def test_leaves_out_who_opted_out_or_has_no_address(make_source: SourceFac
     assert await source.count("org", EVERYBODY) == 2
 
 
-async def test_says_how_many_it_leaves_out_and_why(make_source: SourceFactory) -> None:
+async def test_counts_the_excluded_contacts_by_reason(make_source: SourceFactory) -> None:
     contacts = [
         contact(1),
         contact(2, marketing_opt_out=True),
@@ -80,17 +80,17 @@ async def test_says_how_many_it_leaves_out_and_why(make_source: SourceFactory) -
     assert await source.left_out("org", by_status()) == LeftOut(0, 0)
 
 
-async def test_a_sample_is_some_of_those_it_would_give(make_source: SourceFactory) -> None:
+async def test_a_sample_contains_contacts_of_the_audience(make_source: SourceFactory) -> None:
     contacts = [contact(number, marketing_opt_out=number % 2 == 0) for number in range(40)]
     source = await make_source({"org": contacts})
-    sample = await source.sample("org", EVERYBODY, most=10)
+    sample = await source.sample("org", EVERYBODY, limit=10)
     assert len(sample) == len({one.id for one in sample}) == 10
     assert all(one in contacts and not one.marketing_opt_out for one in sample)
-    assert len(await source.sample("org", EVERYBODY, most=1000)) == 20
-    assert await source.sample("org", by_status("LEAD"), most=10) == []
+    assert len(await source.sample("org", EVERYBODY, limit=1000)) == 20
+    assert await source.sample("org", by_status("LEAD"), limit=10) == []
 
 
-async def test_by_status_gives_any_of_the_statuses_and_no_other(make_source: SourceFactory) -> None:
+async def test_by_status_returns_contacts_with_any_of_the_statuses(make_source: SourceFactory) -> None:
     statuses = ["LEAD", "CUSTOMER", "VIP & Söhne", None]
     source = await make_source({"org": [contact(number, status=statuses[number % 4]) for number in range(40)]})
     audience = by_status("LEAD", "VIP & Söhne")
@@ -99,7 +99,7 @@ async def test_by_status_gives_any_of_the_statuses_and_no_other(make_source: Sou
     assert await source.count("org", by_status("lead")) == 0
 
 
-async def test_by_no_status_is_nobody_rather_than_everybody(make_source: SourceFactory) -> None:
+async def test_by_status_without_a_status_is_empty(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(1)]})
     assert await everyone(source, by_status()) == []
     assert await source.count("org", by_status()) == 0
@@ -111,7 +111,7 @@ async def test_an_organisation_without_contacts_is_empty(make_source: SourceFact
     assert await source.count("org", EVERYBODY) == 0
 
 
-async def test_organisations_do_not_see_each_other(make_source: SourceFactory) -> None:
+async def test_organisations_are_separate(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(1)], "a b?#%41": [contact(2)]})
     assert [found.id for found in await everyone(source, org_id="a b?#%41")] == ["c-000002"]
     assert await source.contact("org", "c-000002") is None
@@ -134,7 +134,7 @@ async def test_no_such_contact_is_none(make_source: SourceFactory, contact_id: s
     assert await source.contact("org", contact_id) is None
 
 
-async def test_finds_everybody_with_an_address_opted_out_or_not(make_source: SourceFactory) -> None:
+async def test_finds_all_contacts_with_an_address_even_if_opted_out(make_source: SourceFactory) -> None:
     source = await make_source(
         {
             "org": [
@@ -150,12 +150,12 @@ async def test_finds_everybody_with_an_address_opted_out_or_not(make_source: Sou
     assert await source.contacts_with_email("org", "nobody@example.org") == []
 
 
-async def test_finds_more_contacts_with_one_address_than_fit_a_page(make_source: SourceFactory) -> None:
+async def test_finds_more_contacts_with_one_address_than_a_page_has(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(number, email="info@example.org") for number in range(230)]})
     assert len(await source.contacts_with_email("org", "info@example.org")) == 230
 
 
-async def test_an_opt_out_lasts_and_may_be_repeated(make_source: SourceFactory) -> None:
+async def test_an_opt_out_is_stored_and_can_be_repeated(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(1), contact(2)]})
     assert await source.opt_out("org", "c-000001")
     assert await source.opt_out("org", "c-000001")
@@ -166,7 +166,7 @@ async def test_an_opt_out_lasts_and_may_be_repeated(make_source: SourceFactory) 
     assert found.marketing_opt_out
 
 
-async def test_statuses_come_in_the_crms_order(make_source: SourceFactory) -> None:
+async def test_statuses_are_in_the_order_of_the_crm(make_source: SourceFactory) -> None:
     statuses = [
         ContactStatus("LEAD", "Lead"),
         ContactStatus("PROSPECT", "Prospect"),

@@ -1,4 +1,4 @@
-"""What happens to a CRM's database while it is read, and what comes of it."""
+"""Changes and faults of the CRM's database while it is read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from marketing_service.audience import ViewAudience, retry
+from marketing_service.audience import ViewAudience
+from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
 from tests.integration.audience.test_sources import contact, everyone
 
@@ -20,28 +21,29 @@ if TYPE_CHECKING:
 
 EVERYBODY = Audience()
 CONTACTS = [contact(number) for number in range(25)]
+BACKOFF = ExponentialBackoff(first=0.03, maximum=8.0, jitter=0.5)
 _HANG_UP = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE usename = 'marketing_reader' AND datname = current_database()
 """
 
 
-@pytest.fixture(autouse=True)
-def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_FIRST_DELAY", 0.03)
+@pytest.fixture
+async def pool(crm_database: CrmDatabase) -> AsyncIterator[asyncpg.Pool]:
+    async with crm_database.pool() as pool:
+        yield pool
 
 
 @pytest.fixture
-async def source(crm_database: CrmDatabase) -> AsyncIterator[ViewAudience]:
-    """Pages of ten, and three such pages to read."""
+async def source(crm_database: CrmDatabase, pool: asyncpg.Pool) -> ViewAudience:
+    """A source with three pages of at most ten contacts."""
     await crm_database.fill({"org": CONTACTS})
-    async with crm_database.pool() as pool:
-        yield ViewAudience(pool, page_size=10, timeout=0.5, patience=2.0, quick_timeout=0.8)
+    return ViewAudience(pool, page_size=10, timeout=0.5, retry_seconds=2.0, quick_timeout=0.8, backoff=BACKOFF)
 
 
 @asynccontextmanager
 async def locked(crm_database: CrmDatabase) -> AsyncIterator[None]:
-    """Nobody else can read the contacts while the block runs."""
+    """No other connection can read the contacts while the block runs."""
     connection = await asyncpg.connect(crm_database.owner_url)
     try:
         async with connection.transaction():
@@ -51,7 +53,7 @@ async def locked(crm_database: CrmDatabase) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def test_a_connection_that_is_lost_costs_no_contact_and_doubles_none(
+async def test_a_lost_connection_neither_loses_nor_repeats_contacts(
     source: ViewAudience, crm_database: CrmDatabase
 ) -> None:
     found: list[Contact] = []
@@ -61,7 +63,7 @@ async def test_a_connection_that_is_lost_costs_no_contact_and_doubles_none(
     assert found == CONTACTS
 
 
-async def test_what_changes_meanwhile_is_not_seen(source: ViewAudience, crm_database: CrmDatabase) -> None:
+async def test_changes_during_the_read_are_not_seen(source: ViewAudience, crm_database: CrmDatabase) -> None:
     found: list[Contact] = []
     async for page in source.pages("org", EVERYBODY):
         found += page.contacts
@@ -74,22 +76,24 @@ async def test_what_changes_meanwhile_is_not_seen(source: ViewAudience, crm_data
 
 
 async def test_a_table_that_is_locked_for_a_while_is_read_afterwards(
-    source: ViewAudience, crm_database: CrmDatabase
+    source: ViewAudience, crm_database: CrmDatabase, pool: asyncpg.Pool
 ) -> None:
     async with locked(crm_database):
         with pytest.raises(AudienceUnavailable, match=r"within 0\.5 seconds"):
-            await everyone(ViewAudience(source._pool, timeout=0.5, patience=0.1))
+            await everyone(ViewAudience(pool, timeout=0.5, retry_seconds=0.1))
         with pytest.raises(AudienceUnavailable, match=r"within 0\.8 seconds"):
             await source.count("org", EVERYBODY)
     assert await everyone(source) == CONTACTS
 
 
 async def test_a_database_that_is_gone_is_unavailable() -> None:
-    async with ViewAudience.open("postgresql://reader:pw@127.0.0.1:9/crm", timeout=0.5) as source:
+    url = "postgresql://reader:pw@127.0.0.1:9/crm"
+    async with ViewAudience.open(url, timeout=0.5) as source:
         with pytest.raises(AudienceUnavailable, match="does not answer"):
             await source.probe()
+    async with asyncpg.create_pool(url, min_size=0) as pool:
         with pytest.raises(AudienceUnavailable, match="does not answer"):
-            await everyone(ViewAudience(source._pool, patience=0.1))
+            await everyone(ViewAudience(pool, retry_seconds=0.1))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ async def test_a_database_that_is_gone_is_unavailable() -> None:
     ],
     ids=["no view", "no column", "no right", "wrong password", "id too long", "empty id"],
 )
-async def test_what_another_try_would_not_mend_is_refused_with_its_reason(
+async def test_a_permanent_error_is_refused_with_its_reason(
     source: ViewAudience, crm_database: CrmDatabase, change: str, words: str
 ) -> None:
     await crm_database.run(change)
@@ -112,9 +116,7 @@ async def test_what_another_try_would_not_mend_is_refused_with_its_reason(
         await everyone(source)
 
 
-async def test_the_log_in_may_read_and_opt_out_and_nothing_else(
-    source: ViewAudience, crm_database: CrmDatabase
-) -> None:
+async def test_the_reader_can_only_read_and_opt_out(source: ViewAudience, crm_database: CrmDatabase) -> None:
     assert await source.opt_out("org", "c-000003")
     connection = await asyncpg.connect(crm_database.url)
     try:
@@ -125,21 +127,19 @@ async def test_the_log_in_may_read_and_opt_out_and_nothing_else(
         await connection.close()
 
 
-async def test_an_opt_out_nobody_filled_in_is_one(source: ViewAudience, crm_database: CrmDatabase) -> None:
+async def test_a_null_opt_out_counts_as_an_opt_out(source: ViewAudience, crm_database: CrmDatabase) -> None:
     await crm_database.run(
         "ALTER TABLE people ALTER no_marketing DROP NOT NULL",
         "UPDATE people SET no_marketing = NULL WHERE id = 'c-000003'",
     )
     assert len(await everyone(source)) == await source.count("org", EVERYBODY) == 24
     assert (await source.left_out("org", EVERYBODY)).opted_out == 1
-    unasked = await source.contact("org", "c-000003")
-    assert unasked is not None
-    assert unasked.marketing_opt_out
+    unknown = await source.contact("org", "c-000003")
+    assert unknown is not None
+    assert unknown.marketing_opt_out
 
 
-async def test_a_reading_that_is_abandoned_leaves_the_connection_to_others(
-    source: ViewAudience, crm_database: CrmDatabase
-) -> None:
+async def test_an_abandoned_read_releases_its_connection(source: ViewAudience, crm_database: CrmDatabase) -> None:
     for _ in range(5):
         async with aclosing(source.pages("org", Audience(AudienceType.BY_STATUS, ("CUSTOMER",)))) as pages:
             assert len((await anext(pages)).contacts) == 10

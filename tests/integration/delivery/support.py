@@ -1,11 +1,11 @@
-"""Envelopes, and mailers with short limits."""
+"""Envelopes, and mailers with short timeouts."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from marketing_service.delivery import RelayAddress, SmtpMailer
+from marketing_service.delivery import DEFAULT_TIMINGS, PoolTimings, RelayAddress, SmtpMailer
 from marketing_service.delivery.connection import SmtpConnection
 from marketing_service.ports import Envelope
 
@@ -24,21 +24,21 @@ def envelope(recipient: str = "ann@example.com", body: bytes = BODY) -> Envelope
 
 
 def envelopes(count: int) -> list[Envelope]:
-    """Each with a body of its own."""
+    """Envelopes with different recipients and bodies."""
     return [envelope(f"user{n}@example.com", b"Subject: %d\r\n\r\n.%d\r\n" % (n, n)) for n in range(count)]
 
 
 async def submit(connection: MailConnection, mail: Envelope, following: Envelope | None) -> Submission:
-    """Hand over with the next one announced."""
+    """Submit an envelope after the next one is announced."""
     if following is not None:
         connection.announce(following)
     return await connection.submit(mail)
 
 
-def impatient(connection: MailConnection, seconds: float = 0.15) -> None:
-    """Wait no longer than this for replies, from now on: a busy machine may have needed longer to connect."""
+def shorten_timeouts(connection: MailConnection, seconds: float = 0.15) -> None:
+    """Use this timeout for replies from now on. Opening the connection may need longer on a busy machine."""
     assert isinstance(connection, SmtpConnection)
-    connection._seconds = connection._data_seconds = seconds
+    connection.timeout = connection.data_timeout = seconds
 
 
 @asynccontextmanager
@@ -51,6 +51,7 @@ async def mailer_for(
     seconds: float = 5.0,
     data_seconds: float = 5.0,
     url: str | None = None,
+    timings: PoolTimings = DEFAULT_TIMINGS,
 ) -> AsyncIterator[SmtpMailer]:
     mailer = SmtpMailer(
         RelayAddress.parse(url or relay.url),
@@ -60,6 +61,7 @@ async def mailer_for(
         timeout=seconds,
         data_timeout=data_seconds,
         hello_name="worker.test",
+        timings=timings,
     )
     try:
         yield mailer

@@ -1,4 +1,4 @@
-"""Connections that break: LOST before the write with the final dot, UNKNOWN after it, and never used again."""
+"""Broken connections: LOST before the write with the final dot, UNKNOWN after it. They are never used again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for, submit
+from tests.integration.delivery.support import envelope, envelopes, mailer_for, shorten_timeouts, submit
 from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Behaviour, Relay, Step, answer, delay, hang_up, raw, silence
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from marketing_service.delivery import SmtpMailer
 
 _NO_REPLY = "no reply within 0.15 s"
-_GARBAGE = "the relay sent what is no SMTP reply"
+_MALFORMED = "the relay sent data that is not an SMTP reply"
 FAULTS = {
-    "hang-up": (hang_up(), "the relay hung up"),
+    "hang-up": (hang_up(), "the relay closed the connection"),
     "reset": (hang_up(reset=True), "the "),
     "silence": (silence(), _NO_REPLY),
-    "garbage": (raw(b"HTTP/1.1 400 Bad Request\r\n"), _GARBAGE),
+    "garbage": (raw(b"HTTP/1.1 400 Bad Request\r\n"), _MALFORMED),
     "half-a-line": (raw(b"25", then=silence()), _NO_REPLY),
-    "endless-line": (raw(b"2" * 100_000), _GARBAGE),
-    "endless-reply": (raw(b"250-more\r\n" * 10_000), _GARBAGE),
-    "out-of-place": (answer(334, "UGFzc3dvcmQ6"), "the relay's reply is out of place"),
+    "endless-line": (raw(b"2" * 100_000), _MALFORMED),
+    "endless-reply": (raw(b"250-more\r\n" * 10_000), _MALFORMED),
+    "out-of-place": (answer(334, "UGFzc3dvcmQ6"), "the relay's reply does not fit the command"),
 }
 
 
@@ -34,14 +34,14 @@ FAULTS = {
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_before_the_dot_is_lost_and_after_it_unknown(*, pipelining: bool, step: Step, fault: str) -> None:
-    """The second of three; the first is delivered, and the third is not begun on the connection that announced it."""
+    """The fault affects the second of three envelopes. The first is delivered, the third is NOT_BEGUN."""
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         behaviour, detail = FAULTS[fault]
         relay.on(step, behaviour, nth=2)
         mails = envelopes(3)
         async with mailer.connection() as connection:
             first = await submit(connection, mails[0], mails[1])
-            impatient(connection)
+            shorten_timeouts(connection)
             second, third = await submit_all(connection, mails[1:])
             assert not connection.usable
         await relay.until(lambda: relay.open == 0)
@@ -50,12 +50,12 @@ async def test_a_fault_before_the_dot_is_lost_and_after_it_unknown(*, pipelining
             assert second.outcome in (
                 SubmissionOutcome.LOST,
                 SubmissionOutcome.NOT_BEGUN,
-            )  # it travelled ahead: nothing may have been said of it
+            )  # it was pipelined, so the relay may not have replied to it
         else:
             assert second.outcome is (SubmissionOutcome.UNKNOWN if step is Step.DOT else SubmissionOutcome.LOST)
         assert (second.detail or "").startswith(detail)
         assert second.reply is None
-        if not pipelining or fault != "reset":  # a RST may overtake the replies before it
+        if not pipelining or fault != "reset":  # a RST may arrive before earlier replies
             assert second.phase is Phase(step.value)
         assert (third.outcome, third.phase) == (SubmissionOutcome.NOT_BEGUN, Phase.MAIL)
         assert relay.recipients == {"user0@example.com": 1}
@@ -71,21 +71,21 @@ async def _one(mailer: SmtpMailer) -> Submission:
 
 @PIPELINING
 @pytest.mark.parametrize("taken", [True, False])
-async def test_a_relay_that_dies_with_the_dot_unanswered_leaves_the_fate_unknown(
+async def test_a_relay_that_dies_before_the_reply_to_the_dot_leaves_the_outcome_unknown(
     *, pipelining: bool, taken: bool
 ) -> None:
-    """Whether or not it took the message: nobody can tell, and nobody claims to."""
+    """Whether or not the relay accepted the message."""
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.DOT, hang_up(accepting=taken))
         async with mailer.connection() as connection:
-            handed = await connection.submit(envelope())
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.UNKNOWN, Phase.DOT)
+            submitted = await connection.submit(envelope())
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.UNKNOWN, Phase.DOT)
     assert len(relay.accepted) == taken
 
 
 @PIPELINING
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
-async def test_421_is_a_refusal_after_which_nothing_is_said(*, pipelining: bool, step: Step) -> None:
+async def test_421_is_a_refusal_after_which_nothing_is_sent(*, pipelining: bool, step: Step) -> None:
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
         async with mailer.connection() as connection:
@@ -109,32 +109,32 @@ async def test_a_connection_lost_in_a_large_message_is_lost(*, pipelining: bool,
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.BODY, hang_up(reset=reset))
         async with mailer.connection() as connection:
-            handed = await connection.submit(large)
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.LOST, Phase.DOT)
+            submitted = await connection.submit(large)
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.LOST, Phase.DOT)
 
 
 @pytest.mark.parametrize("tls", ["no", "implicit"])
-async def test_a_relay_that_stops_reading_holds_the_message_back_and_is_given_up(tls: str) -> None:
-    """What waits to be sent stays small, and since the dot was never written, the envelope is only lost."""
+async def test_a_relay_that_stops_reading_times_out(tls: str) -> None:
+    """The write buffer stays small. The final dot is never written, so the outcome is LOST."""
     large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
     relay = Relay(tls=tls)  # type: ignore[arg-type] # a parametrized string
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         task = asyncio.ensure_future(connection.submit(large))
         await relay.until(lambda: "DATA" in relay.verbs())
         relay.stall()
-        impatient(connection, 0.4)
+        shorten_timeouts(connection, 0.4)
         await asyncio.sleep(0.2)
         assert connection._wire._transport.get_write_buffer_size() < 1_000_000
-        handed = await task
+        submitted = await task
         relay.resume()
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.LOST, Phase.DOT)
-    assert handed.detail == "the relay reads nothing within 0.4 s"
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.LOST, Phase.DOT)
+    assert submitted.detail == "the relay reads nothing within 0.4 s"
 
 
 @PIPELINING
 @pytest.mark.parametrize("step", [Step.MAIL, Step.DATA, Step.DOT])
-async def test_a_cancelled_hand_over_closes_the_connection(*, pipelining: bool, step: Step) -> None:
-    """Else a late reply would be taken for the next envelope's."""
+async def test_a_cancelled_submission_closes_the_connection(*, pipelining: bool, step: Step) -> None:
+    """Otherwise a late reply would count for the next envelope."""
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, delay(0.05), nth=1)
         async with mailer.connection() as connection:
@@ -153,7 +153,7 @@ async def test_a_cancelled_hand_over_closes_the_connection(*, pipelining: bool, 
         assert relay.recipients["ann@example.com"] == 1
 
 
-async def test_an_announced_envelope_that_never_comes_is_not_delivered_empty() -> None:
+async def test_an_announced_envelope_that_is_never_submitted_is_not_delivered_empty() -> None:
     announced = envelope("announced@example.com")
     async with Relay() as relay, mailer_for(relay) as mailer:
         async with mailer.connection() as connection:
@@ -165,36 +165,39 @@ async def test_an_announced_envelope_that_never_comes_is_not_delivered_empty() -
     assert relay.verbs(1)[-1] == "DATA"
 
 
-async def test_another_envelope_than_the_announced_is_not_delivered_in_its_name() -> None:
+async def test_another_envelope_than_the_announced_one_is_not_delivered() -> None:
     announced, other = envelope("announced@example.com"), envelope("announced@example.com", b"other\r\n")
     async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         await submit(connection, envelope("first@example.com"), announced)
-        handed = await connection.submit(other)
-        assert (handed.outcome, handed.phase) == (SubmissionOutcome.NOT_BEGUN, Phase.MAIL)
+        submitted = await connection.submit(other)
+        assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.NOT_BEGUN, Phase.MAIL)
         assert not connection.usable
         assert (await connection.submit(announced)).outcome is SubmissionOutcome.NOT_BEGUN
         await relay.until(lambda: relay.open == 0)
     assert relay.recipients == {"first@example.com": 1}
 
 
-async def test_a_relay_that_speaks_unasked_is_not_believed_again() -> None:
-    """A reply nobody asked for would answer the next command."""
+async def test_after_an_unexpected_reply_the_connection_is_not_used() -> None:
+    """An unexpected reply would count for the next command."""
     async with Relay() as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         assert (await connection.submit(envelope())).outcome is SubmissionOutcome.ACCEPTED
         relay.say(b"250 2.0.0 What a fine day\r\n")
         await asyncio.sleep(0.05)
         assert not connection.usable
-        handed = await connection.submit(envelope())
-        assert (handed.outcome, handed.detail) == (SubmissionOutcome.NOT_BEGUN, "the relay spoke unasked")
+        submitted = await connection.submit(envelope())
+        assert (submitted.outcome, submitted.detail) == (
+            SubmissionOutcome.NOT_BEGUN,
+            "the relay sent a reply that was not expected",
+        )
     assert len(relay.accepted) == 1
 
 
 @pytest.mark.parametrize("behaviour", [hang_up(accepting=True), silence(accepting=True)])
-async def test_what_the_relay_said_is_in_no_detail(behaviour: Behaviour) -> None:
-    """Details are logged, and replies like to name addresses."""
+async def test_details_contain_no_text_of_the_relay(behaviour: Behaviour) -> None:
+    """Details are logged, and replies often contain addresses."""
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.DOT, behaviour)
         async with mailer.connection() as connection:
-            impatient(connection)
-            handed = await connection.submit(envelope())
-    assert handed.detail in ("the relay hung up", "no reply within 0.15 s")
+            shorten_timeouts(connection)
+            submitted = await connection.submit(envelope())
+    assert submitted.detail in ("the relay closed the connection", "no reply within 0.15 s")

@@ -1,4 +1,4 @@
-"""No connection to be had: RelayDown names the phase, says why in a sentence, and holds no secret."""
+"""Failures to open a connection: RelayDown has the phase and a reason, and contains no secret."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.integration.delivery.support import mailer_for
 from tests.support.relay import Behaviour, Relay, Step, answer, delay, hang_up, raw, silence
 
 FAULTS = [
-    pytest.param(silence(), "no answer within 1 s", id="silence"),
-    pytest.param(hang_up(), "the relay hung up", id="hang-up"),
+    pytest.param(silence(), "no reply within 1 s", id="silence"),
+    pytest.param(hang_up(), "the relay closed the connection", id="hang-up"),
     pytest.param(answer(554, "5.3.2 news and s3cret are not wanted"), "554 5.3.2 … and … are not wanted", id="554"),
-    pytest.param(raw(b"HTTP/1.1 400 Bad Request\r\n"), "the relay sent what is no SMTP reply", id="garbage"),
+    pytest.param(raw(b"HTTP/1.1 400 Bad Request\r\n"), "the relay sent data that is not an SMTP reply", id="garbage"),
 ]
 
 
@@ -51,7 +51,7 @@ async def test_421_while_opening(step: Step, phase: Phase) -> None:
     assert caught.value.phase is phase
 
 
-async def test_a_relay_that_is_not_there() -> None:
+async def test_a_relay_that_does_not_listen() -> None:
     relay = Relay()
     async with relay:
         await relay.stop()
@@ -61,7 +61,7 @@ async def test_a_relay_that_is_not_there() -> None:
     assert caught.value.phase is Phase.CONNECT
 
 
-async def test_a_relay_whose_name_nobody_knows() -> None:
+async def test_a_relay_whose_name_does_not_exist() -> None:
     relay = Relay()
     async with mailer_for(relay, url="smtp+starttls://relay.invalid") as mailer:
         with pytest.raises(RelayDown) as caught:
@@ -78,7 +78,7 @@ async def test_a_wrong_password() -> None:
     assert caught.value.phase is Phase.AUTH
 
 
-async def test_starttls_that_is_required_and_not_offered() -> None:
+async def test_starttls_that_is_required_but_not_offered() -> None:
     async with Relay() as relay, mailer_for(relay, url=f"smtp+starttls://127.0.0.1:{relay.port}") as mailer:
         with pytest.raises(RelayDown, match="does not offer STARTTLS") as caught:
             await mailer.probe()
@@ -86,7 +86,7 @@ async def test_starttls_that_is_required_and_not_offered() -> None:
 
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
-async def test_a_certificate_nobody_vouches_for(tls: str) -> None:
+async def test_a_certificate_that_is_not_trusted(tls: str) -> None:
     relay = Relay(tls=tls)  # type: ignore[arg-type] # a parametrized string
     async with relay:
         bare = relay.url.partition("?")[0]
@@ -98,15 +98,15 @@ async def test_a_certificate_nobody_vouches_for(tls: str) -> None:
             await mailer.probe()
 
 
-async def test_tls_spoken_to_a_relay_that_does_not() -> None:
+async def test_tls_to_a_relay_without_tls() -> None:
     async with Relay() as relay, mailer_for(relay, url=f"smtps://127.0.0.1:{relay.port}") as mailer:
         with pytest.raises(RelayDown) as caught:
             await mailer.probe()
     assert caught.value.phase is Phase.TLS
 
 
-async def test_a_relay_that_takes_its_time_at_every_step_is_given_up_as_a_whole() -> None:
-    """Each step is within the limit, their sum is not: the borrower is answered in time all the same."""
+async def test_the_timeout_limits_all_steps_together() -> None:
+    """Each step is within the limit, but not their sum. The borrower gets the error in time."""
     async with Relay(credentials=("news", "s3cret")) as relay, mailer_for(relay, seconds=1.0) as mailer:
         relay.on(Step.BANNER, delay(0.7))
         relay.on(Step.EHLO, delay(0.7))
@@ -115,7 +115,7 @@ async def test_a_relay_that_takes_its_time_at_every_step_is_given_up_as_a_whole(
         with pytest.raises(RelayDown) as caught:
             await mailer.probe()
     assert time.monotonic() - began < 2.3
-    assert caught.value.detail == "no answer within 1 s"
+    assert caught.value.detail == "no reply within 1 s"
 
 
 async def test_a_cancelled_attempt_leaves_nothing_open() -> None:

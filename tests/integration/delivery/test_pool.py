@@ -1,4 +1,4 @@
-"""The pool: how many connections, for whom, for how long, and what it says while the relay is down."""
+"""The pool: its number of connections, their order and lifetime, and its errors while the relay is down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from marketing_service.delivery import backoff, pool
+from marketing_service.backoff import ExponentialBackoff
+from marketing_service.delivery import PoolTimings
 from marketing_service.ports import RelayDown, SubmissionOutcome
 from marketing_service.replies import Phase
 from tests.integration.delivery.support import envelope, mailer_for, submit
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from marketing_service.delivery import SmtpMailer
 
 
+LONG_BACKOFF = PoolTimings(backoff=ExponentialBackoff(first=20.0, maximum=30.0))
+
+
 async def send(mailer: SmtpMailer, recipient: str = "ann@example.com") -> SubmissionOutcome:
     async with mailer.connection() as connection:
         return (await connection.submit(envelope(recipient))).outcome
 
 
-async def test_never_more_connections_than_allowed_and_borrowers_in_the_order_they_came() -> None:
+async def test_no_more_connections_than_allowed_and_borrowers_are_served_in_order() -> None:
     async with Relay() as relay, mailer_for(relay, connections=3) as mailer:
         relay.on(Step.DOT, delay(0.005))
         served: list[int] = []
@@ -48,15 +52,15 @@ async def test_a_connection_is_used_again() -> None:
     assert "NOOP" not in relay.verbs()
 
 
-async def test_a_connection_ends_with_quit_after_its_share_of_messages() -> None:
-    """OnResult in the hands of one borrower, who sees it become unusable; and no envelope beyond is announced on it."""
+async def test_a_connection_ends_with_quit_after_its_maximum_number_of_messages() -> None:
+    """Even if one borrower keeps it, who sees that it is not usable. No further envelope is announced on it."""
     async with Relay() as relay, mailer_for(relay, messages=3) as mailer:
         async with mailer.connection() as connection:
             for number in range(3):
                 assert connection.usable
                 following = envelope("next@example.com") if number == 2 else None
-                handed = await submit(connection, envelope(f"{number}@example.com"), following)
-                assert handed.outcome is SubmissionOutcome.ACCEPTED
+                submitted = await submit(connection, envelope(f"{number}@example.com"), following)
+                assert submitted.outcome is SubmissionOutcome.ACCEPTED
             assert not connection.usable
             assert (await connection.submit(envelope())).outcome is SubmissionOutcome.NOT_BEGUN
         await relay.until(lambda: relay.open == 0)
@@ -73,7 +77,7 @@ async def test_a_refused_envelope_counts_as_a_message() -> None:
     assert relay.connections == 2
 
 
-async def test_a_connection_that_rests_too_long_is_closed_with_quit() -> None:
+async def test_a_connection_that_is_idle_too_long_is_closed_with_quit() -> None:
     async with Relay() as relay, mailer_for(relay, idle_seconds=0.05) as mailer:
         await send(mailer)
         await relay.until(lambda: relay.open == 0)
@@ -81,7 +85,7 @@ async def test_a_connection_that_rests_too_long_is_closed_with_quit() -> None:
         assert await send(mailer) is SubmissionOutcome.ACCEPTED
 
 
-async def test_the_rest_begins_anew_with_every_use() -> None:
+async def test_the_idle_time_starts_again_with_every_use() -> None:
     async with Relay() as relay, mailer_for(relay, idle_seconds=0.8) as mailer:
         await send(mailer)
         async with mailer.connection():
@@ -92,16 +96,15 @@ async def test_the_rest_begins_anew_with_every_use() -> None:
 
 
 @pytest.mark.parametrize("tls", ["no", "implicit"])
-async def test_a_relay_that_does_not_answer_quit_is_not_waited_for(tls: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marketing_service.delivery.wire._GOODBYE_SECONDS", 0.05)
+async def test_a_relay_that_does_not_answer_quit_is_not_waited_for(tls: str) -> None:
     relay = Relay(tls=tls)  # type: ignore[arg-type] # a parametrized string
     async with relay:
         relay.on(Step.QUIT, silence())
-        async with asyncio.timeout(2), mailer_for(relay) as mailer:
+        async with asyncio.timeout(2), mailer_for(relay, timings=PoolTimings(quit_timeout=0.05)) as mailer:
             await send(mailer)
 
 
-async def test_a_connection_that_died_at_rest_is_not_handed_out() -> None:
+async def test_a_connection_that_was_closed_while_idle_is_not_lent() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         await send(mailer)
         relay.hang_up()
@@ -110,8 +113,8 @@ async def test_a_connection_that_died_at_rest_is_not_handed_out() -> None:
     assert relay.connections == 2
 
 
-async def test_a_connection_that_was_told_to_go_at_rest_is_not_handed_out() -> None:
-    """A 421 nobody asked for, and the connection not even closed."""
+async def test_a_connection_that_got_421_while_idle_is_not_lent() -> None:
+    """An unexpected 421, after which the relay does not close the connection."""
     async with Relay() as relay, mailer_for(relay) as mailer:
         await send(mailer)
         relay.say(b"421 4.4.2 Idle too long\r\n")
@@ -121,11 +124,10 @@ async def test_a_connection_that_was_told_to_go_at_rest_is_not_handed_out() -> N
 
 
 @pytest.mark.parametrize("behaviour", [None, silence(), answer(421, "4.4.2 Bye"), hang_up()])
-async def test_a_connection_that_rested_for_long_is_asked_first(
-    behaviour: object, monkeypatch: pytest.MonkeyPatch
+async def test_a_connection_that_was_idle_for_long_is_checked_first(
+    behaviour: object,
 ) -> None:
-    monkeypatch.setattr(pool, "_TRUSTED_SECONDS", 0.05)
-    async with Relay() as relay, mailer_for(relay) as mailer:
+    async with Relay() as relay, mailer_for(relay, timings=PoolTimings(idle_check=0.05)) as mailer:
         if behaviour is not None:
             relay.on(Step.NOOP, behaviour)  # type: ignore[arg-type] # a parametrized Behaviour
         await send(mailer)
@@ -135,9 +137,8 @@ async def test_a_connection_that_rested_for_long_is_asked_first(
     assert relay.connections == (1 if behaviour is None else 2)
 
 
-async def test_the_relay_down_is_told_at_once_and_not_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "_FIRST_SECONDS", 20.0)
-    async with Relay() as relay, mailer_for(relay) as mailer:
+async def test_while_the_relay_is_down_borrowers_fail_at_once_without_an_attempt() -> None:
+    async with Relay() as relay, mailer_for(relay, timings=LONG_BACKOFF) as mailer:
         relay.on(Step.BANNER, answer(554, "5.3.2 Closed"))
         async with asyncio.timeout(4):
             for _ in range(10):
@@ -147,7 +148,7 @@ async def test_the_relay_down_is_told_at_once_and_not_tried_anew(monkeypatch: py
     assert relay.connections == 1
 
 
-async def test_the_relay_is_tried_again_when_the_pause_is_over() -> None:
+async def test_the_relay_is_tried_again_after_the_back_off() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.BANNER, answer(554, "5.3.2 Closed"), nth=1)
         with pytest.raises(RelayDown):
@@ -157,25 +158,25 @@ async def test_the_relay_is_tried_again_when_the_pause_is_over() -> None:
     assert relay.connections == 2
 
 
-async def test_everybody_who_waits_is_told_when_the_relay_goes_down() -> None:
+async def test_all_waiting_borrowers_fail_when_the_relay_goes_down() -> None:
     async with Relay() as relay, mailer_for(relay, connections=2, seconds=0.5) as mailer:
         relay.on(Step.BANNER, silence())
         began = time.monotonic()
-        told = await asyncio.gather(*(send(mailer) for _ in range(10)), return_exceptions=True)
-    assert [type(one) for one in told] == [RelayDown] * 10
+        results = await asyncio.gather(*(send(mailer) for _ in range(10)), return_exceptions=True)
+    assert [type(one) for one in results] == [RelayDown] * 10
     assert time.monotonic() - began < 2
     assert relay.connections == 2
 
 
 async def test_a_relay_that_allows_fewer_connections_is_not_down() -> None:
-    """The pool would have five, the relay gives two: all is delivered over the two."""
+    """The pool may open five, the relay allows two: everything is delivered over the two."""
     async with Relay() as relay, mailer_for(relay, connections=5) as mailer:
         relay.on(Step.BANNER, answer(421, "4.7.0 Too many connections"), when=lambda _: relay.open > 2)
         relay.on(Step.DOT, delay(0.02))
         assert await asyncio.gather(*(send(mailer) for _ in range(30))) == [SubmissionOutcome.ACCEPTED] * 30
 
 
-async def test_one_that_could_not_be_had_is_not_waited_for_longer_than_the_limit() -> None:
+async def test_after_a_failed_attempt_the_borrower_waits_no_longer_than_the_timeout() -> None:
     async with Relay() as relay, mailer_for(relay, connections=2, seconds=1.0) as mailer, mailer.connection():
         relay.on(Step.BANNER, answer(421, "4.7.0 Too many connections"))
         async with asyncio.timeout(4):
@@ -183,7 +184,7 @@ async def test_one_that_could_not_be_had_is_not_waited_for_longer_than_the_limit
                 await send(mailer)
 
 
-async def test_after_421_the_relay_is_given_a_moment_and_nobody_is_told_it_is_down() -> None:
+async def test_after_421_the_borrower_waits_for_the_back_off() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.MAIL, answer(421, "4.7.0 Slow down"), nth=2)
         assert [await send(mailer), await send(mailer)] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.REFUSED]
@@ -193,19 +194,17 @@ async def test_after_421_the_relay_is_given_a_moment_and_nobody_is_told_it_is_do
     assert relay.connections == 2
 
 
-async def test_after_421_nobody_waits_longer_than_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "_FIRST_SECONDS", 20.0)
-    async with Relay() as relay, mailer_for(relay, seconds=1.0) as mailer:
+async def test_after_421_a_borrower_waits_no_longer_than_the_timeout() -> None:
+    async with Relay() as relay, mailer_for(relay, seconds=1.0, timings=LONG_BACKOFF) as mailer:
         relay.on(Step.MAIL, answer(421, "4.7.0 Slow down"))
         await send(mailer)
         async with asyncio.timeout(4):
-            with pytest.raises(RelayDown, match=r"ended the conversation \(421 4\.7\.0\)"):
+            with pytest.raises(RelayDown, match=r"ended the session \(421 4\.7\.0\)"):
                 await send(mailer)
 
 
-async def test_a_probe_that_succeeds_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "_FIRST_SECONDS", 20.0)
-    async with Relay() as relay, mailer_for(relay) as mailer:
+async def test_a_successful_probe_ends_the_back_off() -> None:
+    async with Relay() as relay, mailer_for(relay, timings=LONG_BACKOFF) as mailer:
         await relay.stop()
         for _ in range(2):
             with pytest.raises(RelayDown):
@@ -218,7 +217,7 @@ async def test_a_probe_that_succeeds_ends_the_pause(monkeypatch: pytest.MonkeyPa
         assert relay.verbs(1) == ["EHLO", "QUIT"]
 
 
-async def test_those_who_give_up_waiting_take_no_place_with_them() -> None:
+async def test_a_cancelled_borrower_uses_no_slot() -> None:
     async with Relay() as relay, mailer_for(relay, connections=1) as mailer:
         async with mailer.connection():
             waiting = [asyncio.ensure_future(send(mailer)) for _ in range(5)]
@@ -239,13 +238,13 @@ async def test_those_who_give_up_waiting_take_no_place_with_them() -> None:
         assert await send(mailer) is SubmissionOutcome.ACCEPTED
 
 
-async def test_a_connection_handed_to_somebody_who_has_just_given_up_goes_to_the_next() -> None:
+async def test_a_connection_given_to_a_cancelled_borrower_goes_to_the_next() -> None:
     async with Relay() as relay, mailer_for(relay, connections=1) as mailer:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(mailer.connection())
             gone, next_one = (asyncio.ensure_future(send(mailer)) for _ in range(2))
             await asyncio.sleep(0.01)
-        gone.cancel()  # it was served by the giving back, and has not yet run
+        gone.cancel()  # the returned connection was given to it, but it has not run yet
         with pytest.raises(asyncio.CancelledError):
             await gone
         async with asyncio.timeout(2):
@@ -253,13 +252,13 @@ async def test_a_connection_handed_to_somebody_who_has_just_given_up_goes_to_the
     assert relay.connections == 1
 
 
-async def test_a_place_given_to_somebody_who_has_just_given_up_goes_to_the_next() -> None:
+async def test_a_slot_given_to_a_cancelled_borrower_goes_to_the_next() -> None:
     async with Relay() as relay, mailer_for(relay, connections=1) as mailer:
         async with mailer.connection() as connection:
             gone, next_one = (asyncio.ensure_future(send(mailer)) for _ in range(2))
             await asyncio.sleep(0.01)
             connection.abort()
-        # The abort frees the place in the loop's next turn; the one who is first in line is then woken, not yet run.
+        # The abort frees the slot in the next iteration of the loop. The first waiter is woken, but does not run yet.
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -268,7 +267,7 @@ async def test_a_place_given_to_somebody_who_has_just_given_up_goes_to_the_next(
             assert await next_one is SubmissionOutcome.ACCEPTED
 
 
-async def test_a_connection_that_opens_after_closing_is_closed() -> None:
+async def test_a_connection_that_opens_after_the_pool_closed_is_closed() -> None:
     async with Relay() as relay:
         async with mailer_for(relay) as mailer:
             relay.on(Step.EHLO, delay(0.05))
@@ -279,7 +278,7 @@ async def test_a_connection_that_opens_after_closing_is_closed() -> None:
         await relay.until(lambda: relay.open == 0)
 
 
-async def test_closing_tells_who_waits_says_quit_and_ends_what_is_in_use() -> None:
+async def test_closing_quits_idle_connections_and_aborts_those_in_use() -> None:
     async with Relay() as relay:
         async with mailer_for(relay, connections=2) as mailer:
             relay.on(Step.DOT, silence(), when=lambda now: now.recipient == "slow@example.com")
@@ -297,7 +296,7 @@ async def test_closing_tells_who_waits_says_quit_and_ends_what_is_in_use() -> No
     assert relay.verbs()[-1] == "QUIT"
 
 
-async def test_a_borrower_in_line_is_told_when_the_pool_closes() -> None:
+async def test_a_waiting_borrower_fails_when_the_pool_closes() -> None:
     async with Relay() as relay, mailer_for(relay, connections=1) as mailer, mailer.connection():
         waiting = asyncio.ensure_future(send(mailer))
         await asyncio.sleep(0.01)

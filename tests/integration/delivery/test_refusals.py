@@ -1,4 +1,4 @@
-"""A relay that refuses: the envelope is REFUSED in the phase it was, and the conversation goes on."""
+"""Refusals: the envelope is REFUSED in the right phase, and the session continues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Phase
-from tests.integration.delivery.support import envelope, envelopes, impatient, mailer_for, submit
+from tests.integration.delivery.support import envelope, envelopes, mailer_for, shorten_timeouts, submit
 from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Relay, Step, answer, hang_up, silence
 
@@ -24,12 +24,12 @@ async def test_one_of_three_is_refused_and_the_others_are_delivered(
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(code, "5.7.1 No"), nth=at + 1)
         async with mailer.connection() as connection:
-            handed = await submit_all(connection, mails)
-    assert [hand.outcome for hand in handed] == [
+            submitted = await submit_all(connection, mails)
+    assert [one.outcome for one in submitted] == [
         SubmissionOutcome.REFUSED if n == at else SubmissionOutcome.ACCEPTED for n in range(3)
     ]
-    assert handed[at].phase is Phase(step.value)
-    assert [hand.reply.code for hand in handed if hand.reply] == [code]
+    assert submitted[at].phase is Phase(step.value)
+    assert [one.reply.code for one in submitted if one.reply] == [code]
     assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != at]
     assert relay.connections == 1
 
@@ -52,7 +52,7 @@ async def test_the_reset_costs_no_round_trip() -> None:
     assert any(octets.startswith(b"RSET\r\nMAIL") and octets.endswith(b"DATA\r\n") for _, octets in relay.reads)
 
 
-async def test_a_relay_that_will_not_reset_is_left() -> None:
+async def test_a_relay_that_refuses_rset_is_disconnected() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=1)
         relay.on(Step.RSET, answer(502, "5.5.1 What?"))
@@ -63,64 +63,66 @@ async def test_a_relay_that_will_not_reset_is_left() -> None:
     assert not relay.accepted
 
 
-async def test_a_lone_dot_ends_a_data_that_is_open_though_every_recipient_was_refused() -> None:
-    """RFC 2920 §3.1; the reply to it is read, so the next envelope is not answered by it."""
+async def test_a_lone_dot_ends_a_data_that_is_open_although_the_recipient_was_refused() -> None:
+    """RFC 2920 §3.1. The reply to the dot is read, so it does not count for the next envelope."""
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"), nth=2)
         relay.on(Step.DATA, answer(354, "Go ahead all the same"), nth=2)
         async with mailer.connection() as connection:
-            handed = await submit_all(connection, envelopes(3))
-    assert [hand.outcome for hand in handed] == [
+            submitted = await submit_all(connection, envelopes(3))
+    assert [one.outcome for one in submitted] == [
         SubmissionOutcome.ACCEPTED,
         SubmissionOutcome.REFUSED,
         SubmissionOutcome.ACCEPTED,
     ]
-    assert handed[1].phase is Phase.RCPT
+    assert submitted[1].phase is Phase.RCPT
     assert b".\r\n" in [octets for _, octets in relay.reads]
     assert relay.recipients == {"user0@example.com": 1, "user2@example.com": 1}
     assert relay.connections == 1
 
 
 @pytest.mark.parametrize("last", [silence(), hang_up(), answer(354, "What?")])
-async def test_a_lone_dot_that_is_not_answered_changes_nothing_for_the_refused(last: object) -> None:
+async def test_a_lone_dot_without_a_reply_does_not_change_the_refusal(last: object) -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.RCPT, answer(550, "5.1.1 No"))
         relay.on(Step.DATA, answer(354, "Go ahead all the same"))
         relay.on(Step.DOT, last)  # type: ignore[arg-type] # a parametrized Behaviour
         async with mailer.connection() as connection:
-            impatient(connection)
-            handed = await connection.submit(envelope())
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.RCPT)
+            shorten_timeouts(connection)
+            submitted = await connection.submit(envelope())
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.REFUSED, Phase.RCPT)
     assert not relay.accepted
 
 
-async def test_no_empty_message_is_sent_to_a_recipient_that_was_taken_though_mail_was_refused() -> None:
+async def test_no_empty_message_is_sent_if_the_recipient_was_accepted_although_mail_was_refused() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.MAIL, answer(550, "5.7.1 No"))
         relay.on(Step.RCPT, answer(250, "2.1.5 All the same"))
         async with mailer.connection() as connection:
-            handed = await connection.submit(envelope())
+            submitted = await connection.submit(envelope())
             assert not connection.usable
         await relay.until(lambda: relay.open == 0)
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.MAIL)
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.REFUSED, Phase.MAIL)
     assert not relay.accepted
 
 
 @PIPELINING
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
-async def test_a_refusal_is_one_though_the_relay_hangs_up_after_it(*, pipelining: bool, step: Step) -> None:
-    """Were it LOST, the send would be tried at once, and again, for ever."""
+async def test_a_refusal_counts_although_the_relay_closes_the_connection_after_it(
+    *, pipelining: bool, step: Step
+) -> None:
+    """If it were LOST, the send would be tried again at once, and without end."""
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(550, "5.7.1 No", then=hang_up()))
         async with mailer.connection() as connection:
-            handed = await submit(connection, envelope(), envelope())
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
+            submitted = await submit(connection, envelope(), envelope())
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
     assert not relay.accepted
 
 
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA])
-async def test_a_refusal_that_waits_on_a_connection_that_ended_is_one(*, step: Step) -> None:
-    """The envelope travelled ahead, and the relay had refused it and hung up before its turn came."""
+async def test_a_refusal_that_was_received_before_the_connection_ended_counts(*, step: Step) -> None:
+    """The envelope was pipelined. The relay refused it and closed the connection before it was submitted."""
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(step, answer(421, "4.7.0 Enough"), nth=2)
         first, second = envelopes(2)
@@ -129,12 +131,12 @@ async def test_a_refusal_that_waits_on_a_connection_that_ended_is_one(*, step: S
             await relay.until(lambda: relay.open == 0)
             await asyncio.sleep(0.05)
             assert not connection.usable
-            handed = await connection.submit(second)
-            assert connection.dismissal == handed.reply
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
+            submitted = await connection.submit(second)
+            assert connection.closing_reply == submitted.reply
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.REFUSED, Phase(step.value))
 
 
-async def test_an_envelope_that_travelled_ahead_and_was_not_answered_is_not_begun() -> None:
+async def test_a_pipelined_envelope_without_a_reply_is_not_begun() -> None:
     async with Relay() as relay, mailer_for(relay) as mailer:
         relay.on(Step.MAIL, hang_up(), nth=2)
         first, second = envelopes(2)
@@ -142,20 +144,20 @@ async def test_an_envelope_that_travelled_ahead_and_was_not_answered_is_not_begu
             assert (await submit(connection, first, second)).outcome is SubmissionOutcome.ACCEPTED
             await relay.until(lambda: relay.open == 0)
             await asyncio.sleep(0.05)
-            handed = await connection.submit(second)
-    assert (handed.outcome, handed.detail) == (SubmissionOutcome.NOT_BEGUN, "the relay hung up")
+            submitted = await connection.submit(second)
+    assert (submitted.outcome, submitted.detail) == (SubmissionOutcome.NOT_BEGUN, "the relay closed the connection")
 
 
 @PIPELINING
 async def test_a_large_message_refused_before_its_end(*, pipelining: bool) -> None:
-    """Some relays say 552 in the middle and hang up: that is a refusal, certainly not a delivery."""
+    """Some relays send 552 during the message and close the connection: that is a refusal, not a delivery."""
     large = envelope(body=b"Subject: large\r\n\r\n" + b"x" * 76 * 400_000 + b"\r\n")
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
         relay.on(Step.BODY, answer(552, "5.3.4 Too much"))
         async with mailer.connection() as connection:
-            handed = await submit(connection, large, envelope())
+            submitted = await submit(connection, large, envelope())
             assert not connection.usable
-    assert (handed.outcome, handed.phase) == (SubmissionOutcome.REFUSED, Phase.DOT)
-    assert handed.reply is not None
-    assert handed.reply.code == 552
+    assert (submitted.outcome, submitted.phase) == (SubmissionOutcome.REFUSED, Phase.DOT)
+    assert submitted.reply is not None
+    assert submitted.reply.code == 552
     assert not relay.accepted

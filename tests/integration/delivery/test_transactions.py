@@ -1,4 +1,4 @@
-"""Messages handed over, one after the other, on one connection that works."""
+"""Messages submitted one after another on one working connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIPELINING = pytest.mark.parametrize("pipelining", [True, False], ids=["pipeline
 
 
 async def submit_all(connection: MailConnection, mails: Sequence[Envelope]) -> list[Submission]:
-    """Each announced while the one before it is handed over."""
+    """Each is announced before the submission of the one before it."""
     return [
         await submit(connection, mail, following)
         for mail, following in itertools.zip_longest(mails, mails[1:])
@@ -34,8 +34,8 @@ async def test_messages_arrive_once_each_in_order_and_unchanged(*, pipelining: b
     mails = envelopes(20)
     relay = Relay(pipelining=pipelining, tls=tls, credentials=("news", "s3cret: @/"))  # type: ignore[arg-type] # parametrize
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await submit_all(connection, mails)
-    assert {(hand.outcome, hand.phase) for hand in handed} == {(SubmissionOutcome.ACCEPTED, Phase.DOT)}
+        submitted = await submit_all(connection, mails)
+    assert {(one.outcome, one.phase) for one in submitted} == {(SubmissionOutcome.ACCEPTED, Phase.DOT)}
     assert [(m.sender, m.recipients, m.content) for m in relay.accepted] == [
         (mail.sender, (mail.recipient,), mail.content) for mail in mails
     ]
@@ -43,8 +43,8 @@ async def test_messages_arrive_once_each_in_order_and_unchanged(*, pipelining: b
     assert relay.verbs()[-1] == "QUIT"
 
 
-async def test_the_next_envelope_travels_with_the_end_of_the_message() -> None:
-    """RFC 2920: body, dot, MAIL, RCPT and DATA in one write; nothing else is written in between."""
+async def test_the_next_envelope_is_sent_with_the_end_of_the_message() -> None:
+    """RFC 2920: body, dot, MAIL, RCPT and DATA are one write; nothing is written between them."""
     first, second = envelopes(2)
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.reads.clear()
@@ -82,8 +82,8 @@ async def test_a_message_waits_for_its_354(*, pipelining: bool) -> None:
     assert not any(b"Subject:" in octets for octets in seen)
 
 
-async def test_only_one_final_dot_is_ever_unanswered() -> None:
-    """The second message is not written before the first one's reply, though its DATA is open."""
+async def test_at_most_one_final_dot_is_unanswered() -> None:
+    """The second message is not written before the reply to the first, although its DATA is open."""
     first, second = envelopes(2)
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         relay.on(Step.DOT, delay(0.1), nth=1)
@@ -92,7 +92,7 @@ async def test_only_one_final_dot_is_ever_unanswered() -> None:
         await asyncio.sleep(0.05)
         assert not relay.accepted
         assert not any(b"..1" in octets for _, octets in relay.reads)
-        assert [hand.outcome for hand in await task] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.ACCEPTED]
+        assert [one.outcome for one in await task] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.ACCEPTED]
 
 
 @PIPELINING
@@ -103,8 +103,8 @@ async def test_replies_of_many_lines_in_many_segments(*, pipelining: bool) -> No
         relay.on(Step.DATA, answer(354, "go\nahead", gap=0.001))
         relay.on(Step.DOT, answer(451, "4.3.0 a\n4.3.0 b", gap=0.001))
         async with mailer.connection() as connection:
-            handed = await submit_all(connection, envelopes(3))
-    assert [(hand.outcome, hand.reply.text if hand.reply else "") for hand in handed] == [
+            submitted = await submit_all(connection, envelopes(3))
+    assert [(one.outcome, one.reply.text if one.reply else "") for one in submitted] == [
         (SubmissionOutcome.REFUSED, "4.3.0 a 4.3.0 b")
     ] * 3
     assert relay.connections == 1
@@ -112,7 +112,7 @@ async def test_replies_of_many_lines_in_many_segments(*, pipelining: bool) -> No
 
 @PIPELINING
 @pytest.mark.parametrize("eight_bit", [True, False])
-async def test_a_connection_tells_whether_its_relay_takes_eight_bits(*, pipelining: bool, eight_bit: bool) -> None:
+async def test_a_connection_knows_whether_its_relay_accepts_8_bit(*, pipelining: bool, eight_bit: bool) -> None:
     relay = Relay(pipelining=pipelining, eight_bit=eight_bit, size=None)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
         assert connection.eight_bit is eight_bit
@@ -121,9 +121,9 @@ async def test_a_connection_tells_whether_its_relay_takes_eight_bits(*, pipelini
     assert [line for _, line in relay.commands if line.startswith("MAIL")] == [mail_from] * 2
 
 
-async def test_a_relay_that_knows_helo_alone() -> None:
+async def test_a_relay_that_supports_only_helo() -> None:
     async with Relay(extended=False) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        assert [hand.outcome for hand in await submit_all(connection, envelopes(2))] == [SubmissionOutcome.ACCEPTED] * 2
+        assert [one.outcome for one in await submit_all(connection, envelopes(2))] == [SubmissionOutcome.ACCEPTED] * 2
     assert relay.verbs()[:3] == ["EHLO", "HELO", "MAIL"]
 
 
@@ -134,8 +134,8 @@ async def test_a_large_message_arrives_whole(*, pipelining: bool, tls: str) -> N
     relay = Relay(pipelining=pipelining, tls=tls)  # type: ignore[arg-type] # a parametrized string
     mails = [envelope(body=body), envelope()]
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await submit_all(connection, mails)
-    assert [hand.outcome for hand in handed] == [SubmissionOutcome.ACCEPTED] * 2
+        submitted = await submit_all(connection, mails)
+    assert [one.outcome for one in submitted] == [SubmissionOutcome.ACCEPTED] * 2
     assert [message.content for message in relay.accepted] == [body, BODY]
 
 
@@ -148,21 +148,21 @@ async def test_a_large_message_arrives_whole(*, pipelining: bool, tls: str) -> N
         ("a b@example.com", "ann@example.com", Phase.MAIL),
     ],
 )
-async def test_an_address_that_would_spoil_a_command_is_refused_unsaid(
+async def test_an_invalid_address_is_refused_without_being_sent(
     *, pipelining: bool, sender: str, recipient: str, phase: Phase
 ) -> None:
     bad = Envelope(sender, recipient, BODY)
     relay = Relay(pipelining=pipelining)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        handed = await submit_all(connection, [envelope(), bad, envelope()])
-    assert [hand.outcome for hand in handed] == [
+        submitted = await submit_all(connection, [envelope(), bad, envelope()])
+    assert [one.outcome for one in submitted] == [
         SubmissionOutcome.ACCEPTED,
         SubmissionOutcome.REFUSED,
         SubmissionOutcome.ACCEPTED,
     ]
-    assert handed[1].phase is phase
-    assert handed[1].reply is not None
-    assert handed[1].reply.enhanced_code == "5.1.3"
+    assert submitted[1].phase is phase
+    assert submitted[1].reply is not None
+    assert submitted[1].reply.enhanced_code == "5.1.3"
     assert relay.recipients == {"ann@example.com": 2}
     assert relay.connections == 1
     assert not any(word in line for _, line in relay.commands for word in ("jörg", "b@", "a@", "a b"))

@@ -113,7 +113,7 @@ async def test_a_pending_opt_out_is_left_out_before_the_crm_has_it(world_with_dn
     world = world_with_dns
     campaign_id = await requested(world)
     before = (await checked(world, campaign_id)).report
-    sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, most=1)
+    sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, limit=1)
     async with world.owner.transaction() as tx:
         await tx.connection.execute(
             text(
@@ -133,7 +133,7 @@ async def test_suppressed_contacts_are_counted_separately(world_with_dns: World)
     world = world_with_dns
     campaign_id = await requested(world)
     before = (await checked(world, campaign_id)).report
-    sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, most=1)
+    sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, limit=1)
     await suppression_list.add(
         world.api.transactions, org_id=world.org_id, email=sample[0].email or "", note=None, created_by="ada"
     )

@@ -1,4 +1,4 @@
-"""The shared limits, against a real Valkey."""
+"""The shared rate limits, with a real Valkey."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def limiter(
     url: str, relay: Sequence[Rate] = (), organisation: Sequence[Rate] = ()
 ) -> AsyncIterator[SharedRates]:
-    """As one process has it."""
+    """The limiter of one process."""
     redis = connect(url)
     try:
         yield SharedRates(redis, relay=relay, organisation=organisation)
@@ -38,7 +38,7 @@ async def test_two_processes_share_one_limit(redis_url: str) -> None:
     assert sum(allowance.granted for allowance in allowances) == 50
 
 
-async def test_what_is_left_is_granted_and_the_rest_told_when_to_ask_again(redis_url: str) -> None:
+async def test_a_partial_grant_says_when_to_request_the_others(redis_url: str) -> None:
     async with limiter(redis_url, [Rate(10, 60)]) as rates:
         first = await rates.take("acme", 7)
         second = await rates.take("acme", 7)
@@ -49,14 +49,14 @@ async def test_what_is_left_is_granted_and_the_rest_told_when_to_ask_again(redis
     assert 0 < third.wait <= 60 * 33 / 32
 
 
-async def test_every_limit_must_allow_it_and_none_is_counted_that_did_not_go(redis_url: str) -> None:
+async def test_all_limits_must_allow_it_and_only_granted_messages_are_counted(redis_url: str) -> None:
     async with limiter(redis_url, [Rate(20, 60), Rate(30, 3600)], [Rate(8, 60)]) as rates:
         granted = [(await rates.take(org, 15)).granted for org in ("acme", "acme", "other", "third")]
     assert granted == [8, 0, 8, 4], "eight for each organisation, twenty for the relay"
 
 
-async def test_no_second_ever_holds_more_than_the_limit_allows(redis_url: str) -> None:
-    """Held against the time before and after each call, so that a slow machine cannot make it fail."""
+async def test_no_second_contains_more_messages_than_the_limit(redis_url: str) -> None:
+    """Checked with the times before and after each call, so that a slow machine cannot make the test fail."""
     calls: list[tuple[float, float, int]] = []
     async with limiter(redis_url, [Rate(20, 1)]) as rates:
         deadline = time.monotonic() + 2.2
@@ -67,10 +67,10 @@ async def test_no_second_ever_holds_more_than_the_limit_allows(redis_url: str) -
             await asyncio.sleep(0.01)
     for start, _, _ in calls:
         assert sum(granted for before, after, granted in calls if before >= start and after < start + 1) <= 20
-    assert sum(granted for _, _, granted in calls) >= 40, "what is spent comes back"
+    assert sum(granted for _, _, granted in calls) >= 40, "the limit is available again after its window"
 
 
-async def test_after_the_wait_there_is_something_to_have(redis_url: str) -> None:
+async def test_after_the_wait_a_message_is_granted(redis_url: str) -> None:
     async with limiter(redis_url, [Rate(2, 1)]) as rates:
         await rates.take("acme", 2)
         refused = await rates.take("acme", 1)
@@ -79,7 +79,7 @@ async def test_after_the_wait_there_is_something_to_have(redis_url: str) -> None
         assert (await rates.take("acme", 1)).granted == 1
 
 
-async def test_a_clock_that_was_set_back_blocks_nobody(redis_url: str) -> None:
+async def test_a_clock_that_was_set_back_does_not_block(redis_url: str) -> None:
     redis: Any = connect(redis_url)
     key = "marketing:rate:relay:3600"
     async with limiter(redis_url, [Rate(5, 3600)]) as rates:
@@ -91,7 +91,7 @@ async def test_a_clock_that_was_set_back_blocks_nobody(redis_url: str) -> None:
     await redis.aclose(close_connection_pool=True)
 
 
-async def test_counts_are_forgotten_when_their_window_has_passed(redis_url: str) -> None:
+async def test_counters_expire_after_their_window(redis_url: str) -> None:
     redis = connect(redis_url)
     async with limiter(redis_url, [Rate(5, 60)], [Rate(5, 60)]) as rates:
         await rates.take("acme", 5)
@@ -101,7 +101,7 @@ async def test_counts_are_forgotten_when_their_window_has_passed(redis_url: str)
     assert all(60_000 < milliseconds <= 64_000 for milliseconds in left)
 
 
-async def test_without_redis_nothing_is_granted_and_with_it_again_it_is(tmp_path: Path) -> None:
+async def test_nothing_is_granted_while_redis_is_down(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "valkey") as valkey:
         async with limiter(valkey.url(), [Rate(5, 60)]) as rates:
             assert (await rates.take("acme", 1)).granted == 1

@@ -1,4 +1,4 @@
-"""openapi/crm.yaml says what the adapter reads: its examples fit its schemas, and the adapter takes them."""
+"""The examples in openapi/crm.yaml match its schemas, and the adapter can parse them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from marketing_service.audience.wire import read_contact, read_count, read_detail, read_page, read_statuses
+from marketing_service.audience.crm_json import read_contact, read_count, read_detail, read_page, read_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,14 +38,14 @@ def bodies(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "value"), list(bodies(CONTRACT)))
-def test_examples_fit_their_schemas_and_are_read(name: str, value: Any) -> None:
+def test_examples_match_their_schemas_and_are_parsed(name: str, value: Any) -> None:
     schema = {"$ref": f"#/components/schemas/{name}", "components": CONTRACT["components"]}
     jsonschema_rs.Draft202012Validator(schema).validate(value)
     if name != "OptOut":
         assert READERS[name](json.dumps(value).encode())
 
 
-def test_operations_have_ids_of_their_own() -> None:
+def test_operations_have_unique_ids() -> None:
     operations = [
         method["operationId"]
         for path in CONTRACT["paths"].values()

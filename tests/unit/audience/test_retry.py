@@ -1,4 +1,4 @@
-"""Retry-After, as RFC 9110 §10.2.3 writes it and as servers do."""
+"""Parsing of Retry-After: the forms of RFC 9110 §10.2.3, and those that servers send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How MARKETING_SMTP_URL is read."""
+"""Parsing of MARKETING_SMTP_URL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_scheme_host_and_port(url: str, host: str, port: int, encryption: Encryp
     assert (address.username, address.password, address.verify, address.authorities) == (None, None, True, None)
 
 
-def test_the_log_in_is_percent_decoded_and_never_shown() -> None:
+def test_the_log_in_is_percent_decoded_and_not_in_the_repr() -> None:
     address = RelayAddress.parse("smtps://apikey:p%40ss%3A%2Fw%C3%B6rd@relay.example.com")
     assert (address.username, address.password) == ("apikey", "p@ss:/wörd")
     assert "p@ss" not in repr(address)
@@ -46,7 +46,7 @@ def test_verification_can_be_turned_off() -> None:
     assert RelayAddress.parse("smtps://relay.example.com").tls_context().verify_mode is ssl.CERT_REQUIRED
 
 
-def test_authorities_can_be_named() -> None:
+def test_a_ca_file_can_be_given() -> None:
     context = RelayAddress.parse(f"smtps://relay.example.com?ca={certificate().path}").tls_context()
     assert [found["subject"] for found in context.get_ca_certs()] == [((("commonName", "localhost"),),)]
 
@@ -70,14 +70,14 @@ def test_authorities_can_be_named() -> None:
         "smtp://user:secret@relay.example.com?nonsense",
     ],
 )
-def test_a_malformed_address_is_refused_without_being_repeated(url: str) -> None:
+def test_a_malformed_address_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(SettingsError, match="MARKETING_SMTP_URL") as caught:
         RelayAddress.parse(url)
     assert "sec" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_certificate_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_certificate_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("absent.pem", "empty.pem"):
         address = RelayAddress.parse(f"smtps://relay.example.com?ca={tmp_path / name}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from marketing_service.ports import Contact, LeftOut
 from marketing_service.preflight.audience_stats import AudienceStats
-from marketing_service.rendering import Finding, Severity, Trial
+from marketing_service.rendering import Finding, RenderCheck, Severity
 
 NONE_LEFT_OUT = LeftOut(0, 0)
 
@@ -31,7 +31,7 @@ def stats_of(
     subject: str = "Hello",
     html: str = "x",
 ) -> AudienceStats:
-    stats = AudienceStats(Trial(subject, html, None))
+    stats = AudienceStats(RenderCheck(subject, html, None))
     # In two pages, so that duplicates across pages are tested too.
     stats.add(contacts[: len(contacts) // 2], blocked, suppressed)
     stats.add(contacts[len(contacts) // 2 :], blocked, suppressed)

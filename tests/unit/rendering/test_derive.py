@@ -1,4 +1,4 @@
-"""The body that the author did not write reads like the one they did."""
+"""The derived body has the same content as the body that the author wrote."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from marketing_service.rendering import SAMPLE, MergeFields, TemplateError, validate_template
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.template import Template, squeeze
+from marketing_service.rendering.template import Template, collapse_whitespace
 
 
 def text_of(html: str, fields: MergeFields = SAMPLE) -> str:
     validate_template(html, html=True)
     source, has_tags = text_from_html(html)
     filled = Template(source, Escaping.NONE).fill(fields.cleaned())
-    return squeeze(filled) if has_tags else filled
+    return collapse_whitespace(filled) if has_tags else filled
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_html_becomes_readable_text(html: str, text: str) -> None:
         ("{% comment %}<p>no</p>{% endcomment %}yes", "yes", "yes"),
         ("<ul>{% for i in (1..2) %}<li>{{ i }}</li>{% endfor %}</ul>", "- 1\n\n- 2", "- 1\n\n- 2"),
         ("{{ firstName | escape }}", "Alex", ""),
-        # No brace that the author wrote as text becomes a placeholder.
+        # A brace that the author wrote as text never becomes a placeholder.
         ("&#123;&#123; phone }} {<b>{ x }}</b>", "{ { phone }} { { x }}", "{ { phone }} { { x }}"),
         ("{<i>{{ firstName }}</i>.", "{ Alex.", "{ ."),
     ],
@@ -145,7 +145,7 @@ PARTS += [
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(PARTS), max_size=20).map("".join))
-def test_whatever_may_be_saved_can_be_derived_from(source: str) -> None:
+def test_every_valid_template_can_be_derived_from(source: str) -> None:
     try:
         validate_template(source, html=True)
     except TemplateError:

@@ -1,4 +1,4 @@
-"""Header fields: what goes in comes out of the standard library's parser, and nothing else does."""
+"""Header fields: the standard library's parser reads exactly the value that was written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_display_name_is_read_back_as_one_mailbox(value: str) -> None:
         ("=?x", b"Subject: =?utf-8?b?PT94?=\r\n"),
     ],
 )
-def test_a_subject_is_encoded_only_where_it_must_be(value: str, field: bytes) -> None:
+def test_a_subject_is_encoded_only_if_necessary(value: str, field: bytes) -> None:
     assert text_field("Subject", value) == field
 
 
@@ -88,12 +88,12 @@ def test_a_subject_is_encoded_only_where_it_must_be(value: str, field: bytes) ->
         ("x" * 70, b"From: " + b"x" * 70 + b"\r\n <a@example.com>\r\n"),
     ],
 )
-def test_a_display_name_is_quoted_only_where_it_must_be(name: str | None, field: bytes) -> None:
+def test_a_display_name_is_quoted_only_if_necessary(name: str | None, field: bytes) -> None:
     assert mailbox_field("From", name, "a@example.com") == field
 
 
 @pytest.mark.parametrize(
-    ("address", "travels_as"),
+    ("address", "in_ascii"),
     [
         ("A.B+c_d@Example.COM", "A.B+c_d@Example.COM"),
         ("x@localhost", "x@localhost"),
@@ -101,8 +101,8 @@ def test_a_display_name_is_quoted_only_where_it_must_be(name: str | None, field:
         ("o'neil@sub.example.co.uk", "o'neil@sub.example.co.uk"),
     ],
 )
-def test_an_address_travels_in_ascii(address: str, travels_as: str) -> None:
-    assert ascii_address(address) == travels_as
+def test_an_address_is_converted_to_ascii(address: str, in_ascii: str) -> None:
+    assert ascii_address(address) == in_ascii
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_an_address_travels_in_ascii(address: str, travels_as: str) -> None:
         "a@ex ämple.com",
     ],
 )
-def test_an_address_that_cannot_travel_is_refused(address: str) -> None:
+def test_an_address_that_cannot_be_mailed_is_refused(address: str) -> None:
     with pytest.raises(NotRenderable, match="No mail can be sent to or from this address"):
         ascii_address(address)
 
 
 @pytest.mark.parametrize("value", ["", "Hello", "Größe = 5?", "{{ firstName | default: 'you' }}", "👩‍👩‍👧"])
-def test_an_ordinary_text_may_stand_in_a_header(value: str) -> None:
+def test_an_ordinary_text_is_allowed_in_a_header(value: str) -> None:
     assert header_text_problem(value) is None
 
 
@@ -155,13 +155,13 @@ def test_an_ordinary_text_may_stand_in_a_header(value: str) -> None:
         ("x=?utf-8", '"=?"'),
     ],
 )
-def test_a_text_that_may_not_stand_in_a_header_says_why(value: str, problem: str) -> None:
+def test_a_text_that_is_not_allowed_in_a_header_says_why(value: str, problem: str) -> None:
     assert problem in (header_text_problem(value) or "")
 
 
 @settings(deadline=None)
 @given(st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=-7, minutes=-30)))))
-def test_a_date_is_what_the_standard_library_writes(date: datetime) -> None:
+def test_a_date_is_written_as_by_the_standard_library(date: datetime) -> None:
     expected = format_datetime(date.astimezone(UTC)) if 1 < date.year < 9999 else None
     if expected:
         assert date_field(date) == f"Date: {expected}\r\n".encode()

@@ -1,4 +1,4 @@
-"""What an author may write in a template, and what they are told when they may not."""
+"""The template language, and the error messages for invalid templates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from marketing_service.rendering import SAMPLE, MergeFields, NotRenderable, TemplateError, validate_template
 from marketing_service.rendering.language import MAX_ITERATIONS, MAX_TAG, MAX_TAGS, Escaping
-from marketing_service.rendering.template import Field, Template, clean, squeeze
+from marketing_service.rendering.template import PlaceholderSlot, Template, clean, collapse_whitespace
 
 NOBODY = MergeFields(None)
 
@@ -49,13 +49,13 @@ def test_the_language(source: str, for_sample: str, for_nobody: str) -> None:
 
 
 @pytest.mark.parametrize("condition", ["firstName", "firstName and email", "firstName != ''", "firstName != blank"])
-def test_a_missing_value_counts_as_none_in_every_way_of_asking(condition: str) -> None:
+def test_a_missing_value_is_nil_in_every_condition(condition: str) -> None:
     source = f"{{% if {condition} %}}yes{{% else %}}no{{% endif %}}"
     assert rendered(source) == "yes"
     assert rendered(source, NOBODY) == "no"
 
 
-def test_values_are_escaped_in_html_and_nowhere_else() -> None:
+def test_values_are_escaped_only_in_html() -> None:
     fields = MergeFields(None, "<b>'&\"")
     assert rendered("{{ firstName }}", fields, Escaping.VALUES) == "&lt;b&gt;&#39;&amp;&#34;"
     assert rendered("{{ firstName | upcase }}", fields, Escaping.VALUES) == "&lt;B&gt;&#39;&amp;&#34;"
@@ -64,7 +64,7 @@ def test_values_are_escaped_in_html_and_nowhere_else() -> None:
     assert rendered("{{ firstName }}{{ firstName | escape }}", fields) == "<b>'&\"" * 2
 
 
-def test_an_authors_literal_is_markup_in_html_and_text_in_html_made_from_text() -> None:
+def test_a_literal_is_html_in_html_and_text_in_html_made_from_text() -> None:
     for source in (
         "{{ firstName | default: '<i>' }}",
         "{{ '<i>' }}",
@@ -121,7 +121,7 @@ def test_an_authors_literal_is_markup_in_html_and_text_in_html_made_from_text() 
         ("{% if email %}" * 40 + "{% endif %}" * 40, "block nesting limit", 1, 438),
     ],
 )  # fmt: skip
-def test_what_is_refused_says_why_and_where(source: str, sentence: str, line: int, column: int) -> None:
+def test_an_invalid_template_says_why_and_where(source: str, sentence: str, line: int, column: int) -> None:
     with pytest.raises(TemplateError) as caught:
         validate_template(source, html=False)
     error = caught.value
@@ -131,15 +131,15 @@ def test_what_is_refused_says_why_and_where(source: str, sentence: str, line: in
     assert source[: error.position].count("\n") == line - 1
 
 
-def test_a_comparison_that_only_a_contact_can_break_fails_that_contact_alone() -> None:
+def test_a_comparison_that_fails_for_one_contact_fails_only_for_that_contact() -> None:
     template = Template("{% if firstName == 'Kim' %}{% if email > 3 %}{% endif %}{% endif %}ok", Escaping.NONE)
     assert template.fill(SAMPLE.cleaned()) == "ok"
     with pytest.raises(NotRenderable, match="cannot be filled in for this contact"):
         template.fill(MergeFields("kim@example.com", "Kim").cleaned())
 
 
-def test_no_template_grows_without_bound() -> None:
-    """Doubling a variable, and a long body in a loop, both meet a limit."""
+def test_the_output_of_a_template_is_bounded() -> None:
+    """Doubling a variable and repeating a long body both reach a limit."""
     doubling = "{% assign x = 'aaaaaaaaaaaaaaaa' %}" + "{% assign x = x | append: x %}" * 40
     looping = "{% for i in (1..90) %}" + "a" * 60_000 + "{% endfor %}"
     for source, limit in ((doubling, "local namespace limit"), (looping, "output stream limit")):
@@ -148,18 +148,21 @@ def test_no_template_grows_without_bound() -> None:
 
 
 @pytest.mark.parametrize("unit", ["{{", "{%", "{% comment %}{{ ", "{% if email %}", "{{ email }}", "{", "{% raw %}"])
-def test_a_long_hostile_template_is_judged_in_one_pass(unit: str) -> None:
+def test_a_long_hostile_template_is_checked_in_one_pass(unit: str) -> None:
     with pytest.raises(TemplateError):
         validate_template(unit * (200_000 // len(unit)) + "{{", html=True)
 
 
-def test_the_quick_way_is_taken_for_plain_placeholders_and_only_for_those() -> None:
+def test_only_plain_placeholders_use_the_fast_slot() -> None:
     plain = Template("{{ firstName }}{{ firstName | default: 'you' }}", Escaping.VALUES).pieces
-    assert plain == (Field("firstName", escaped=True), Field("firstName", escaped=True, when_empty="you"))
+    assert plain == (
+        PlaceholderSlot("firstName", escaped=True),
+        PlaceholderSlot("firstName", escaped=True, when_empty="you"),
+    )
     for source in ("{{ firstName | upcase }}", "{{ 'x' }}", "{{ firstName | default: lastName }}", "{{ email.size }}"):
-        assert not any(isinstance(piece, Field) for piece in Template(source, Escaping.NONE).pieces)
+        assert not any(isinstance(piece, PlaceholderSlot) for piece in Template(source, Escaping.NONE).pieces)
     assigned = Template("{% assign email = 1 %}{{ email }}", Escaping.NONE)
-    assert not any(isinstance(piece, Field) for piece in assigned.pieces)
+    assert not any(isinstance(piece, PlaceholderSlot) for piece in assigned.pieces)
 
 
 @pytest.mark.parametrize(
@@ -179,5 +182,5 @@ def test_a_value_is_one_clean_line(value: str | None, cleaned: str) -> None:
     assert clean(value) == cleaned
 
 
-def test_squeeze_leaves_one_blank_line_and_one_space() -> None:
-    assert squeeze("\n\na  b \n \n\n\n  c\n\td   e\n") == "a b\n\n  c\n\td e"
+def test_collapse_whitespace_leaves_one_blank_line_and_one_space() -> None:
+    assert collapse_whitespace("\n\na  b \n \n\n\n  c\n\td   e\n") == "a b\n\n  c\n\td e"

@@ -1,4 +1,4 @@
-"""Tracked links: which addresses become ours, where a click on one leads, and that nothing else changes."""
+"""Tracked links: which links are tracked, where a click leads, and that nothing else in the message changes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from marketing_service.rendering import (
     MergeFields,
     MessageSource,
     NotRenderable,
-    Personal,
+    RecipientData,
     TemplateError,
     compile_message,
     link_target,
     shown_link,
 )
 from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.links import MAX_LINK, _read
+from marketing_service.rendering.links import MAX_LINK, parse_href
 from marketing_service.rendering.template import Template
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def compiled(html_body: str | None, **source: Any) -> CompiledMessage:
 
 
 def bodies(message: CompiledMessage, fields: MergeFields = KIM) -> list[str]:
-    personal = Personal(UUID(int=9), fields, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1", "cl-ick_1")
-    return message.bodies(personal)
+    recipient = RecipientData(UUID(int=9), fields, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1", "cl-ick_1")
+    return message.bodies(recipient)
 
 
 def html_of(message: CompiledMessage, fields: MergeFields = KIM) -> str:
@@ -52,7 +52,7 @@ def html_of(message: CompiledMessage, fields: MergeFields = KIM) -> str:
 
 
 def with_targets(message: CompiledMessage, html: str, fields: MergeFields) -> str:
-    """The HTML with what the author wrote in place of each address of ours."""
+    """The HTML with each click URL replaced by the address that the author wrote."""
 
     def written(found: re.Match[str]) -> str:
         return Template(message.links[int(found[1]) - 1], Escaping.VALUES).fill(fields.cleaned())
@@ -102,7 +102,7 @@ def with_targets(message: CompiledMessage, html: str, fields: MergeFields) -> st
         ('<svg><a href="https://a.example"/></svg>', ["https://a.example"]),
     ],
 )  # fmt: skip
-def test_what_is_tracked_by_number_in_order_of_appearance(html: str, links: list[str]) -> None:
+def test_links_are_numbered_in_order_of_appearance(html: str, links: list[str]) -> None:
     message = compiled(html)
     assert [shown_link(link) for link in message.links] == links
     assert set(re.findall(re.escape(CLICK) + "/([0-9]+)", html_of(message))) <= {str(n + 1) for n in range(len(links))}
@@ -116,7 +116,7 @@ def test_what_is_tracked_by_number_in_order_of_appearance(html: str, links: list
         '<a href="mailto:a@a.example">x</a><a href="tel:+49">x</a><a href="#top">x</a><a href="">x</a><a>x</a>',
         '<a href="//a.example/x">x</a><a href="/x">x</a><a href="ftp://a.example">x</a><a href="https:a.example">x</a>',
         '<a href="javascript:alert(1)">x</a><a href="data:text/html,x">x</a>',
-        # The host is a contact's, or in doubt.
+        # The host depends on the contact, or is ambiguous.
         '<a href="https://{{ companyName }}.example/">x</a><a href="{{ companyName }}">x</a>',
         '<a href="https://a.example{{ firstName }}/">x</a><a href="https://a.example:{{ firstName }}/">x</a>',
         '<a href="https://a.example{% if email %}/x{% endif %}">x</a>',
@@ -125,17 +125,17 @@ def test_what_is_tracked_by_number_in_order_of_appearance(html: str, links: list
         '<a href="https://a.example\\@evil.example/">x</a><a href="https:\\\\a.example/">x</a>',
         '<a href="https://a.example&#47;x">x</a><a href="https&#58;//a.example/">x</a><a href="https://">x</a>',
         '<a href="https://a%2eexample/">x</a><a href="https://a.example\uff0fevil.example/">x</a>',
-        # What a click could not find out by itself.
+        # The target cannot be computed at the time of the click.
         '{% assign g = firstName %}<a href="https://a.example/{{ g }}">x</a>',
         '{% assign firstName = "x" %}<a href="https://a.example/{{ firstName }}">x</a>',
         '{% for i in (1..3) %}<a href="https://a.example/{{ i }}">x</a>{% endfor %}',
         '{% for firstName in (1..3) %}<a href="https://a.example/{{ firstName }}">x</a>{% endfor %}',
         '<a href="https://a.example/{% assign x = firstName %}">x</a>',
-        # What may be changed before it is shown.
+        # The text can be changed before it is shown.
         '{% capture c %}<a href="https://a.example">x</a>{% endcapture %}{{ c | upcase }}',
         '{% if email %}{% capture c %}<a href="https://a.example">x</a>{% endcapture %}{{ c }}{% endif %}',
         """{{ '<a href="https://a.example">x</a>' }}""",
-        # What is no link of the message's.
+        # This is not a link of the message.
         '<base href="https://a.example/"><link href="https://a.example/x.css"><img src="https://a.example/x.png">',
         '<!-- <a href="https://a.example">x</a> --><!--[if mso]><a href="https://a.example">x</a><![endif]-->',
         '<style>a[href="https://a.example"]{}</style><textarea><a href="https://a.example"></textarea>',
@@ -144,14 +144,14 @@ def test_what_is_tracked_by_number_in_order_of_appearance(html: str, links: list
         '<a data-href="https://a.example" xlink:href="https://a.example" href>x</a>',
         '<abbr href="https://a.example">x</abbr><form action="https://a.example"></form>',
         '<a {{ firstName }}href="https://a.example">x</a>',
-        # Without quotes, Liquid may move the end.
+        # Without quotes, Liquid can move the end of the value.
         "<a href=https://a.example/{{ firstName }}>x</a><a href=https://a.example {%- if email %}x{% endif %}>x</a>",
         f'<a href="{PUBLIC}/api/marketing/unsubscribe/x">x</a>',
         f'<a href="https://a.example/{"x" * MAX_LINK}">x</a>',
         '<a href="https://a.example/x',
     ],
 )  # fmt: skip
-def test_what_stays_as_it_is_written(html: str) -> None:
+def test_other_addresses_are_not_changed(html: str) -> None:
     message = compiled(html)
     assert message.links == ()
     assert bodies(message) == bodies(compiled(html, track_clicks=False))
@@ -170,16 +170,16 @@ def test_the_footers_link_and_the_preview_are_not_tracked() -> None:
 
 
 def test_a_message_that_tracks_clicks_needs_its_token() -> None:
-    personal = Personal(UUID(int=9), KIM, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1")
+    recipient = RecipientData(UUID(int=9), KIM, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1")
     with pytest.raises(NotRenderable):
-        compiled('<a href="https://a.example">x</a>').render(personal)
+        compiled('<a href="https://a.example">x</a>').render(recipient)
 
 
 @pytest.mark.parametrize(("between", "is_eight_bit"), [("\n", True), ("", False)])
-def test_many_links_go_in_eight_bits_where_their_lines_are_short_enough(between: str, is_eight_bit: bool) -> None:
+def test_many_links_are_sent_in_8_bit_if_their_lines_are_short_enough(between: str, is_eight_bit: bool) -> None:
     message = compiled(between.join(f'é<a href="https://a.example/{n}">{{{{ firstName }}}}</a>' for n in range(40)))
-    personal = Personal(UUID(int=9), KIM, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1", "cl-ick_1")
-    rendered = message.render(personal, eight_bit=True)
+    recipient = RecipientData(UUID(int=9), KIM, datetime(2026, 5, 4, tzinfo=UTC), "un-sub_1", "op-en_1", "cl-ick_1")
+    rendered = message.render(recipient, eight_bit=True)
     assert max(map(len, rendered.split(b"\r\n"))) <= 998
     assert (rendered.count(b"8bit") == 2) is is_eight_bit
 
@@ -193,7 +193,7 @@ def test_the_links_of_html_made_from_a_text_are_tracked_too() -> None:
     assert "https://a.example/?a=1&b=Kim" in bodies(message)[0]
 
 
-def test_the_links_behind_the_last_that_can_be_tracked_stay_as_they_are() -> None:
+def test_links_beyond_the_maximum_are_not_changed() -> None:
     html = "".join(f'<a href="https://a.example/{n}">x</a>' for n in range(MAX_LINKS + 1)) * 2
     message = compiled(html)
     assert len(message.links) == MAX_LINKS
@@ -201,8 +201,8 @@ def test_the_links_behind_the_last_that_can_be_tracked_stay_as_they_are() -> Non
     assert html_of(message).count(CLICK) == 2 * MAX_LINKS
 
 
-def test_numbers_that_were_given_once_stay() -> None:
-    """Whatever another version of this code would number, or track."""
+def test_stored_links_keep_their_numbers() -> None:
+    """Even if another version of this code would number or track other links."""
     html = '<a href="https://a.example">1</a><a href="https://b.example">2</a><a href="https://c.example">3</a>'
     message = compiled(html, known_links=("https://x.example", "https://c.example", "https://a.example"))
     assert html_of(message) == (f'<a href="{CLICK}/3">1</a><a href="https://b.example">2</a><a href="{CLICK}/2">3</a>')
@@ -223,7 +223,7 @@ def test_numbers_that_were_given_once_stay() -> None:
         ("https://a.example/&NotARef;&#x41;&#65&amp", "https://a.example/&NotARef;AA&"),
         ("https://a.example/{{ firstName }}/..//evil.example", "https://a.example/Kim/..//evil.example"),
         ("https://a.example/\\evil", "https://a.example/%5Cevil"),
-        # None of these can come out of a message, and none leads anywhere.
+        # None of these can occur in a message, and none has a target.
         ("https://{{ firstName }}.example/", None),
         ("https://a.example{{ firstName }}", None),
         ("javascript:alert(1)", None),
@@ -233,7 +233,7 @@ def test_numbers_that_were_given_once_stay() -> None:
         ("", None),
     ],
 )
-def test_where_a_click_leads(link: str, target: str | None) -> None:
+def test_the_target_of_a_click(link: str, target: str | None) -> None:
     assert link_target(link, KIM) == target
 
 
@@ -294,7 +294,7 @@ values = (
 
 @settings(max_examples=100, deadline=None)
 @given(markup, st.builds(MergeFields, st.just("kim@example.com"), values, values, values), st.booleans())
-def test_with_its_targets_put_back_the_message_is_the_one_without_tracking(
+def test_with_the_original_addresses_the_message_equals_the_one_without_tracking(
     written: str, fields: MergeFields, as_text: bool
 ) -> None:
     source: dict[str, str | None] = {"html_body": f"{written}.", "text_body": None}
@@ -302,14 +302,14 @@ def test_with_its_targets_put_back_the_message_is_the_one_without_tracking(
         source = {"html_body": None, "text_body": f"{written}."}
     try:
         untracked = compiled(**source, track_clicks=False)
-    except TemplateError:  # two braces that met
+    except TemplateError:  # two adjacent braces
         assume(False)
     tracked = compiled(**source)
     text, html = bodies(tracked, fields)
     plain_text, plain_html = bodies(untracked, fields)
     assert text == plain_text
     # Two spellings of one address are one link.
-    assert _read(with_targets(tracked, html, fields)) == _read(plain_html)
+    assert parse_href(with_targets(tracked, html, fields)) == parse_href(plain_html)
     for link in tracked.links:
         target = link_target(link, fields)
         assert target is not None

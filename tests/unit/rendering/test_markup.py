@@ -1,4 +1,4 @@
-"""HTML is read as a browser reads it, and a footer stands where it is always shown."""
+"""HTML is tokenized as a browser does it, and a footer is inserted where it is always shown."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_character_belongs_to_one_token(html: str) -> None:
         ("</", [(Kind.UNCLOSED, "")]),
     ],
 )  # fmt: skip
-def test_what_is_seen_in_html(html: str, seen: list[tuple[Kind, str]]) -> None:
+def test_the_tokens_of_html(html: str, seen: list[tuple[Kind, str]]) -> None:
     assert [(token.kind, token.name) for token in tokens(html)] == seen
 
 
@@ -113,7 +113,7 @@ def test_an_attribute_is_found(attributes: str, name: str, value: str) -> None:
         'a[]<a href="never closed',
         "a < b <[]",
         "a[]</",
-        # Liquid decides what is shown, so the footer stands outside of every block.
+        # Liquid can hide a block, so the footer is outside of all blocks.
         "{% if email %}a</body>{% else %}b</body>{% endif %}c[]",
         "{% if email %}a</body>{% endif %}c[]</body>",
         "[]{% if email %}<!-- never closed{% endif %}",
@@ -122,13 +122,13 @@ def test_an_attribute_is_found(attributes: str, name: str, value: str) -> None:
         "{% comment %}{% if %}{% comment %}{% endcomment %}{% endcomment %}a[]</body>",
         "<a href='{{ '>' }}' {% if 1 > 2 %}x{% endif %}>b</a>[]</body>",
         "{% case email %}{% when 'a' %}</html>{% endcase %}[]</html>",
-        # A tag of Liquid is no part of a name.
+        # A Liquid tag is not part of a name.
         "<div{% if email %} class='x'{% endif %}>Hi</div>[]",
         "<div{% if email %} class='x'{% endif %}>Hi[</div>]",
     ],
 )
-def test_the_footer_stands_in_the_last_right_place(html: str) -> None:
-    """It stands at the `]`; what the brackets enclose are end tags that were added for it."""
+def test_the_footer_is_inserted_at_the_last_visible_place(html: str) -> None:
+    """The `]` is its place; the brackets contain the end tags that are added for it."""
     before, _, rest = html.partition("[")
     end_tags, _, after = rest.partition("]")
     assert with_footer_place(before + after) == before + end_tags + FOOTER_PLACE + after
@@ -136,13 +136,13 @@ def test_the_footer_stands_in_the_last_right_place(html: str) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([*SCRAPS, "{{ email }}", "{% if email %}", "{% endif %}"]), max_size=25).map("".join))
-def test_nothing_but_the_place_and_end_tags_is_added(html: str) -> None:
+def test_only_the_marker_and_end_tags_are_added(html: str) -> None:
     before, place, after = with_footer_place(html).partition(FOOTER_PLACE)
     assert place
     assert html.endswith(after)
     assert before.startswith(html.removesuffix(after))
 
 
-def test_characters_that_stand_for_liquid_cannot_be_forged() -> None:
+def test_the_characters_that_mask_liquid_cannot_be_forged() -> None:
     masked = Masked("{{ email }}\U000f0000\U000f8000\U000ffffd{% if email %}{% endif %}")
     assert masked.restored(masked.text) == "{{ email }}\ufffd\ufffd\ufffd{% if email %}{% endif %}"

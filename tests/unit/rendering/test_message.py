@@ -1,4 +1,4 @@
-"""The compiled message: its header, its two bodies, and what it promises about them."""
+"""The compiled message: its header and its two bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marketing_service.rendering import (
     MergeFields,
     MessageSource,
     NotRenderable,
-    Personal,
+    RecipientData,
     TemplateError,
     compile_message,
     message,
@@ -38,7 +38,7 @@ SOURCE = MessageSource(
     html_body="<html><body><p>Hi {{ firstName }}</p></body></html>",
     text_body="Hi {{ firstName }}",
 )
-PERSONAL = Personal(
+RECIPIENT = RecipientData(
     send_id=UUID(int=9),
     fields=MergeFields("kim@example.com", "Kim", "O'Neil", "<Big> & Co"),
     date=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
@@ -47,9 +47,11 @@ PERSONAL = Personal(
 )
 
 
-def sent(personal: Personal = PERSONAL, *, one_click: bool = True, eight_bit: bool = False, **source: Any) -> bytes:
+def sent(
+    recipient: RecipientData = RECIPIENT, *, one_click: bool = True, eight_bit: bool = False, **source: Any
+) -> bytes:
     compiled = compile_message(replace(SOURCE, **source), public_base_url=PUBLIC, one_click=one_click)
-    return compiled.render(personal, eight_bit=eight_bit)
+    return compiled.render(recipient, eight_bit=eight_bit)
 
 
 def read(rendered: bytes) -> tuple[EmailMessage, str, str]:
@@ -60,7 +62,7 @@ def read(rendered: bytes) -> tuple[EmailMessage, str, str]:
     return parsed, text.get_content().replace("\r\n", "\n"), html.get_content().replace("\r\n", "\n")
 
 
-def test_the_header_is_complete_and_nothing_else() -> None:
+def test_the_header_has_exactly_these_fields() -> None:
     parsed, _, _ = read(sent())
     assert list(parsed.items()) == [
         ("From", '"Zoë\'s Shop, Ltd" <news@shop.example>'),
@@ -78,7 +80,7 @@ def test_the_header_is_complete_and_nothing_else() -> None:
     ]
 
 
-def test_no_header_tells_the_organisation() -> None:
+def test_no_header_reveals_the_organisation() -> None:
     assert b"org-secret" not in sent()
 
 
@@ -87,7 +89,7 @@ def test_list_unsubscribe_is_one_plain_line_however_long_the_address_is() -> Non
     long = f"https://{'a' * 63}.example.org/{'b' * 400}"
     compiled = compile_message(SOURCE, public_base_url=long, one_click=True)
     line = f"\r\nList-Unsubscribe: <{long}/api/marketing/unsubscribe/un-sub_1>\r\nList-Unsubscribe-Post: "
-    assert line.encode() in compiled.render(PERSONAL)
+    assert line.encode() in compiled.render(RECIPIENT)
 
 
 def test_without_one_click_there_is_no_list_unsubscribe_at_all() -> None:
@@ -104,7 +106,7 @@ def test_reply_to_and_the_senders_name_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
-def test_both_bodies_carry_the_link_and_only_the_html_the_pixel(eight_bit: bool) -> None:
+def test_both_bodies_have_the_link_and_only_the_html_has_the_pixel(eight_bit: bool) -> None:
     _, text, html = read(sent(eight_bit=eight_bit))
     assert text == f"Hi Kim\n\n-- \nUnsubscribe: {UNSUBSCRIBE}\n"
     assert html.startswith("<html><body><p>Hi Kim</p>\n<div ")
@@ -114,21 +116,21 @@ def test_both_bodies_carry_the_link_and_only_the_html_the_pixel(eight_bit: bool)
 
 
 def test_without_an_open_token_there_is_no_pixel() -> None:
-    _, _, html = read(sent(PERSONAL._replace(open_token=None)))
+    _, _, html = read(sent(RECIPIENT._replace(open_token=None)))
     assert "<img" not in html
 
 
 def test_a_test_says_so_in_its_subject() -> None:
-    parsed, _, _ = read(sent(PERSONAL._replace(test=True)))
+    parsed, _, _ = read(sent(RECIPIENT._replace(test=True)))
     assert parsed["Subject"] == "[Test] Hello Kim"
 
 
-def test_every_attempt_gives_the_same_bytes() -> None:
-    """OnResult from another worker, which compiles by itself."""
+def test_every_attempt_renders_the_same_bytes() -> None:
+    """Even in another worker, which compiles the message itself."""
     assert sent() == sent()
 
 
-def test_html_alone_gets_a_text_and_text_alone_gets_html() -> None:
+def test_a_missing_text_or_html_is_derived() -> None:
     _, text, html = read(
         sent(text_body=None, html_body="<p>Hi {{ companyName }},<br>bye</p>{% if email %}<p>x</p>{% endif %}")
     )
@@ -139,7 +141,7 @@ def test_html_alone_gets_a_text_and_text_alone_gets_html() -> None:
     assert "<p>Hi &lt;Big&gt; &amp; Co</p>\n<p>bye</p>\n\n<div" in html
 
 
-def test_seven_bits_are_seven_and_eight_are_eight() -> None:
+def test_the_message_is_7_bit_or_8_bit_as_requested() -> None:
     body = "Grüße an {{ firstName }}\n"
     assert sent(text_body=body).isascii()
     assert b"8bit" not in sent(text_body=body)
@@ -157,22 +159,22 @@ def test_seven_bits_are_seven_and_eight_are_eight() -> None:
         ("{{ companyName }}--", MergeFields("kim@example.com", company_name=f"--=_{UUID(int=7).hex}")),
     ],
 )
-def test_a_body_that_cannot_go_as_it_is_goes_quoted(text_body: str, values: MergeFields) -> None:
+def test_a_body_that_cannot_be_8_bit_is_quoted_printable(text_body: str, values: MergeFields) -> None:
     """Lines over 998 octets, and a line that would end the part."""
-    rendered = sent(PERSONAL._replace(fields=values), text_body=text_body, eight_bit=True)
+    rendered = sent(RECIPIENT._replace(fields=values), text_body=text_body, eight_bit=True)
     assert rendered.count(b"quoted-printable") == 1
     assert max(map(len, rendered.split(b"\r\n"))) <= 998
     _, text, _ = read(rendered)
     assert text.startswith(text_body.replace("{{ companyName }}", values.company_name or ""))
 
 
-def test_long_values_on_different_lines_stay_in_eight_bits() -> None:
+def test_long_values_on_different_lines_stay_8_bit() -> None:
     values = MergeFields("kim@example.com", company_name="x" * 900)
-    rendered = sent(PERSONAL._replace(fields=values), text_body="{{ companyName }}\n" * 3, eight_bit=True)
+    rendered = sent(RECIPIENT._replace(fields=values), text_body="{{ companyName }}\n" * 3, eight_bit=True)
     assert b"quoted-printable" not in rendered
 
 
-def test_a_preview_is_the_message_with_nothing_live_in_it() -> None:
+def test_a_preview_has_no_active_link_and_no_pixel() -> None:
     preview = compile_message(SOURCE, public_base_url=PUBLIC, one_click=True).preview(SAMPLE)
     assert preview.subject == "Hello Alex"
     assert preview.text == "Hi Alex\n\n-- \nUnsubscribe: #\n"
@@ -189,13 +191,13 @@ def test_a_preview_is_the_message_with_nothing_live_in_it() -> None:
         ({"reply_to": "nobody"}, "not of the form"),
     ],
 )
-def test_what_cannot_be_compiled_says_why(changed: dict[str, Any], sentence: str) -> None:
+def test_a_message_that_cannot_be_compiled_says_why(changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(NotRenderable, match=sentence):
         sent(**changed)
 
 
 @pytest.mark.parametrize("field", ["subject", "html_body", "text_body"])
-def test_a_template_that_was_never_checked_is_refused(field: str) -> None:
+def test_an_invalid_template_is_refused(field: str) -> None:
     changed: dict[str, Any] = {field: "{{ phone }}"}
     with pytest.raises(TemplateError, match="phone"):
         sent(**changed)
@@ -232,14 +234,14 @@ def test_a_public_address_that_could_break_a_header_is_refused(url: str) -> None
         ({"fields": MergeFields("a@example.com\r\nBcc: b@example.com")}, "No mail can be sent"),
     ],
 )
-def test_a_recipient_who_cannot_be_written_to_says_why(change: dict[str, Any], sentence: str) -> None:
+def test_a_recipient_that_cannot_be_mailed_says_why(change: dict[str, Any], sentence: str) -> None:
     compiled = compile_message(SOURCE, public_base_url=PUBLIC, one_click=True)
     with pytest.raises(NotRenderable, match=sentence):
-        compiled.render(PERSONAL._replace(**change))
+        compiled.render(RECIPIENT._replace(**change))
 
 
-def test_a_message_that_does_not_read_back_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No source is known that gives one, so the fault is put into the header."""
+def test_a_message_that_is_not_parsed_as_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No source is known that causes this, so the test puts the fault into the header."""
     monkeypatch.setattr(message, "date_field", lambda _: b"Date: today\r\nBcc: x@example.com\r\n")
     with pytest.raises(NotRenderable, match="does not read back"):
         sent()
@@ -262,6 +264,6 @@ def test_one_click_needs_https_or_loopback(url: str, possible: bool) -> None:
     assert one_click_possible(url) is possible
 
 
-def test_a_public_address_without_a_name_gives_a_list_of_localhost() -> None:
+def test_a_public_ip_address_gives_a_list_id_of_localhost() -> None:
     compiled = compile_message(SOURCE, public_base_url="http://[::1]:8080", one_click=True)
-    assert b"List-Id: <2f627f99a5328b27.marketing.localhost>\r\n" in compiled.render(PERSONAL)
+    assert b"List-Id: <2f627f99a5328b27.marketing.localhost>\r\n" in compiled.render(RECIPIENT)

@@ -1,4 +1,4 @@
-"""Any template, any contact: the bytes read back to what a plain EmailMessage would have said, and to nothing more."""
+"""For any template and contact, the message is parsed to the same content as the standard library's EmailMessage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from marketing_service.rendering import (
     MergeFields,
     MessageSource,
     NotRenderable,
-    Personal,
+    RecipientData,
     compile_message,
 )
 from marketing_service.rendering.headers import ascii_address
@@ -73,7 +73,7 @@ contacts = st.builds(
 
 
 def plain_message(subject: str, bodies: list[str]) -> EmailMessage:
-    """What the standard library makes of it, after a journey as bytes."""
+    """The message of the standard library, written and parsed again."""
     message = EmailMessage(policy=policy.SMTP)
     message["Subject"] = subject
     message.set_content(bodies[0])
@@ -87,16 +87,16 @@ def contents(message: EmailMessage) -> list[str]:
 
 @settings(max_examples=100, deadline=None)
 @given(templates, templates, lines, contacts, st.booleans())
-def test_the_bytes_read_back_as_a_plain_message_would(
+def test_the_bytes_are_parsed_like_those_of_the_standard_library(
     text_body: str, html_body: str, subject: str, fields: MergeFields, eight_bit: bool
 ) -> None:
     text_body, html_body = f"{text_body}.", f"<i>{html_body}."
     source = MessageSource(
         UUID(int=1), "org", "Zoë, Inc.", "news@example.com", "r@example.com", subject, html_body, text_body
     )
-    personal = Personal(UUID(int=2), fields, datetime.now(UTC), "token", "token")
+    recipient = RecipientData(UUID(int=2), fields, datetime.now(UTC), "token", "token")
     compiled = compile_message(source, public_base_url="https://portal.example.org", one_click=True)
-    rendered = compiled.render(personal, eight_bit=eight_bit)
+    rendered = compiled.render(recipient, eight_bit=eight_bit)
 
     assert max(map(len, rendered.split(b"\r\n"))) <= (998 if eight_bit else 200)
     assert rendered.count(b"\r") == rendered.count(b"\n") == rendered.count(b"\r\n")
@@ -191,8 +191,8 @@ INJECTIONS += [
 ]
 
 
-def hostile(chance: random.Random, most: int = 5) -> str:
-    return "".join(chance.choices(INJECTIONS, k=chance.randint(0, most)))
+def hostile(chance: random.Random, limit: int = 5) -> str:
+    return "".join(chance.choices(INJECTIONS, k=chance.randint(0, limit)))
 
 
 def hostile_message(chance: random.Random) -> CompiledMessage | None:
@@ -235,9 +235,9 @@ def test_2500_hostile_inputs_inject_nothing(seed: int) -> None:
                 hostile(chance),
                 hostile(chance),
             )
-            personal = Personal(UUID(int=tried), fields, datetime.now(UTC), "token", "token")
+            recipient = RecipientData(UUID(int=tried), fields, datetime.now(UTC), "token", "token")
             try:
-                rendered = compiled.render(personal, eight_bit=chance.random() < 0.5)
+                rendered = compiled.render(recipient, eight_bit=chance.random() < 0.5)
             except NotRenderable:
                 continue
             made += 1

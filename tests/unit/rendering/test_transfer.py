@@ -1,4 +1,4 @@
-"""Pieces encoded apart and joined decode to the whole."""
+"""Pieces that are encoded separately and joined decode to the whole text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketing_service.rendering.transfer import longest_line, plain, quoted
+from marketing_service.rendering.transfer import eight_bit_text, longest_line, quoted_printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ stretches = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(stretches, max_size=8))
-def test_quoted_pieces_join(pieces: list[str]) -> None:
-    encoded = b"".join(map(quoted, [*pieces, "\n"]))
+def test_quoted_printable_pieces_can_be_joined(pieces: list[str]) -> None:
+    encoded = b"".join(map(quoted_printable, [*pieces, "\n"]))
     assert quopri.decodestring(encoded).decode() == ("".join(pieces) + "\n").replace("\n", "\r\n")
     assert encoded.count(b"\r") == encoded.count(b"\n") == encoded.count(b"\r\n")
     assert longest_line(encoded) <= 76
@@ -33,10 +33,11 @@ def test_quoted_pieces_join(pieces: list[str]) -> None:
     assert encoded.isascii()
 
 
-@pytest.mark.parametrize("encode", [plain, quoted])
+@settings(deadline=None)
+@pytest.mark.parametrize("encode", [eight_bit_text, quoted_printable])
 @given(st.lists(st.text("\r\n.aé", max_size=8), max_size=6))
-def test_every_line_end_becomes_crlf_and_none_is_bare(encode: Callable[[str], bytes], pieces: list[str]) -> None:
-    """Some relays take a bare CR or LF for a line's end, and what follows it for a final dot and a command."""
+def test_every_line_end_becomes_crlf(encode: Callable[[str], bytes], pieces: list[str]) -> None:
+    """Some relays read a bare CR or LF as a line end, and the text after it as a final dot and a command."""
     encoded = b"".join(map(encode, [*pieces, "\n"]))
     assert encoded.count(b"\r") == encoded.count(b"\n") == encoded.count(b"\r\n")
 
@@ -46,15 +47,15 @@ def test_every_line_end_becomes_crlf_and_none_is_bare(encode: Callable[[str], by
 def test_white_space_at_the_end_of_a_line_of_any_length_is_kept(start: str, end: str) -> None:
     for length in range(50, 160):
         text = f"{start}{'x' * length}{end}\nnext"
-        encoded = quoted(text)
+        encoded = quoted_printable(text)
         assert longest_line(encoded) <= 76
         assert quopri.decodestring(encoded).decode() == text.replace("\n", "\r\n")
 
 
 @settings(deadline=None)
 @given(st.lists(stretches, max_size=8))
-def test_plain_pieces_join(pieces: list[str]) -> None:
-    encoded = b"".join(map(plain, pieces))
+def test_8_bit_pieces_can_be_joined(pieces: list[str]) -> None:
+    encoded = b"".join(map(eight_bit_text, pieces))
     assert encoded == "".join(pieces).replace("\n", "\r\n").encode()
 
 

@@ -1,4 +1,4 @@
-"""What is read out of a reply's text."""
+"""Parsing of a reply's text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from marketing_service.replies import Reply
         ("version 5.1.1 of this server", None),
     ],
 )
-def test_the_enhanced_code_is_found_where_it_stands(text: str, enhanced_code: str | None) -> None:
+def test_the_enhanced_code_is_found_in_the_text(text: str, enhanced_code: str | None) -> None:
     assert Reply.of(550, text).enhanced_code == enhanced_code
 
 

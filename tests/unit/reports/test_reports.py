@@ -1,5 +1,4 @@
-"""What came back from the systems of the world (written for these tests, in the shape of the real ones), and what each
-message says."""
+"""Reports as many mail systems send them (written for these tests in the form of real ones), and what each reports."""
 
 from __future__ import annotations
 
@@ -14,25 +13,25 @@ from marketing_service.tokens import BounceAddresses, Purpose, TokenKeyring
 
 MESSAGES = Path(__file__).parent / "messages"
 NAMES = sorted(path.stem for path in MESSAGES.glob("*.eml"))
-RING = TokenKeyring([b"o" * 32])
-ADDRESSES = BounceAddresses(RING, "bounce.acme.example")
+KEYRING = TokenKeyring([b"o" * 32])
+ADDRESSES = BounceAddresses(KEYRING, "bounce.acme.example")
 SEND = UUID("0190f1f2-7c1d-7b3a-9a55-0123456789ab")
 
 Said = tuple[Kind, str | None, int | None, str | None]
 
 
 def hard(code: int | None, enhanced: str | None) -> Said:
-    """The address takes no mail."""
+    """The address accepts no mail."""
     return Kind.FAILED, "hard", code, enhanced
 
 
 def soft(code: int | None, enhanced: str | None) -> Said:
-    """It takes none now."""
+    """The address accepts no mail at the moment."""
     return Kind.FAILED, "soft", code, enhanced
 
 
 def policy(code: int | None, enhanced: str | None) -> Said:
-    """It is not the address that is at fault."""
+    """The failure is not about the address."""
     return Kind.FAILED, "policy", code, enhanced
 
 
@@ -138,17 +137,17 @@ def said(report: Report) -> Said:
     failure = report.failure
     if failure is None:
         return no_failure(report.kind)
-    blamed = "hard" if failure.is_hard else "soft" if failure.about_address else "policy"
+    blamed = "hard" if failure.is_hard else "soft" if failure.is_about_address else "policy"
     return report.kind, blamed, failure.smtp_code, failure.enhanced_code
 
 
-def test_there_are_many_and_each_is_expected_to_say_something() -> None:
+def test_every_message_has_an_expected_result() -> None:
     assert sorted(EXPECTED) == NAMES
     assert len(NAMES) >= 40
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_message_says_this(name: str) -> None:
+def test_a_message_reports_this(name: str) -> None:
     raw = message(name)
     report = read_report(raw)
     assert said(report) == EXPECTED[name]
@@ -165,16 +164,16 @@ def test_a_failure_has_one_line_of_text_out_of_the_report(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if EXPECTED[name] == COMPLAINT])
-def test_a_complaint_proves_what_it_is_about(name: str) -> None:
-    """By the unsubscribe token or the return path of the message that comes with it."""
-    about = read_report(message(name)).about
-    links = [RING.read(Purpose.UNSUBSCRIBE, token) for token in re.findall(r"/unsubscribe/([\w-]{43})", about)]
+def test_a_complaint_identifies_the_send(name: str) -> None:
+    """By the unsubscribe token or the return path in the original message."""
+    about = read_report(message(name)).original_header
+    links = [KEYRING.read(Purpose.UNSUBSCRIBE, token) for token in re.findall(r"/unsubscribe/([\w-]{43})", about)]
     bounced = ADDRESSES.find(about)
     assert SEND in links or (bounced is not None and bounced.send_id == SEND)
 
 
-def test_only_the_words_of_a_report_count() -> None:
-    """Not those of the message that it brings back, which here speaks of an unknown user."""
+def test_the_original_message_is_not_evaluated() -> None:
+    """Here the original message mentions an unknown user, and the report does not."""
     text = message("qmail-over-quota").decode()
     assert "550 5.1.1" in text
     assert said(read_report(text.encode())) == soft(None, "5.2.2")
@@ -212,24 +211,24 @@ def of_group(fields: str) -> Said:
         ("Action: failed", soft(None, None)),
         ("Action: failed\nStatus: rubbish\nDiagnostic-Code: rubbish", soft(None, None)),
         ("Action: failed\nStatus: 2.0.0", soft(None, None)),
-        # The other side's own enhanced code counts before the reporter's translation, unless it says nothing.
+        # The enhanced code in the diagnostic has priority over the status, unless it gives only the class.
         ("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.7.1 blocked", policy(550, "5.7.1")),
         ("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.0.0 no", hard(550, "5.1.1")),
-        # A temporary refusal that was repeated to the end is not about whether the address exists.
+        # A temporary refusal that was repeated until the end does not tell whether the address exists.
         ("Action: failed\nStatus: 4.1.1\nDiagnostic-Code: smtp; 450 4.1.1 unverified address", soft(450, "4.1.1")),
         ("Action: failed\nStatus: 4.4.7\nDiagnostic-Code: smtp; 550 4.4.7 QUEUE.Expired", soft(550, "4.4.7")),
         ("Action: failed\nStatus: 4.1.2", soft(None, "4.1.2")),
-        # Who is refused is us.
+        # The sender is refused.
         ("Action: failed\nStatus: 5.1.8\nDiagnostic-Code: smtp; 550 5.1.8 bad sender", policy(550, "5.1.8")),
         ("Action: failed\nStatus: 5.4.6\nDiagnostic-Code: dns; takes no mail (nullMX)", hard(None, "5.4.6")),
         ("Action: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 550 [203.0.113.2] 5.1.1 no", hard(550, "5.1.1")),
     ],
 )  # fmt: skip
-def test_a_group_of_fields_says_this(fields: str, expected: Said) -> None:
+def test_a_group_of_fields_reports_this(fields: str, expected: Said) -> None:
     assert of_group(fields) == expected
 
 
-def test_the_mildest_word_on_an_alias_counts() -> None:
+def test_the_mildest_result_of_an_alias_is_used() -> None:
     groups = "\n".join(GROUP.format(f"Action: failed\nStatus: {status}") for status in ("5.1.1", "5.7.1", "5.2.2"))
     assert said(read_report(REPORT.format(groups).encode())) == policy(None, "5.7.1")
     delayed = groups + "\n" + GROUP.format("Action: delayed\nStatus: 4.2.2")

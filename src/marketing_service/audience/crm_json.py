@@ -1,7 +1,7 @@
-"""The JSON of the CRM's API (`openapi/crm.yaml`), read whole or not at all.
+"""Parsing of the CRM's JSON (`openapi/crm.yaml`).
 
-What is not in the contract's shape makes AudienceUnavailable: an answer cut short, or a proxy's page, is gone by
-the next try. Members we do not know are left alone.
+JSON that does not match the contract raises AudienceUnavailable, because a truncated response or a proxy's error page
+is usually gone at the next try. Unknown members are ignored.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from marketing_service.ports import AudienceRefused, AudienceUnavailable, Contact, ContactStatus
+from marketing_service.storable_text import is_storable, storable
 
 MAX_ID_LENGTH = 64
 """Characters in a contact's id."""
@@ -43,21 +44,21 @@ class _Statuses(BaseModel):
     items: list[ContactStatus]
 
 
-_Answer = TypeVar("_Answer", bound=BaseModel)
+_Shape = TypeVar("_Shape", bound=BaseModel)
 
 
 def read_page(body: bytes) -> Page:
-    """A page of contacts. Raises AudienceUnavailable, and AudienceRefused for an id we cannot keep."""
+    """A page of contacts. Raises AudienceUnavailable, or AudienceRefused for an id that cannot be stored."""
     page = _read(Page, body)
     for contact in page.items:
-        refuse_odd_id(contact.id)
+        validate_contact_id(contact.id)
     return page
 
 
 def read_contact(body: bytes) -> Contact:
-    """One contact. Raises as read_page does."""
+    """One contact. Raises the same errors as `read_page`."""
     contact = _read(_One, b'{"item":' + body + b"}").item
-    refuse_odd_id(contact.id)
+    validate_contact_id(contact.id)
     return contact
 
 
@@ -72,7 +73,7 @@ def read_statuses(body: bytes) -> list[ContactStatus]:
 
 
 def read_detail(body: bytes) -> str | None:
-    """What a refusal's JSON says in a sentence (RFC 9457 §3.1), at most 200 characters of it; else None."""
+    """The reason in the JSON of an error response (RFC 9457 §3.1), at most 200 characters; None if it has none."""
     try:
         problem = json.loads(body)
     except (ValueError, RecursionError):
@@ -86,53 +87,45 @@ def read_detail(body: bytes) -> str | None:
     return None
 
 
-def refuse_odd_id(contact_id: str) -> None:
-    """Raises AudienceRefused for an id we cannot keep."""
-    # An id that cannot be kept whole must stop the launch: were its contact left out, nobody would notice.
-    if not 0 < len(contact_id) <= MAX_ID_LENGTH or _storable(contact_id) != contact_id:
+def validate_contact_id(contact_id: str) -> None:
+    """Raises AudienceRefused for an id that cannot be stored."""
+    # Such an id must fail the launch: if only its contact were left out, nobody would notice.
+    if not 0 < len(contact_id) <= MAX_ID_LENGTH or not is_storable(contact_id):
         raise AudienceRefused(
             f"The CRM has a contact whose id is not text of 1 to {MAX_ID_LENGTH} characters: "
             f"{contact_id[:MAX_ID_LENGTH]!a}."
         )
 
 
-def _read(shape: type[_Answer], body: bytes) -> _Answer:
-    # In strict JSON half a surrogate pair is no text, and PostgreSQL can keep neither that nor NUL. Old systems
-    # that cut names at a length have both: only the character is lost, not the launch.
+def _read(shape: type[_Shape], body: bytes) -> _Shape:
+    # Strict JSON rejects an unpaired surrogate, and PostgreSQL can store neither that nor NUL. Old systems that
+    # truncate names produce both. Only the character is replaced; the launch does not fail.
     try:
         if b"\\u0000" not in body:
             return shape.model_validate_json(body)
     except ValidationError as error:
         if error.errors(include_input=False)[0]["type"] != "json_invalid":
-            raise _out_of_shape(error) from None
+            raise _contract_error(error) from None
     try:
         return shape.model_validate_json(json.dumps(_all_storable(json.loads(body))))
     except ValidationError as error:
-        raise _out_of_shape(error) from None
+        raise _contract_error(error) from None
     except (ValueError, RecursionError):
-        raise AudienceUnavailable("The CRM's answer is not JSON, or was cut short.") from None
+        raise AudienceUnavailable("The CRM's response is not JSON, or was cut short.") from None
 
 
-def _out_of_shape(error: ValidationError) -> AudienceUnavailable:
+def _contract_error(error: ValidationError) -> AudienceUnavailable:
     problem = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
-    return AudienceUnavailable(f"The CRM's answer is not as agreed: {place}: {problem['msg']}.")
+    return AudienceUnavailable(f"The CRM's response does not match its contract: {place}: {problem['msg']}.")
 
 
 def _all_storable(value: Any) -> Any:
-    """The same JSON with storable text; an id that is none is refused, for another id is another contact's."""
+    """The same JSON with storable text. An id that is not storable is refused: a changed id names another contact."""
     if isinstance(value, dict):
         if isinstance(contact_id := value.get("id"), str):
-            refuse_odd_id(contact_id)
+            validate_contact_id(contact_id)
         return {key: _all_storable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_all_storable(item) for item in value]
-    return _storable(value) if isinstance(value, str) else value
-
-
-def _storable(text: str) -> str:
-    """The same text, with U+FFFD for each NUL and each half of a surrogate pair."""
-    if text.isprintable():
-        return text
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole.replace("\x00", "\ufffd")
+    return storable(value) if isinstance(value, str) else value

@@ -1,16 +1,16 @@
-"""The policy, held against what the large systems really say (texts shortened, names and addresses made up)."""
+"""The rules, checked with real replies of the large systems (texts shortened, names and addresses invented)."""
 
 from __future__ import annotations
 
 import pytest
 
-from marketing_service.replies import Cause, Outcome, Phase, Reply, Verdict, closes, judge
+from marketing_service.replies import Cause, Classification, Phase, Reply, ReplyClass, classify, closes_connection
 
-ACCEPTED = Verdict(Outcome.ACCEPTED)
-TRANSIENT = Verdict(Outcome.TRANSIENT)
-SENDER = Verdict(Outcome.SENDER)
+ACCEPTED = Classification(ReplyClass.ACCEPTED)
+TRANSIENT = Classification(ReplyClass.TRANSIENT)
+SENDER = Classification(ReplyClass.SENDER)
 ADDRESS, MAILBOX, POLICY, OTHER = (
-    Verdict(Outcome.PERMANENT, cause) for cause in (Cause.ADDRESS, Cause.MAILBOX, Cause.POLICY, Cause.OTHER)
+    Classification(ReplyClass.PERMANENT, cause) for cause in (Cause.ADDRESS, Cause.MAILBOX, Cause.POLICY, Cause.OTHER)
 )
 
 GMAIL = [
@@ -143,7 +143,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-    ("phase", "code", "text", "verdict"),
+    ("phase", "code", "text", "classification"),
     [
         pytest.param(*case, id=f"{name}-{case[0]}-{case[1]}-{case[2][:30]}")
         for name, cases in {
@@ -160,26 +160,28 @@ OTHERS = [
         for case in cases
     ],
 )
-def test_a_reply_is_judged_as_its_system_means_it(phase: Phase, code: int, text: str, verdict: Verdict) -> None:
-    assert judge(Reply.of(code, text), phase) == verdict
+def test_a_reply_is_classified_as_its_system_means_it(
+    phase: Phase, code: int, text: str, classification: Classification
+) -> None:
+    assert classify(Reply.of(code, text), phase) == classification
 
 
-def test_421_alone_closes() -> None:
-    assert closes(Reply.of(421, "4.4.2 Bye"))
-    assert not closes(Reply.of(451, "4.3.0 Later"))
+def test_only_421_closes_the_connection() -> None:
+    assert closes_connection(Reply.of(421, "4.4.2 Bye"))
+    assert not closes_connection(Reply.of(451, "4.3.0 Later"))
 
 
-def test_a_closing_reply_is_never_held_against_the_sender() -> None:
-    """OnResult when its text reads like one that would be."""
-    assert judge(Reply.of(421, "4.7.1 Relay access denied"), Phase.MAIL) == TRANSIENT
+def test_a_closing_reply_never_refuses_the_sender() -> None:
+    """Even if its text matches a rule for the sender."""
+    assert classify(Reply.of(421, "4.7.1 Relay access denied"), Phase.MAIL) == TRANSIENT
 
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_reply_has_a_verdict_that_agrees_with_its_first_digit(phase: Phase) -> None:
     allowed = {
-        2: {Outcome.ACCEPTED},
-        4: {Outcome.TRANSIENT},
-        5: {Outcome.PERMANENT, Outcome.SENDER},
+        2: {ReplyClass.ACCEPTED},
+        4: {ReplyClass.TRANSIENT},
+        5: {ReplyClass.PERMANENT, ReplyClass.SENDER},
     }
     for code in [*range(200, 260), *range(400, 460), *range(500, 560)]:
-        assert judge(Reply.of(code, "whatever"), phase).outcome in allowed[code // 100], code
+        assert classify(Reply.of(code, "whatever"), phase).reply_class in allowed[code // 100], code

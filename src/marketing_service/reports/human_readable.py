@@ -1,4 +1,4 @@
-"""Reports written for people alone: flufl.bounce knows their forms, and what they quote says the rest."""
+"""Reports without a machine-readable part: flufl.bounce recognises them, and a quoted SMTP reply gives the cause."""
 
 from __future__ import annotations
 
@@ -8,49 +8,52 @@ from typing import TYPE_CHECKING
 from flufl.bounce import all_failures
 
 from marketing_service.reports.parts import parse, parts
-from marketing_service.reports.quoted import quoted_reply
+from marketing_service.reports.quoted_reply import quoted_reply
 from marketing_service.reports.report import Kind, Report, failure_of
 
 if TYPE_CHECKING:
     from email.message import Message
 
-_OCTETS_READ = 32_000
+_MAX_OCTETS = 32_000
 _MAX_LINE = 500
-# Where the message that comes back begins; its text is not what anybody said about it.
+# The line that starts the original message. Its text is not part of the report.
 _ORIGINAL = re.compile(
     r"^[-=_* ]{0,20}(?:this is a copy of|(?:below this line is )?a copy of|copy of your message|"
     r"original message|(?:the )?(?:body|header) of the message|(?:the )?unsent message|return-path:|received: from )",
     re.IGNORECASE | re.MULTILINE,
 )
 _TAG = re.compile(r"<[a-z/!][^<>@]{0,2000}>", re.IGNORECASE)
-_LINES_ABOUT_IT = 12
+_MAX_REASON_LINES = 12
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
-def prose_report(raw: bytes, message: Message) -> Report | None:
-    """What the text says; None where it is not in a form of a report."""
+def human_readable_report(raw: bytes, message: Message) -> Report | None:
+    """The report in the text of the message; None if the text is not a known form of report."""
     if _is_automatic_reply(message):
         return None
-    short = raw[:_OCTETS_READ]
-    # flufl.bounce stumbles where a header is not ASCII, or From is missing, and takes quadratic time over a long line.
+    short = raw[:_MAX_OCTETS]
+    # flufl.bounce fails if a header is not ASCII or From is missing, and takes quadratic time for a long line.
     lines = short.translate(_ASCII).split(b"\n")
-    suspect = parse(b"\n".join(line[:_MAX_LINE] for line in lines))
-    if suspect.get("From") is None:
-        suspect["From"] = "<>"
-    waiting, failed = all_failures(suspect)
+    sanitized = parse(b"\n".join(line[:_MAX_LINE] for line in lines))
+    if sanitized.get("From") is None:
+        sanitized["From"] = "<>"
+    delayed, failed = all_failures(sanitized)
     if not failed:
-        return Report(Kind.DELAYED) if waiting else None
+        return Report(Kind.DELAYED) if delayed else None
     text = "\n".join(
         _TAG.sub(" ", part.text) if part.type == "text/html" else part.text
         for part in parts(parse(short))
         if part.type in {"text/plain", "text/html"}
     )
-    reply, made_up = quoted_reply(_about(text, failed))
-    return Report(Kind.FAILED, failure_of(reply, code_is_made_up=made_up))
+    reply, code_is_assumed = quoted_reply(_reason_lines(text, failed))
+    return Report(Kind.FAILED, failure_of(reply, code_is_assumed=code_is_assumed))
 
 
 def _is_automatic_reply(message: Message) -> bool:
-    """RFC 3834 §5, and what was written before it. Exim marks its own reports so."""
+    """Whether it is an automatic reply: RFC 3834 §5, or an older header field.
+
+    Exim marks its reports as automatic replies, so they are recognised first.
+    """
     if message.get("X-Failed-Recipients") is not None or "mailer-daemon" in str(message.get("From", "")).lower():
         return False
     automatic = str(message.get("Auto-Submitted", "")).strip().lower().startswith("auto-replied")
@@ -59,13 +62,13 @@ def _is_automatic_reply(message: Message) -> bool:
     )
 
 
-def _about(text: str, failed: frozenset[bytes]) -> str:
-    """The lines about whom it is that failed: from the line that names the address on, without the message itself."""
+def _reason_lines(text: str, failed: frozenset[bytes]) -> str:
+    """The lines that give the reason: from the line that names the failed address, without the original message."""
     original = _ORIGINAL.search(text)
     lines = text[: original.start() if original else len(text)].splitlines()
     addresses = tuple(address.decode("utf-8", "replace").lower() for address in failed)
     places = [place for place, line in enumerate(lines) if any(address in line.lower() for address in addresses)]
-    # The line that begins with it, rather than the one that says whom the message was for.
-    heads = [place for place in places if lines[place].lower().lstrip(" \t<").startswith(addresses)]
-    place = (heads or places or [0])[0]
-    return "\n".join(lines[place : place + _LINES_ABOUT_IT])
+    # A line that begins with the address is preferred to a line that only mentions it.
+    starts = [place for place in places if lines[place].lower().lstrip(" \t<").startswith(addresses)]
+    place = (starts or places or [0])[0]
+    return "\n".join(lines[place : place + _MAX_REASON_LINES])

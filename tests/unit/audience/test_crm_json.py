@@ -1,10 +1,10 @@
-"""What a refusal's body says, and what of it is fit to be shown."""
+"""The reason in the body of an error response."""
 
 from __future__ import annotations
 
 import pytest
 
-from marketing_service.audience.wire import read_detail
+from marketing_service.audience.crm_json import read_detail
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ from marketing_service.audience.wire import read_detail
         (b"", None),
     ],
 )
-def test_a_refusals_detail(body: bytes, detail: str | None) -> None:
+def test_the_reason_of_an_error_response(body: bytes, detail: str | None) -> None:
     assert read_detail(body) == detail
