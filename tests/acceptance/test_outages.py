@@ -102,7 +102,7 @@ async def prepared(parts: Parts) -> Prepared:
     sends = (await parts.get(f"campaigns/{before}/sends?limit=200"))["items"]
     failed = next(send["id"] for send in sends if send["status"] == "FAILED")
     gone = {send["email"] for send in sends if send["unsubscribedAt"]}
-    gone |= {contact.email for contact in parts.crm.book.cast(ORG_ID) if contact.status == "CHURNED"}
+    gone |= {contact.email for contact in parts.crm.book.fixed_contacts(ORG_ID) if contact.status == "CHURNED"}
     one, another = [link for link in parts.links() if link[0] not in gone][:2]
 
     def of(campaign_id: str, rest: str = "") -> str:
@@ -240,7 +240,9 @@ async def everything_went_on(parts: Parts, these: Prepared) -> None:
 
     async def in_the_crm() -> bool:
         return all(
-            contact.marketing_opt_out for contact in parts.crm.book.cast(ORG_ID) if contact.email in these.unsubscribing
+            contact.marketing_opt_out
+            for contact in parts.crm.book.fixed_contacts(ORG_ID)
+            if contact.email in these.unsubscribing
         )
 
     await until(in_the_crm, seconds=30)

@@ -1,4 +1,4 @@
-"""One run of `marketing-service dev` and one browser for all of these tests; a page of its own for each."""
+"""All browser tests share one run of `marketing-service dev` and one browser. Each test has its own page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ready(dev: Dev) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def portal(ready: dict[str, Any]) -> Iterator[Portal]:
-    """The same service through its API, to bring about what a test looks at."""
+    """The API of the same service, to create the data for a test."""
     admin = {"Authorization": f"Bearer {ready['tokens']['admin']}"}
     crm = {"Authorization": f"Bearer {ready['crmToken']}"}
     with (
@@ -66,7 +66,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def visit(browser: Browser, ready: dict[str, Any]) -> AsyncIterator[Visit]:
-    """Opens pages of the console, each with cookies of its own; at the end none of them has logged an error."""
+    """Opens pages of the console, each with its own cookies. At the end no page may have logged an unexpected error."""
     consoles: list[Console] = []
     async with AsyncExitStack() as stack:
 
@@ -79,7 +79,7 @@ async def visit(browser: Browser, ready: dict[str, Any]) -> AsyncIterator[Visit]
 
         yield visit
         for console in consoles:
-            assert console.unmeant() == []
+            assert console.unexpected_errors() == []
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def console(visit: Visit) -> Console:
 
 @pytest.fixture
 def frozen_worker(dev: Dev) -> Callable[[], AbstractContextManager[None]]:
-    """Holds the worker still while a block runs, so that a campaign stays what it is."""
+    """Stops the worker processes (SIGSTOP) while a block runs, so that a campaign does not change."""
 
     @contextmanager
     def frozen() -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The console as a person uses it, and what a person must never see: an error that nobody meant."""
+"""A page object for the console. It records each error that the browser logs."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ ADMIN = "you@example.com"
 VIEWER = "viewer@example.com"
 OTHER_ADMIN = "other@example.org"
 
-# A campaign that was never checked has no check, and Chromium logs every 404.
-_MEANT = [r"404 .*/check$"]
+# A campaign without a check gives a 404 for it, and Chromium logs each 404.
+_EXPECTED = [r"404 .*/check$"]
 
 
 @dataclass
 class Console:
-    """One page of the console. `meant` are patterns of errors that a test brings about on purpose."""
+    """One page of the console. `expected_errors` are patterns of the errors that a test causes on purpose."""
 
     page: Page
     origin: str
-    meant: list[str] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
+    expected_errors: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.on("console", self._logged)
-        self.page.on("pageerror", lambda error: self.seen.append(f"uncaught: {error}"))
+        self.page.on("pageerror", lambda error: self.logged.append(f"uncaught: {error}"))
 
     def _logged(self, message: ConsoleMessage) -> None:
-        # Violations of the page's policy are among them.
+        # This includes violations of the Content Security Policy.
         if message.type in {"error", "warning"}:
-            self.seen.append(f"{message.text} {message.location.get('url', '')}")
+            self.logged.append(f"{message.text} {message.location.get('url', '')}")
 
-    def unmeant(self) -> list[str]:
-        """What was logged, and not on purpose."""
-        return [text for text in self.seen if not any(re.search(one, text) for one in [*_MEANT, *self.meant])]
+    def unexpected_errors(self) -> list[str]:
+        """The logged errors that match no expected pattern."""
+        return [
+            text for text in self.logged if not any(re.search(one, text) for one in [*_EXPECTED, *self.expected_errors])
+        ]
 
     async def open(self, path: str = "") -> None:
         await self.page.goto(f"{self.origin}/marketing{path}")
@@ -70,21 +72,21 @@ class Console:
         return self.page.get_by_role("dialog")
 
     def mail(self) -> Any:
-        """What stands in the frame that shows the mail."""
+        """The content of the frame that shows the mail."""
         return self.page.frame_locator(".stage iframe")
 
-    async def figure(self, label: str) -> str:
-        """What stands on the card with this label."""
-        card = self.page.locator(".figure").filter(has=self.page.locator("dt", has_text=re.compile(f"^{label}$")))
+    async def stat(self, label: str) -> str:
+        """The number on the card with this label."""
+        card = self.page.locator(".stat").filter(has=self.page.locator("dt", has_text=re.compile(f"^{label}$")))
         return await card.locator("strong").inner_text()
 
     async def overflow(self) -> int:
-        """By how many pixels the page is wider than the window."""
+        """How much wider than the window the page is, in pixels."""
         width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         return width
 
 
 async def text_of(download: Download) -> str:
-    """What was downloaded."""
+    """The text of the downloaded file."""
     path = await download.path()
-    return Path(path).read_text(encoding="utf-8")  # noqa: ASYNC240 - nothing else goes on here
+    return Path(path).read_text(encoding="utf-8")  # noqa: ASYNC240 - no other task runs here

@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/console/: every screen in both schemes, the important ones on a telephone too."""
+"""Takes the screenshots in docs/console/: each screen in light and dark, the important ones on a phone too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.async_api import expect
 
 from tests.acceptance.portal import Portal
-from tests.browser import story
+from tests.browser import demo_data
 from tests.browser.console import ADMIN, VIEWER, Console
 from tests.support.chromium import NO_CHROMIUM, chromium, running_chromium
 from tests.support.dev import ANY_PORT, running
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 FOLDER = ROOT / "docs" / "console"
-DESKTOP, TELEPHONE = (1280, 860), (390, 844)
+DESKTOP, PHONE = (1280, 860), (390, 844)
 TALL = {"sent": 920, "form": 1000, "draft": 1240}
-PATIENCE = 30_000
-# Slow enough to be seen while it is being sent.
-_SLOWLY = "60/second"
+TIMEOUT_MILLISECONDS = 30_000
+# Slow enough to take a screenshot during the sending.
+_SLOW_RATE = "60/second"
 
 
 async def main() -> None:
     if chromium() is None:
-        raise SystemExit(f"No pictures can be taken: {NO_CHROMIUM}.")
+        raise SystemExit(f"Cannot take screenshots: {NO_CHROMIUM}.")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, _portal(Path(folder) / "dev") as portal:
-        ids = await story.tell(portal)
+        ids = await demo_data.create(portal)
         async with running_chromium() as browser:
             for scheme in ("light", "dark"):
                 await _take(browser, portal.ready, ids, scheme)
-            await _while_sending(browser, portal, ids["sending"])
+            await _take_during_sending(browser, portal, ids["sending"])
 
 
 @contextmanager
 def _portal(data_dir: Path) -> Iterator[Portal]:
-    with running(data_dir, *ANY_PORT, "--contacts", "375", MARKETING_RATE_ORG=_SLOWLY) as dev:
+    with running(data_dir, *ANY_PORT, "--contacts", "375", MARKETING_RATE_ORG=_SLOW_RATE) as dev:
         ready = dev.ready()
         admin = {"Authorization": f"Bearer {ready['tokens']['admin']}"}
         with (
@@ -60,7 +60,7 @@ def _portal(data_dir: Path) -> Iterator[Portal]:
 async def _console(browser: Browser, ready: dict[str, Any], scheme: str, size: tuple[int, int]) -> Console:
     viewport = {"width": size[0], "height": size[1]}
     context = await browser.new_context(color_scheme=scheme, viewport=viewport, locale="en-GB")  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT_MILLISECONDS)
     return Console(await context.new_page(), ready["api"])
 
 
@@ -69,10 +69,10 @@ async def _take(browser: Browser, ready: dict[str, Any], ids: dict[str, str], sc
     await console.open()
     await expect(console.heading("Log in to Marketing")).to_be_visible()
     await console.page.get_by_label("Email").fill(ADMIN)
-    await _still(console, f"log-in-{scheme}")
+    await _take_clean(console, f"log-in-{scheme}")
     await console.log_in()
     await expect(console.page.locator(".rows li").first).to_be_visible()
-    await _still(console, f"list-{scheme}")
+    await _take_clean(console, f"list-{scheme}")
     await _draft(console, ids["draft"], scheme)
     sent = f"/campaigns/{ids['sent']}"
     screens = {
@@ -84,42 +84,42 @@ async def _take(browser: Browser, ready: dict[str, Any], ids: dict[str, str], sc
     for name, (path, seen) in screens.items():
         await _screen(console, path, seen, f"{name}-{scheme}")
 
-    await console.page.set_viewport_size({"width": TELEPHONE[0], "height": TELEPHONE[1]})
-    on_telephones = screens | {"list": ("", ".rows li"), "form": (f"/campaigns/{ids['draft']}/edit", ".stage iframe")}
+    await console.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    on_phone = screens | {"list": ("", ".rows li"), "form": (f"/campaigns/{ids['draft']}/edit", ".stage iframe")}
     for name in ("list", "form", "sent", "log"):
-        await _screen(console, *on_telephones[name], f"telephone-{name}-{scheme}")
+        await _screen(console, *on_phone[name], f"telephone-{name}-{scheme}")
     await console.page.context.close()
 
     console = await _console(browser, ready, scheme, DESKTOP)
     await console.log_in(VIEWER)
     await expect(console.heading("This page is for administrators")).to_be_visible()
-    await _still(console, f"for-administrators-{scheme}")
+    await _take_clean(console, f"for-administrators-{scheme}")
     await console.page.context.close()
 
 
 async def _draft(console: Console, campaign_id: str, scheme: str) -> None:
     await console.open(f"/campaigns/{campaign_id}/edit")
     await expect(console.mail().get_by_text("Hello Alex")).to_be_visible()
-    await _still(console, f"form-{scheme}")
+    await _take_clean(console, f"form-{scheme}")
     await console.open(f"/campaigns/{campaign_id}")
     await expect(console.button("Launch campaign")).to_be_visible()
     if await console.button("Check now").is_visible():
         await console.button("Check now").click()
     await expect(console.page.locator(".findings li").first).to_be_visible()
-    await _still(console, f"draft-{scheme}")
+    await _take_clean(console, f"draft-{scheme}")
     await console.button("Launch campaign").click()
     await expect(console.page.locator(".launch-count b")).to_be_visible()
-    await _still(console, f"launch-{scheme}")
+    await _take_clean(console, f"launch-{scheme}")
 
 
 async def _screen(console: Console, path: str, seen: str, name: str) -> None:
     await console.open(path)
     await expect(console.page.locator(seen).first).to_be_visible()
-    await _still(console, name)
+    await _take_clean(console, name)
 
 
-async def _still(console: Console, name: str) -> None:
-    """Without what has just been said or done."""
+async def _take_clean(console: Console, name: str) -> None:
+    """Takes a screenshot without toasts, hover effects and focus."""
     page = console.page
     await page.evaluate("document.querySelectorAll('.toast').forEach((toast) => toast.remove())")
     await page.mouse.move(0, 0)
@@ -129,12 +129,12 @@ async def _still(console: Console, name: str) -> None:
     tall = TALL.get(name.rpartition("-")[0], size["height"])
     await page.set_viewport_size({"width": size["width"], "height": tall})
     await page.wait_for_timeout(500)
-    await _picture(page, name)
+    await _save(page, name)
     await page.set_viewport_size(size)
 
 
-async def _while_sending(browser: Browser, portal: Portal, campaign_id: str) -> None:
-    """Last, because it can be done once."""
+async def _take_during_sending(browser: Browser, portal: Portal, campaign_id: str) -> None:
+    """Takes the screenshots during the sending. It runs last, because it launches the campaign."""
     pages = [await _console(browser, portal.ready, scheme, DESKTOP) for scheme in ("light", "dark")]
     for console in pages:
         await console.log_in(path=f"/campaigns/{campaign_id}")
@@ -142,15 +142,15 @@ async def _while_sending(browser: Browser, portal: Portal, campaign_id: str) -> 
     portal.api.post(f"/campaigns/{campaign_id}/launch").raise_for_status()
     for console, scheme in zip(pages, ("light", "dark"), strict=True):
         await console.page.reload()
-        await expect(console.page.locator(".legend").first).to_contain_text("Queued", timeout=PATIENCE)
-        delivered = console.page.locator(".figure").nth(1).locator("strong")
-        await expect(delivered).not_to_have_text("0", timeout=PATIENCE)
+        await expect(console.page.locator(".legend").first).to_contain_text("Queued", timeout=TIMEOUT_MILLISECONDS)
+        delivered = console.page.locator(".stat").nth(1).locator("strong")
+        await expect(delivered).not_to_have_text("0", timeout=TIMEOUT_MILLISECONDS)
         await console.page.wait_for_timeout(300)
-        await _picture(console.page, f"sending-{scheme}")
+        await _save(console.page, f"sending-{scheme}")
 
 
-async def _picture(page: Page, name: str) -> None:
-    """With a palette of its own: a third of the size, and no difference that could be seen."""
+async def _save(page: Page, name: str) -> None:
+    """Saves a screenshot with a palette of 256 colours: a third of the size, without a visible difference."""
     taken = Image.open(BytesIO(await page.screenshot(animations="disabled")))
     few = taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
     few.save(FOLDER / f"{name}.png", optimize=True)

@@ -1,4 +1,4 @@
-"""Who is let in, what they are told otherwise, and how a session goes on."""
+"""Log-in, roles, the end of a session, and errors when a server is down."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from tests.browser.console import Console
 
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nothing"
-A_WHILE = "20:00"
-"""Longer than an access token is good for."""
+LONGER_THAN_A_TOKEN = "20:00"
+"""Longer than the lifetime of an access token."""
 
 
-async def test_somebody_without_a_writing_role_is_told_that_it_is_for_administrators(console: Console) -> None:
+async def test_a_user_without_a_write_role_sees_a_page_that_says_why(console: Console) -> None:
     await console.log_in(VIEWER)
     await expect(console.heading("This page is for administrators")).to_be_visible()
-    said = console.page.get_by_role("alert")
-    await expect(said).to_contain_text("viewer@example.com, with the role VIEWER")
-    await expect(said).to_contain_text("ADMIN, SUPER_ADMIN, MANAGER")
+    alert = console.page.get_by_role("alert")
+    await expect(alert).to_contain_text("viewer@example.com with the role VIEWER")
+    await expect(alert).to_contain_text("ADMIN, SUPER_ADMIN, MANAGER")
     await expect(console.page.get_by_role("navigation")).to_have_count(0)
-    await console.button("Log in as somebody else").click()
+    await console.button("Log in with another account").click()
     await console.log_in(ADMIN)
     await expect(console.heading("Campaigns")).to_be_visible()
 
 
-async def test_a_reload_needs_no_new_log_in_and_finds_the_same_screen(console: Console) -> None:
+async def test_a_reload_needs_no_new_log_in_and_shows_the_same_screen(console: Console) -> None:
     await console.log_in(path="/suppressions")
     await expect(console.heading("Suppressions")).to_be_visible()
     await console.page.reload()
@@ -54,19 +54,19 @@ async def test_a_reload_needs_no_new_log_in_and_finds_the_same_screen(console: C
     await expect(console.heading("Log in to Marketing")).to_be_visible()
 
 
-async def test_a_session_that_ends_asks_above_the_page_and_loses_nothing(console: Console) -> None:
-    console.meant.append("Blocked script execution")  # Playwright's clock, which wants to be in every frame
+async def test_the_end_of_a_session_opens_a_log_in_dialog_and_loses_nothing(console: Console) -> None:
+    console.expected_errors.append("Blocked script execution")  # Playwright injects its clock into each frame
     await console.page.clock.install()
     await console.log_in(path="/campaigns/new")
     await console.field("Name").fill("Half written")
     await console.field("Subject").fill("Soon")
-    await console.page.clock.fast_forward(A_WHILE)
-    await console.button("Save draft").click()  # the log-in's cookie has renewed the token, unseen
+    await console.page.clock.fast_forward(LONGER_THAN_A_TOKEN)
+    await console.button("Save draft").click()  # the log-in's cookie has renewed the token in the background
     await expect(console.heading("Half written")).to_be_visible()
 
-    console.meant.append(r"401 .*/api/auth/refresh")
+    console.expected_errors.append(r"401 .*/api/auth/refresh")
     await console.page.context.clear_cookies()
-    await console.page.clock.fast_forward(A_WHILE)
+    await console.page.clock.fast_forward(LONGER_THAN_A_TOKEN)
     await console.button("Duplicate").click()
     await expect(console.dialog).to_contain_text("Your session has ended")
     await console.page.keyboard.press("Escape")
@@ -75,39 +75,39 @@ async def test_a_session_that_ends_asks_above_the_page_and_loses_nothing(console
     await expect(console.heading("Copy of Half written")).to_be_visible()
 
 
-async def test_with_the_api_down_it_says_why_and_tries_again(visit: Visit, ready: dict[str, Any]) -> None:
-    """`serve` with MARKETING_CONSOLE=true, killed and started again."""
+async def test_with_the_api_down_it_shows_the_reason_and_can_try_again(visit: Visit, ready: dict[str, Any]) -> None:
+    """`serve` with MARKETING_CONSOLE=true is killed and started again."""
     port = free_port()
     with served(ready, port) as first:
         console = await visit(origin=f"http://127.0.0.1:{port}")
-        console.meant.append("ERR_CONNECTION_REFUSED")
+        console.expected_errors.append("ERR_CONNECTION_REFUSED")
         await console.log_in()
         await expect(console.heading("Campaigns")).to_be_visible()
         first.kill()
         first.wait()
         await console.link("New campaign").first.click()
-        said = console.page.get_by_role("alert")
-        await expect(said).to_contain_text("The service does not answer.")
+        alert = console.page.get_by_role("alert")
+        await expect(alert).to_contain_text("The service is not responding.")
         await console.button("Try again").click()
-        await expect(said).to_be_visible()
+        await expect(alert).to_be_visible()
     with served(ready, port):
         await console.button("Try again").click()
         await expect(console.heading("New campaign")).to_be_visible()
 
 
-async def test_with_the_database_down_it_says_so(visit: Visit, ready: dict[str, Any]) -> None:
+async def test_with_the_database_down_it_shows_the_reason(visit: Visit, ready: dict[str, Any]) -> None:
     port = free_port()
     with served(ready, port, MARKETING_DATABASE_URL=UNREACHABLE):
         console = await visit(origin=f"http://127.0.0.1:{port}")
-        console.meant.append("503 .*/api/marketing/")
+        console.expected_errors.append("503 .*/api/marketing/")
         await console.log_in()
-        said = console.page.get_by_role("alert")
-        await expect(said).to_contain_text("PostgreSQL does not answer")
-        await expect(said).to_contain_text(re.compile("Request [0-9a-f]{32}"))
+        alert = console.page.get_by_role("alert")
+        await expect(alert).to_contain_text("PostgreSQL")
+        await expect(alert).to_contain_text(re.compile("Request ID [0-9a-f]{32}"))
 
 
-async def test_the_portals_log_in_may_be_at_another_origin(visit: Visit, ready: dict[str, Any]) -> None:
-    """What MARKETING_CONSOLE_LOGIN_URL must answer: CORS with credentials, and the refresh beside it."""
+async def test_the_log_in_of_the_portal_may_be_at_another_origin(visit: Visit, ready: dict[str, Any]) -> None:
+    """MARKETING_CONSOLE_LOGIN_URL must allow CORS with credentials, and have the refresh URL next to it."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     env = ready["env"]
@@ -142,7 +142,7 @@ def free_port() -> int:
 def served(
     ready: dict[str, Any], port: int, *, dev_login: bool = True, **changes: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The API with the console, a process of its own beside the one that `dev` has."""
+    """The API with the console in a separate process, in addition to that of `dev`."""
     flags = ["--port", str(port), *(["--dev-login"] if dev_login else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", "marketing_service", "serve", *flags],
@@ -150,13 +150,13 @@ def served(
     )
     try:
 
-        def answers() -> bool:
+        def responds() -> bool:
             try:
                 return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
             except httpx.ConnectError:
                 return False
 
-        eventually(answers)
+        eventually(responds)
         yield process
     finally:
         process.terminate()

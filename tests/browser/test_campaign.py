@@ -1,4 +1,4 @@
-"""One campaign's screen: what can be done with it, by pointer and by keyboard."""
+"""The screen of a campaign: its actions, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.browser.console import Console
 
 
-async def test_a_launch_by_keyboard_alone(console: Console, portal: Portal) -> None:
+async def test_a_launch_with_the_keyboard_only(console: Console, portal: Portal) -> None:
     portal.save("LEAD", name="By keyboard")
     press = console.page.keyboard.press
     await console.open()
@@ -26,7 +26,7 @@ async def test_a_launch_by_keyboard_alone(console: Console, portal: Portal) -> N
     await press("Enter")
     await expect(console.heading("Campaigns")).to_be_visible()
 
-    await tab_to(console, "Skip to the content")
+    await tab_to(console, "Skip to content")
     await press("Enter")
     await expect(console.page.get_by_role("main")).to_be_focused()
     await expect(console.heading("Campaigns")).to_be_visible()
@@ -47,11 +47,11 @@ async def test_a_launch_by_keyboard_alone(console: Console, portal: Portal) -> N
     await tab_to(console, "Launch campaign")
     await press("Enter")
     await expect(console.page.locator(".title .badge")).to_have_text("Sent")
-    await expect(console.page.locator("#progress")).to_have_text(re.compile("^It is sent: "))
+    await expect(console.page.locator("#announcer")).to_have_text(re.compile("^Campaign sent. "))
 
 
 async def tab_to(console: Console, name: str) -> None:
-    """Presses Tab until what begins with this name has the focus, as anybody without a pointer would."""
+    """Presses Tab until the focus is on an element whose name starts with `name`."""
     for _ in range(40):
         await console.page.keyboard.press("Tab")
         focused = await console.page.evaluate(
@@ -63,7 +63,7 @@ async def tab_to(console: Console, name: str) -> None:
         )
         if focused.strip().startswith(name):
             return
-    raise AssertionError(f"Tab does not lead to {name!r}")
+    raise AssertionError(f"Tab does not reach {name!r}")
 
 
 async def test_pause_resume_and_cancel(
@@ -76,44 +76,44 @@ async def test_pause_resume_and_cancel(
         await console.button("Launch campaign").click()
         await console.dialog.get_by_role("button", name="Launch campaign").click()
         await expect(badge).to_have_text("Sending")
-        await expect(console.page.get_by_text("The list of recipients is being made.")).to_be_visible()
+        await expect(console.page.get_by_text("Building the recipient list.")).to_be_visible()
         await console.button("Pause").click()
         await expect(badge).to_have_text("Sending, paused")
-        await expect(console.page.get_by_text("Paused by a person.")).to_be_visible()
+        await expect(console.page.get_by_text("Paused by a user.")).to_be_visible()
         await console.button("Resume").click()
         await expect(badge).to_have_text("Sending")
         await console.button("Cancel").click()
         await console.button("Keep sending").click()
         await console.button("Cancel").click()
-        await console.button("Cancel the rest").click()
+        await console.button("Cancel campaign").click()
         await expect(console.button("Pause")).to_have_count(0)
         await expect(console.button("Refresh")).to_be_visible()
     await expect(badge).to_have_text("Sent, cancelled")
-    assert await console.figure("Delivered") == "0"
+    assert await console.stat("Delivered") == "0"
 
 
-async def test_what_is_unfolded_stays_so_while_figures_move(console: Console, portal: Portal) -> None:
+async def test_open_details_stay_open_when_the_stats_change(console: Console, portal: Portal) -> None:
     campaign = portal.launch("LEAD", name="Read closely")
     await console.log_in(path=f"/campaigns/{campaign['id']}")
-    await console.page.get_by_text("As a table").click()
+    await console.page.get_by_text("Show as table").click()
     await expect(console.page.locator("details table")).to_be_visible()
     async with console.page.expect_response(re.compile("/timeline")):
         await console.button("Refresh").click()
-    await console.page.get_by_text("As a table").focus()
+    await console.page.get_by_text("Show as table").focus()
     await expect(console.page.locator("details table")).to_be_visible()
 
 
-async def test_a_test_goes_to_the_addresses_named(console: Console, portal: Portal) -> None:
-    console.meant.append("422 .*/test")
+async def test_a_test_email_goes_to_the_given_addresses(console: Console, portal: Portal) -> None:
+    console.expected_errors.append("422 .*/test")
     campaign = portal.save(name="Tried out", subject="Tried out by {{ firstName }}")
     await console.log_in(path=f"/campaigns/{campaign['id']}")
-    await console.button("Send a test").click()
-    await expect(console.dialog.get_by_label("Addresses")).to_have_value("you@example.com")
-    await console.dialog.get_by_label("Addresses").fill("nobody")
-    await console.button("Send the test").click()
-    await expect(console.dialog.locator(".wrong")).to_contain_text("Is not an email address we can use")
-    await console.dialog.get_by_label("Addresses").fill("you@example.com, me@example.com")
-    await console.button("Send the test").click()
+    await console.button("Send test email").click()
+    await expect(console.dialog.get_by_label("Email addresses")).to_have_value("you@example.com")
+    await console.dialog.get_by_label("Email addresses").fill("nobody")
+    await console.button("Send test").click()
+    await expect(console.dialog.locator(".wrong")).to_contain_text(re.compile("email address", re.IGNORECASE))
+    await console.dialog.get_by_label("Email addresses").fill("you@example.com, me@example.com")
+    await console.button("Send test").click()
     await expect(console.dialog).to_have_count(0)
     mails = eventually(
         lambda: (_found := portal.mails("[Test] Tried out by Alex")) if len(portal.mails("[Test] Tried")) == 2 else None
@@ -121,11 +121,9 @@ async def test_a_test_goes_to_the_addresses_named(console: Console, portal: Port
     assert {mail["to"] for mail in mails} == {"you@example.com", "me@example.com"}
 
 
-async def test_a_check_tells_what_stands_against_a_launch_which_then_must_insist(
-    console: Console, portal: Portal
-) -> None:
-    console.meant.append("409 .*/launch")
-    campaign = portal.save("LEAD", name="With an error", subject="{{ firstName }}")  # one of them has none
+async def test_after_a_check_with_errors_a_launch_must_be_forced(console: Console, portal: Portal) -> None:
+    console.expected_errors.append("409 .*/launch")
+    campaign = portal.save("LEAD", name="With an error", subject="{{ firstName }}")  # one contact has no first name
     await console.log_in(path=f"/campaigns/{campaign['id']}")
     await console.button("Check now").click()
     findings = console.page.locator(".findings li")
@@ -133,13 +131,13 @@ async def test_a_check_tells_what_stands_against_a_launch_which_then_must_insist
     await console.button("Launch campaign").click()
     launch = console.dialog.get_by_role("button", name="Launch campaign")
     await launch.click()
-    await expect(console.dialog.get_by_role("alert")).to_contain_text("The check of this version found 1 error")
-    await console.dialog.get_by_label("Launch it although its check found errors").check()
+    await expect(console.dialog.get_by_role("alert")).to_contain_text("found 1 error")
+    await console.dialog.get_by_label("Launch despite the errors that the check found").check()
     await launch.click()
     await expect(console.page.locator(".title .badge")).to_have_text("Sent")
 
 
-async def test_resend_after_a_question_and_filters_in_the_address(console: Console, portal: Portal) -> None:
+async def test_resend_after_confirmation_and_filters_in_the_url(console: Console, portal: Portal) -> None:
     campaign = portal.launch("CUSTOMER", name="Resent", subject="Resent")
     await console.log_in(path=f"/campaigns/{campaign['id']}")
     await console.link("Failed").click()
@@ -147,27 +145,27 @@ async def test_resend_after_a_question_and_filters_in_the_address(console: Conso
     assert "status=FAILED&status=UNCONFIRMED" in console.page.url
     await expect(console.page.get_by_role("row").filter(has_text="drop@")).to_contain_text("Unconfirmed")
     await console.button("Resend to drop@example.com").click()
-    await expect(console.dialog).to_contain_text("Nobody knows whether it arrived")
+    await expect(console.dialog).to_contain_text("The relay did not confirm this message")
     await console.button("Resend").click()
     await expect(console.page.get_by_role("row").filter(has_text="drop@")).to_contain_text("Queued")
     assert eventually(lambda: len(portal.mails("Resent", to="drop@example.com")) == 2)
     portal.until_sent(campaign["id"])
 
 
-async def test_only_what_was_not_sent_can_be_deleted(console: Console, portal: Portal) -> None:
+async def test_a_draft_can_be_deleted(console: Console, portal: Portal) -> None:
     campaign = portal.save(name="Not wanted")
     await console.log_in(path=f"/campaigns/{campaign['id']}")
     await console.button("Delete").click()
     await console.button("Delete campaign").click()
     await expect(console.heading("Campaigns")).to_be_visible()
     assert portal.api.get(f"/campaigns/{campaign['id']}").status_code == 404
-    console.meant.append("404 .*")
+    console.expected_errors.append("404 .*")
     await console.open(f"/campaigns/{campaign['id']}")
     await expect(console.heading("Not found")).to_be_visible()
 
 
-async def test_a_campaign_of_another_organisation_is_not_there(console: Console, portal: Portal) -> None:
-    console.meant.append("404 .*")
+async def test_a_campaign_of_another_organisation_is_not_found(console: Console, portal: Portal) -> None:
+    console.expected_errors.append("404 .*")
     campaign = portal.save(name="Acme's own")
     await console.log_in("other@example.org", path=f"/campaigns/{campaign['id']}")
     await expect(console.heading("Not found")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The form: errors where they belong, a preview that shows and never runs, nothing lost by accident."""
+"""The form: errors at their fields, a preview that runs no scripts, and no accidental loss of changes."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ HOSTILE = f"""<p id="shown" style="font-weight: 700" onclick="top.ran = 1">Hello
 <img src="{PICTURE}" alt="Logo"><link rel="stylesheet" href="https://elsewhere.example/a.css">"""
 
 
-async def test_each_error_stands_at_its_field_and_the_first_is_focused(console: Console) -> None:
-    console.meant.append("422 .*")
+async def test_each_error_is_shown_at_its_field_and_the_first_gets_the_focus(console: Console) -> None:
+    console.expected_errors.append("422 .*")
     await console.log_in(path="/campaigns/new")
     await console.field("Subject").fill("Hello {{ nickname }}")
     await console.field("From email").fill("nobody")
     await console.field("HTML").fill("{% if %}")
     await console.field("Name").fill("   ")
     await console.button("Save draft").click()
-    await expect(console.page.get_by_role("alert")).to_contain_text("It is not saved yet: see what is marked.")
+    await expect(console.page.get_by_role("alert")).to_contain_text("Not saved. Correct the marked fields.")
     await expect(console.field("Name")).to_be_focused()
     for name in ("Name", "From email", "Subject", "HTML"):
         await expect(console.field(name)).to_have_attribute("aria-invalid", "true")
     for name in ("From name", "Reply to", "Plain text"):
         await expect(console.field(name)).not_to_have_attribute("aria-invalid", "true")
-    described = re.compile("^Is not an email address we can use: .* Left empty, your installation's own address.$")
+    described = re.compile("email address.* Leave empty to use the default address of your installation.$")
     await expect(console.field("From email")).to_have_accessible_description(described)
 
 
-async def test_no_status_chosen_is_said_at_the_recipients(console: Console) -> None:
-    console.meant.append("422 .*")
+async def test_an_empty_choice_of_statuses_is_an_error_at_the_recipients(console: Console) -> None:
+    console.expected_errors.append("422 .*")
     await console.log_in(path="/campaigns/new")
     await console.field("Name").fill("To nobody")
     await console.field("Subject").fill("Hello")
     await console.page.get_by_label("By status").check()
-    await expect(console.page.locator(".audience-now")).to_have_text("Nobody would get it now.")
+    await expect(console.page.locator(".audience-now")).to_have_text("No one would receive this campaign now.")
     await console.button("Save draft").click()
     await expect(console.page.locator(".recipients .wrong")).to_have_text("Choose at least one status.")
 
 
-async def test_nothing_in_a_mail_ever_runs_and_its_pictures_come_when_asked_for(console: Console) -> None:
-    console.meant += [
+async def test_a_mail_runs_no_scripts_and_loads_images_only_on_request(console: Console) -> None:
+    console.expected_errors += [
         "Content Security Policy",
         "Blocked script execution",
         "Refused to execute the redirect",
         "Blocked form",
     ]
-    asked: list[str] = []
+    requested: list[str] = []
 
     async def elsewhere(route: Route) -> None:
-        asked.append(route.request.url)
+        requested.append(route.request.url)
         await route.fulfill(status=200, content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>')
 
     await console.page.context.route("https://*.example/**", elsewhere)
@@ -72,41 +72,41 @@ async def test_nothing_in_a_mail_ever_runs_and_its_pictures_come_when_asked_for(
     await mail.locator("#shown").click()
     await mail.get_by_role("button", name="send").click()
     await expect(mail.get_by_alt_text("Logo")).to_be_attached()
-    assert asked == []
+    assert requested == []
     await console.page.get_by_label("Load images").check()
     await expect(mail.get_by_alt_text("Logo")).to_be_attached()
     await console.page.wait_for_function(
         "document.querySelector('.stage iframe').contentDocument.querySelector('[alt=Logo]').complete"
     )
-    assert asked == [PICTURE]
+    assert requested == [PICTURE]
     assert await console.page.evaluate("window.ran") is None
     await mail.get_by_role("link", name="link").click()
     assert await console.page.evaluate("window.ran") is None
     await expect(mail.locator("#shown")).to_be_visible()
 
 
-async def test_the_preview_has_the_width_of_a_telephone_and_the_plain_text(console: Console) -> None:
+async def test_the_preview_shows_the_mobile_width_and_the_plain_text(console: Console) -> None:
     await console.log_in(path="/campaigns/new")
     await console.field("HTML").fill("<p>Hello {{ firstName }}</p>")
     await expect(console.mail().get_by_text("Hello Alex")).to_be_visible()
-    await console.page.get_by_role("radio", name="Telephone").check()
+    await console.page.get_by_role("radio", name="Mobile").check()
     await expect(console.page.locator(".stage iframe")).to_have_css("width", "375px")
     await console.page.get_by_role("radio", name="Plain text").check()
     await expect(console.page.locator("pre.plain")).to_contain_text("Hello Alex")
     await expect(console.page.locator(".stage iframe")).to_be_hidden()
 
 
-async def test_a_message_is_looked_at_as_one_of_its_recipients_gets_it(console: Console) -> None:
+async def test_the_preview_can_be_shown_for_a_real_recipient(console: Console) -> None:
     await console.log_in(path="/campaigns/new")
     await console.field("HTML").fill("<p>Hello {{ firstName }} of {{ companyName }}</p>")
-    await expect(console.page.locator(".audience-now")).to_contain_text("people would get it now")
-    await console.page.get_by_label("As it reaches").focus()
-    await console.page.get_by_label("As it reaches").select_option("Ada Lovelace")
+    await expect(console.page.locator(".audience-now")).to_contain_text("people would receive this campaign now")
+    await console.page.get_by_label("Preview as").focus()
+    await console.page.get_by_label("Preview as").select_option("Ada Lovelace")
     await expect(console.mail().get_by_text("Hello Ada of Analytical Engines Ltd")).to_be_visible()
 
 
 @pytest.mark.parametrize("way", ["link", "back"])
-async def test_who_leaves_with_changes_is_asked_first(console: Console, portal: Portal, way: str) -> None:
+async def test_leaving_with_unsaved_changes_asks_first(console: Console, portal: Portal, way: str) -> None:
     campaign = portal.save(name="To be changed")
     await console.log_in()
     await console.page.goto(f"{console.origin}/marketing/campaigns/{campaign['id']}")
@@ -119,26 +119,24 @@ async def test_who_leaves_with_changes_is_asked_first(console: Console, portal: 
 
     await leave()
     await expect(console.dialog).to_contain_text("Leave without saving?")
-    await console.button("Stay here").click()
+    await console.button("Keep editing").click()
     await expect(console.field("Subject")).to_have_value("Changed")
     assert console.page.url.endswith("/edit")
     await leave()
-    await console.button("Discard the changes").click()
+    await console.button("Discard changes").click()
     await expect(console.heading("Suppressions" if way == "link" else "To be changed")).to_be_visible()
     assert portal.api.get(f"/campaigns/{campaign['id']}").json()["version"] == 1
 
 
-async def test_what_somebody_else_has_saved_meanwhile_is_not_overwritten_unseen(
-    console: Console, portal: Portal
-) -> None:
-    console.meant.append("412 .*")
+async def test_changes_of_another_user_are_not_overwritten_without_a_warning(console: Console, portal: Portal) -> None:
+    console.expected_errors.append("412 .*")
     campaign = portal.save(name="Wanted by two")
     await console.log_in(path=f"/campaigns/{campaign['id']}/edit")
     await console.field("Subject").fill("Mine")
     portal.api.patch(f"/campaigns/{campaign['id']}", json={"subject": "Theirs"}).raise_for_status()
     await console.button("Save").click()
-    await expect(console.page.get_by_role("alert")).to_contain_text("somebody changed it")
-    await console.button("Show what is saved now").click()
+    await expect(console.page.get_by_role("alert")).to_contain_text("Not saved.")
+    await console.button("Show saved version").click()
     await expect(console.page.get_by_role("alert")).to_contain_text("Theirs")
     await console.button("Save").click()
     await expect(console.heading("Wanted by two")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The list, also where it is long."""
+"""The list of campaigns, with 10,000 of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.browser.console import Console
 
 MANY = 10_000
-# The second organisation's, so that nobody else has to look past them.
+# In the second organisation, so that they do not disturb other tests.
 _INSERT = """
 INSERT INTO marketing_campaigns (org_id, name, from_email, subject, html_body, audience_type, audience_statuses,
     status, created_by, created_at, updated_at, version)
@@ -30,14 +30,14 @@ async def test_ten_thousand_campaigns(console: Console, ready: dict[str, Any]) -
     await console.log_in(OTHER_ADMIN)
     rows = console.page.locator(".rows li")
     await expect(rows).to_have_count(50)
-    assert await console.figure("Campaigns") == "10,000"
+    assert await console.stat("Campaigns") == "10,000"
     for shown in (100, 150, 200):
         await console.button("Show more").click()
         await expect(rows).to_have_count(shown)
         await expect(rows.nth(shown - 50).get_by_role("link")).to_be_focused()
     await expect(rows.nth(199)).to_contain_text("Campaign 00200")
 
-    # The way back leads to where one was.
+    # The way back restores the position in the list.
     await rows.nth(120).get_by_role("link").click()
     await expect(console.heading("Campaign 00121")).to_be_visible()
     await console.page.go_back()
@@ -49,7 +49,7 @@ async def test_ten_thousand_campaigns(console: Console, ready: dict[str, Any]) -
     await expect(rows.first).to_contain_text("Campaign 09000")
     assert "q=campaign+09" in console.page.url
     await console.page.get_by_label("Sent", exact=False).first.check()
-    await expect(console.page.get_by_text("No campaign is like that.")).to_be_visible()
+    await expect(console.page.get_by_text("No campaigns match your filters.")).to_be_visible()
     await console.page.reload()
-    await expect(console.page.get_by_text("No campaign is like that.")).to_be_visible()
+    await expect(console.page.get_by_text("No campaigns match your filters.")).to_be_visible()
     await expect(console.page.get_by_label("Name starts with")).to_have_value("campaign 09")

@@ -1,4 +1,4 @@
-"""The embedded default: real servers out of wheels, and stand-ins for what surrounds the service.
+"""The development stack: PostgreSQL and Valkey from Python wheels, and stand-ins for the systems around the service.
 
-For development and tests only; nothing here is part of a deployment.
+It is for development and tests only. A deployment does not use it.
 """

@@ -1,4 +1,4 @@
-"""Who the stand-in knows, and the access tokens the API believes."""
+"""The users of the log-in stand-in, and the access tokens that the API accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALGORITHM = "HS256"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who somebody is by their address. The subject is an id made from it, because it ends up in records."""
+    """A user. The token's subject is an id made from the email address, because audit records contain the subject."""
 
     email: str
     org_id: str
@@ -31,15 +31,15 @@ OTHER_ORG_ADMIN = Person("other@example.org", OTHER_ORG_ID, ("ADMIN",))
 _KNOWN = {person.email: person for person in (ADMIN, VIEWER, OTHER_ORG_ADMIN)}
 
 
-def person_of(email: str) -> Person:
-    """The administrator, the one of the other organisation, or else somebody who may only read."""
+def person_for(email: str) -> Person:
+    """The user with this address. An unknown address gives a user who may only read."""
     email = email.lower()
     return _KNOWN.get(email) or Person(email, ORG_ID, VIEWER.roles)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIssuer:
-    """Makes the tokens the API believes: HS256, signed with the secret the two share."""
+    """Makes access tokens that the API accepts: HS256, signed with the secret that both share."""
 
     secret: str
     issuer: str

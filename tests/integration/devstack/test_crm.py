@@ -7,11 +7,11 @@ import httpx
 import pytest
 from fastapi import Request, Response
 
-from marketing_service.devstack.contacts import CAST, ContactBook
+from marketing_service.devstack.contacts import FIXED_CONTACTS, ContactBook
 from marketing_service.devstack.crm import create_crm_app
 
 ACME = "/api/crm/orgs/acme"
-ADA = CAST[0].id
+ADA = FIXED_CONTACTS[0].id
 
 
 def client_of(app: Any) -> httpx.AsyncClient:
@@ -28,7 +28,7 @@ async def crm() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_contacts_are_filtered_and_paged_until_there_is_no_next_cursor(crm: httpx.AsyncClient) -> None:
+async def test_contacts_are_filtered_and_paged(crm: httpx.AsyncClient) -> None:
     query: dict[str, Any] = {
         "hasEmail": "true", "marketingOptOut": "false", "status": ["CUSTOMER", "LEAD"], "limit": 7
     }  # fmt: skip
@@ -57,15 +57,15 @@ async def test_contacts_are_filtered_and_paged_until_there_is_no_next_cursor(crm
 
 
 async def test_contacts_are_found_by_address(crm: httpx.AsyncClient) -> None:
-    answer = await crm.get(f"{ACME}/contacts", params={"email": "Family@example.com"})
-    assert len(answer.json()["items"]) == 2
+    response = await crm.get(f"{ACME}/contacts", params={"email": "Family@example.com"})
+    assert len(response.json()["items"]) == 2
 
 
 async def test_an_opt_out_is_set_and_cleared_again(crm: httpx.AsyncClient) -> None:
     for opted_out in (True, False):
-        answer = await crm.patch(f"{ACME}/contacts/{ADA}", json={"marketingOptOut": opted_out})
-        assert answer.json()["marketingOptOut"] is opted_out
-        assert (await crm.get(f"{ACME}/contacts/{ADA}")).json() == answer.json()
+        response = await crm.patch(f"{ACME}/contacts/{ADA}", json={"marketingOptOut": opted_out})
+        assert response.json()["marketingOptOut"] is opted_out
+        assert (await crm.get(f"{ACME}/contacts/{ADA}")).json() == response.json()
 
 
 async def test_the_statuses_have_labels(crm: httpx.AsyncClient) -> None:
@@ -93,10 +93,10 @@ async def test_a_bad_request_is_refused_with_a_problem(
     crm: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
     json = {"marketingOptOut": True} if method == "PATCH" else None
-    answer = await crm.request(method, path, json=json)
-    problem = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.status_code, problem["status"], problem["type"]) == (status, status, "about:blank")
+    response = await crm.request(method, path, json=json)
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, problem["status"], problem["type"]) == (status, status, "about:blank")
     assert problem["title"]
     assert problem["detail"]
 
@@ -107,13 +107,13 @@ async def test_only_the_opt_out_can_be_changed(crm: httpx.AsyncClient, body: dic
 
 
 @pytest.mark.parametrize("header", ["", "Bearer wrong", "secret", "Bearer sécret"])
-async def test_nothing_is_told_without_the_token(crm: httpx.AsyncClient, header: str) -> None:
-    answer = await crm.get(f"{ACME}/contacts", headers=[(b"Authorization", header.encode())])
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
+async def test_every_request_needs_the_token(crm: httpx.AsyncClient, header: str) -> None:
+    response = await crm.get(f"{ACME}/contacts", headers=[(b"Authorization", header.encode())])
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_fault_is_answered_instead_of_the_truth() -> None:
+async def test_a_fault_replaces_the_response() -> None:
     async def fail_writes(request: Request) -> Response | None:
         return Response(status_code=503, headers={"Retry-After": "7"}) if request.method == "PATCH" else None
 
@@ -122,14 +122,14 @@ async def test_a_fault_is_answered_instead_of_the_truth() -> None:
         assert (await crm.get(f"{ACME}/contacts/{ADA}")).status_code == 200
 
 
-async def test_the_page_shows_the_cast_escaped_and_ticks_an_opt_out(crm: httpx.AsyncClient) -> None:
+async def test_the_page_shows_the_fixed_contacts_escaped_and_changes_an_opt_out(crm: httpx.AsyncClient) -> None:
     page = await crm.get("/")
     assert "&lt;b&gt;Brenda&lt;/b&gt;" in page.text
     assert "<b>Brenda" not in page.text
     for opted_out in (True, False):
         form = {"marketingOptOut": str(opted_out).lower()}
-        answer = await crm.post(f"/orgs/acme/contacts/{ADA}", data=form)
-        assert answer.status_code == 303
+        response = await crm.post(f"/orgs/acme/contacts/{ADA}", data=form)
+        assert response.status_code == 303
         contact = (await crm.get(f"{ACME}/contacts/{ADA}")).json()
         assert contact["marketingOptOut"] is opted_out
     assert (await crm.post("/orgs/acme/contacts/nobody")).status_code == 404

@@ -1,4 +1,4 @@
-"""`marketing-service dev`, run as a developer runs it; a start takes seconds, so a test makes the most of it."""
+"""`marketing-service dev`, run as a developer runs it. A start takes seconds, so each test checks many things."""
 
 import asyncio
 import os
@@ -14,15 +14,15 @@ from tests.support.dev import ANY_PORT, running
 from tests.support.orphans import descendants, wait_until_gone
 
 
-def refusal(data_dir: Path, *flags: str) -> str:
-    """What a run says that refuses to start."""
+def startup_error(data_dir: Path, *flags: str) -> str:
+    """The output of a run that does not start."""
     with running(data_dir, *flags) as dev:
         assert dev.process.wait(60) == 1
         return dev.output
 
 
-def test_a_data_directory_is_for_one_run_and_keeps_everything_until_told_to_forget(tmp_path: Path) -> None:
-    """Through an orderly stop, a kill, a fresh start, and the death of a part; from a path with a space."""
+def test_a_data_directory_is_for_one_run_and_keeps_everything_until_fresh(tmp_path: Path) -> None:
+    """Over a clean stop, a kill, a fresh start and the end of one process. The path contains a space."""
     data_dir = tmp_path / "with a space"
     with running(data_dir, *ANY_PORT) as dev, httpx.Client() as http:
         ready = dev.ready()
@@ -43,10 +43,10 @@ def test_a_data_directory_is_for_one_run_and_keeps_everything_until_told_to_forg
         http.patch(ada, json={"marketingOptOut": True}, headers=crm)
         assert http.get(f"{ready['inbox']}/messages").json() == {"items": []}
 
-        assert "Another `marketing-service dev` runs in" in refusal(data_dir, *ANY_PORT)
+        assert "Another `marketing-service dev` is running in" in startup_error(data_dir, *ANY_PORT)
         port = ready["api"].rpartition(":")[2]
-        said = refusal(tmp_path / "another", "--port", port)
-        assert f"Port {port} is in use: choose another with --port" in said
+        output = startup_error(tmp_path / "another", "--port", port)
+        assert f"Port {port} is in use. Choose another one with --port" in output
         assert dev.stop(signal.SIGTERM) == 0
         assert not (data_dir / "ready.json").exists()
 
@@ -66,17 +66,17 @@ def test_a_data_directory_is_for_one_run_and_keeps_everything_until_told_to_forg
         assert http.get(campaigns, headers=admin).json()["items"] == []
 
         everything = descendants(dev.process.pid)
-        os.kill(the_one_with("--dev-login", everything), signal.SIGKILL)
+        os.kill(process_with_argument("--dev-login", everything), signal.SIGKILL)
         assert dev.process.wait(60) == 1
         wait_until_gone(*everything)
-        assert "The process `api` ended by itself, with 137" in dev.output
+        assert "The process `api` ended by itself with exit code 137" in dev.output
 
 
 def test_data_of_another_version_is_refused_in_one_line_that_names_fresh(tmp_path: Path) -> None:
     data_dir = tmp_path / "old"
     with PostgresServer(data_dir / "postgres") as server:
         asyncio.run(_set_revision(server.url(), "9999"))
-    lines = refusal(data_dir, *ANY_PORT).splitlines()
+    lines = startup_error(data_dir, *ANY_PORT).splitlines()
     (said,) = (line for line in lines if line.startswith("marketing-service dev: "))
     assert "--fresh" in said
     assert lines[-1] == said, "nothing follows, such as a traceback"
@@ -89,8 +89,8 @@ async def _set_revision(url: str, revision: str) -> None:
     await connection.close()
 
 
-def test_it_dies_with_its_parent_and_uses_what_the_environment_names(tmp_path: Path) -> None:
-    """Two side by side, the second on the first's servers."""
+def test_it_ends_with_its_parent_and_uses_the_servers_of_the_environment(tmp_path: Path) -> None:
+    """Two runs at the same time. The second one uses the servers of the first one."""
     parent = (sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")
     with running(tmp_path / "one", *ANY_PORT, "--no-worker", below=parent) as one:
         theirs = one.ready()
@@ -112,7 +112,7 @@ def test_it_dies_with_its_parent_and_uses_what_the_environment_names(tmp_path: P
             assert httpx.get(f"{ready['api']}/healthz").status_code == 200
 
 
-def the_one_with(word: str, pids: list[int]) -> int:
-    """The process with this word in its command line; not its guard, whose words are in one."""
-    (found,) = (pid for pid in pids if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+def process_with_argument(argument: str, pids: list[int]) -> int:
+    """The process with this command-line argument. Its guard has the whole command line in a single argument."""
+    (found,) = (pid for pid in pids if argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
     return found

@@ -1,4 +1,4 @@
-"""The inbox, spoken to over SMTP and over HTTP."""
+"""The inbox, over SMTP and over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -66,14 +66,14 @@ async def test_a_message_can_be_read_as_json_with_repeated_headers_and_decoded_w
     assert (await http.get(f"/messages/{item['id']}")).json() == item
 
 
-async def test_the_source_is_given_octet_for_octet(relay: aiosmtplib.SMTP, http: httpx.AsyncClient) -> None:
+async def test_the_source_is_stored_octet_for_octet(relay: aiosmtplib.SMTP, http: httpx.AsyncClient) -> None:
     source = b"Subject: one\r\n\r\n..two dots\r\n\x20trailing \r\nGr\xc3\xbc\xc3\x9fe\r\n"
     await relay.sendmail("a@example.com", ["b@example.com"], source, mail_options=["BODY=8BITMIME"])
     (item,) = (await http.get("/messages")).json()["items"]
     assert (await http.get(f"/messages/{item['id']}/raw")).content == source
 
 
-async def test_messages_come_newest_first_are_limited_and_found_by_address_in_any_case(
+async def test_messages_are_listed_newest_first_with_a_limit_and_by_address_in_any_case(
     relay: aiosmtplib.SMTP, http: httpx.AsyncClient
 ) -> None:
     for to in ("one@example.com", "two@example.com", "ONE@example.com"):
@@ -90,13 +90,13 @@ async def test_messages_come_newest_first_are_limited_and_found_by_address_in_an
     assert await recipients() == []
 
 
-async def test_it_says_truthfully_what_it_can_do(relay: aiosmtplib.SMTP) -> None:
+async def test_ehlo_announces_the_extensions(relay: aiosmtplib.SMTP) -> None:
     await relay.ehlo()
     for extension in ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE"):
         assert relay.supports_extension(extension), extension
 
 
-async def test_commands_and_content_in_one_write_are_answered_in_order(port: int, inbox: Inbox) -> None:
+async def test_pipelined_commands_get_their_replies_in_order(port: int, inbox: Inbox) -> None:
     """RFC 2920: the next envelope may begin in the write that ends a message."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await reader.readline()
@@ -114,7 +114,7 @@ async def test_commands_and_content_in_one_write_are_answered_in_order(port: int
     assert [message.item["subject"] for message in inbox.newest()] == ["two", "one"]
 
 
-async def test_reject_550_is_refused_for_good(relay: aiosmtplib.SMTP, inbox: Inbox) -> None:
+async def test_reject_550_gets_a_permanent_error(relay: aiosmtplib.SMTP, inbox: Inbox) -> None:
     with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
         await relay.send_message(mail("reject-550.nobody@example.com"))
     (reply,) = refused.value.recipients
@@ -136,13 +136,15 @@ async def test_defer_451_is_refused_twice_and_then_accepted_for_each_message(
     assert len(inbox) == 2
 
 
-async def test_drop_hangs_up_after_the_final_dot_and_keeps_the_message(relay: aiosmtplib.SMTP, inbox: Inbox) -> None:
+async def test_drop_closes_the_connection_after_the_final_dot_and_stores_the_message(
+    relay: aiosmtplib.SMTP, inbox: Inbox
+) -> None:
     with pytest.raises(aiosmtplib.SMTPServerDisconnected):
         await relay.send_message(mail("drop@example.com"))
     assert [message.recipients for message in inbox.newest()] == [("drop@example.com",)]
 
 
-async def test_a_mail_is_shown_without_scripts_origin_or_fetches_until_images_are_asked_for(
+async def test_a_mail_is_shown_without_scripts_origin_or_requests_until_images_are_loaded(
     relay: aiosmtplib.SMTP, http: httpx.AsyncClient
 ) -> None:
     await relay.send_message(

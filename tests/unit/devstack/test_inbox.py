@@ -7,17 +7,17 @@ from marketing_service.devstack.inbox import Inbox
 PLAIN = b"Subject: x\r\n\r\ntext\r\n"
 
 
-def test_only_the_newest_messages_are_kept() -> None:
-    inbox = Inbox(most_messages=2)
+def test_only_the_newest_messages_are_stored() -> None:
+    inbox = Inbox(max_messages=2)
     for number in range(3):
-        inbox.keep("a@example.com", [f"{number}@example.com"], PLAIN)
+        inbox.add("a@example.com", [f"{number}@example.com"], PLAIN)
     assert [message.recipients[0] for message in inbox.newest()] == ["2@example.com", "1@example.com"]
 
 
-def test_messages_are_forgotten_when_they_are_too_large_together() -> None:
-    inbox = Inbox(most_bytes=2 * len(PLAIN))
+def test_old_messages_are_deleted_when_the_total_size_is_too_large() -> None:
+    inbox = Inbox(max_bytes=2 * len(PLAIN))
     for _ in range(3):
-        inbox.keep("a@example.com", ["b@example.com"], PLAIN)
+        inbox.add("a@example.com", ["b@example.com"], PLAIN)
     assert len(inbox) == 2
 
 
@@ -33,7 +33,7 @@ def test_messages_are_forgotten_when_they_are_too_large_together() -> None:
 )
 def test_a_broken_message_is_shown_as_well_as_it_can_be(source: bytes) -> None:
     inbox = Inbox()
-    item = inbox.keep("a@example.com", ["\udcff@example.com"], source).item
+    item = inbox.add("a@example.com", ["\udcff@example.com"], source).item
     assert item["envelopeFrom"] == "a@example.com"
     assert item["to"] == "?@example.com"
     assert json.dumps(item, ensure_ascii=False).encode()

@@ -22,8 +22,8 @@ async def portal() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def claims_of(answer: httpx.Response) -> dict[str, Any]:
-    token = answer.json()["accessToken"]
+def claims_of(response: httpx.Response) -> dict[str, Any]:
+    token = response.json()["accessToken"]
     return jwt.decode(token, SECRET, algorithms=["HS256"], issuer="portal", audience="marketing")
 
 
@@ -37,18 +37,18 @@ def claims_of(answer: httpx.Response) -> dict[str, Any]:
         ("anybody@example.net", "acme", ["VIEWER"]),
     ],
 )
-async def test_any_password_logs_in_as_the_person_of_that_address(
+async def test_any_password_logs_in_as_the_user_with_that_address(
     portal: httpx.AsyncClient, email: str, org_id: str, roles: list[str]
 ) -> None:
-    answer = await portal.post("/api/auth/login", json={"email": email, "password": "...", "mfaCode": "123456"})
-    assert (answer.status_code, answer.json()["expiresIn"], answer.json()["tokenType"]) == (200, 900, "Bearer")
-    claims = claims_of(answer)
+    response = await portal.post("/api/auth/login", json={"email": email, "password": "...", "mfaCode": "123456"})
+    assert (response.status_code, response.json()["expiresIn"], response.json()["tokenType"]) == (200, 900, "Bearer")
+    claims = claims_of(response)
     assert (claims["orgId"], claims["roles"], claims["features"]) == (org_id, roles, ["marketing"])
     assert claims["exp"] - claims["iat"] == 900
     assert "@" not in claims["sub"]
 
 
-async def test_the_cookie_refreshes_the_token_of_the_same_person(portal: httpx.AsyncClient) -> None:
+async def test_the_cookie_gives_a_new_token_for_the_same_user(portal: httpx.AsyncClient) -> None:
     logged_in = await portal.post("/api/auth/login", json={"email": "other@example.org"})
     cookie = logged_in.headers["set-cookie"]
     assert cookie.startswith("refreshToken=")
@@ -60,7 +60,7 @@ async def test_the_cookie_refreshes_the_token_of_the_same_person(portal: httpx.A
     assert claims_of(refreshed)["orgId"] == "globex"
 
 
-async def test_a_refresh_token_is_not_an_access_token_nor_the_other_way_round(portal: httpx.AsyncClient) -> None:
+async def test_a_refresh_token_is_not_an_access_token_and_vice_versa(portal: httpx.AsyncClient) -> None:
     logged_in = await portal.post("/api/auth/login", json={"email": "you@example.com"})
     cookie = portal.cookies["refreshToken"]
     with pytest.raises(jwt.InvalidAudienceError):
@@ -76,7 +76,7 @@ async def test_a_login_without_an_address_is_refused(portal: httpx.AsyncClient) 
     assert (await portal.post("/api/auth/login", json={"password": "..."})).status_code == 422
 
 
-def test_a_token_is_good_from_the_moment_given_for_as_long_as_asked() -> None:
+def test_a_token_is_valid_from_the_given_time_for_the_given_lifetime() -> None:
     def token(now: float) -> str:
         return mint_token(
             SECRET,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marketing_service.devstack.process import DevstackError, GuardedProcess, locked, write_private
+from marketing_service.devstack.process import DevstackError, GuardedProcess, file_lock, write_private
 
 
 def python(tmp_path: Path, script: str, *, grace: float = 5.0) -> GuardedProcess:
@@ -22,7 +22,7 @@ def started(process: GuardedProcess) -> None:
 @pytest.mark.parametrize(
     ("script", "code"), [("pass", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
-def test_the_exit_status_of_a_process_that_ends_by_itself_is_told(tmp_path: Path, script: str, code: int) -> None:
+def test_a_process_that_ends_by_itself_reports_its_exit_status(tmp_path: Path, script: str, code: int) -> None:
     process = python(tmp_path, script)
     while process.poll() is None:
         time.sleep(0.01)
@@ -41,7 +41,7 @@ def test_stopping_sends_the_stop_signal_and_waits(tmp_path: Path) -> None:
     assert process.last_lines(1) == "tidied"
 
 
-def test_a_process_that_does_not_stop_is_killed_after_the_grace(tmp_path: Path) -> None:
+def test_a_process_that_does_not_stop_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     script = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print('started', flush=True); time.sleep(60)"
@@ -51,7 +51,7 @@ def test_a_process_that_does_not_stop_is_killed_after_the_grace(tmp_path: Path) 
     assert process.stop() == 128 + signal.SIGKILL
 
 
-def test_killing_does_not_ask(tmp_path: Path) -> None:
+def test_kill_sends_sigkill_at_once(tmp_path: Path) -> None:
     process = python(tmp_path, "import time; print('started', flush=True); time.sleep(60)")
     started(process)
     assert process.kill() == 128 + signal.SIGKILL
@@ -59,42 +59,42 @@ def test_killing_does_not_ask(tmp_path: Path) -> None:
         os.kill(process.pid, 0)
 
 
-def test_one_that_ends_while_starting_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
+def test_a_process_that_ends_during_its_start_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
     (tmp_path / "a log").write_text("of an earlier run\n")
     process = python(tmp_path, "raise SystemExit('no room')")
-    with pytest.raises(DevstackError, match=r"^Python ended with 1 while starting:\nno room$"):
+    with pytest.raises(DevstackError, match=r"^Python ended with exit code 1 during its start:\nno room$"):
         process.wait_until(lambda: False, 10)
 
 
-def test_a_command_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_command_is_an_error_that_names_it(tmp_path: Path) -> None:
     process = GuardedProcess("Nothing", [tmp_path / "missing"], log=tmp_path / "log")
     with pytest.raises(DevstackError, match=r"missing: .*No such file"):
         process.wait_until(lambda: False, 10)
 
 
-def test_one_that_is_not_ready_in_time_is_an_error(tmp_path: Path) -> None:
+def test_a_process_that_is_not_ready_in_time_is_an_error(tmp_path: Path) -> None:
     process = python(tmp_path, "import time; time.sleep(60)")
     with pytest.raises(DevstackError, match=r"was not ready after 0\.1 s"):
         process.wait_until(lambda: False, 0.1)
     process.kill()
 
 
-def test_a_lock_is_held_by_one_and_by_the_processes_that_inherited_it(tmp_path: Path) -> None:
+def test_a_file_lock_is_exclusive_and_kept_by_processes_that_inherited_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with locked(path, patience=0, refusal="taken") as descriptor:
-        with pytest.raises(DevstackError, match="taken"), locked(path, patience=0, refusal="taken"):
+    with file_lock(path, timeout=0, message="taken") as descriptor:
+        with pytest.raises(DevstackError, match="taken"), file_lock(path, timeout=0, message="taken"):
             pass
-        heir = GuardedProcess(
-            "Heir", [sys.executable, "-c", "import time; time.sleep(60)"], log=tmp_path / "log", keep_open=[descriptor]
+        child = GuardedProcess(
+            "Child", [sys.executable, "-c", "import time; time.sleep(60)"], log=tmp_path / "log", keep_open=[descriptor]
         )  # fmt: skip
-    with pytest.raises(DevstackError, match="taken"), locked(path, patience=0.1, refusal="taken"):
+    with pytest.raises(DevstackError, match="taken"), file_lock(path, timeout=0.1, message="taken"):
         pass
-    heir.kill()
-    with locked(path, patience=0, refusal="taken"):
+    child.kill()
+    with file_lock(path, timeout=0, message="taken"):
         pass
 
 
-def test_a_private_file_is_replaced_whole_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_a_private_file_is_replaced_atomically_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("much longer than the new text")
     write_private(path, "new")

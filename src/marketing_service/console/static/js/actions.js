@@ -1,108 +1,108 @@
-/** What can be done with a campaign. Each asks once where it cannot be taken back. */
+/** The actions of a campaign. An action that cannot be undone asks for confirmation first. */
 
 import * as api from "./api.js";
 import { errorsOf } from "./preflight.js";
-import { h, put } from "./dom.js";
-import { complain, field } from "./fields.js";
-import { audience as inWords, people } from "./format.js";
-import { ask, busy, button, say } from "./components.js";
+import { h, setContent } from "./dom.js";
+import { showErrors, field } from "./fields.js";
+import { audienceText, people } from "./format.js";
+import { confirmDialog, withBusyButton, button, toast } from "./components.js";
 import { go } from "./router.js";
 
 /**
- * Asks whether to launch, and says to how many; `last` is the last check, if there is one. `launched` is called with
- * the campaign as it is then.
+ * Asks for confirmation and launches. The dialog shows the number of recipients. `lastCheck` is the last check, or null.
+ * `onLaunched` is called with the launched campaign.
  */
-export async function launch(campaign, labels, last, launched) {
-  const whom = h("p", { class: "launch-count", role: "status" }, "Counting who would get it …");
-  const insist = h("input", { type: "checkbox" });
-  const errors = errorsOf(last);
-  const force = h("label", { class: "tick", hidden: errors === 0 }, insist, "Launch it although its check found errors");
-  const dialog = ask({
+export async function launch(campaign, labels, lastCheck, onLaunched) {
+  const recipientCount = h("p", { class: "launch-count", role: "status" }, "Counting recipients …");
+  const forceInput = h("input", { type: "checkbox" });
+  const errors = errorsOf(lastCheck);
+  const force = h("label", { class: "tick", hidden: errors === 0 }, forceInput, "Launch despite the errors that the check found");
+  const dialog = confirmDialog({
     title: `Launch “${campaign.name}”?`,
     content: [
-      whom,
+      recipientCount,
       h(
         "dl",
         { class: "facts" },
         fact("From", [campaign.fromName, `<${campaign.fromEmail}>`].filter(Boolean).join(" ")),
         fact("Subject", campaign.subject),
-        fact("Recipients", inWords(campaign.audience, labels)),
+        fact("Recipients", audienceText(campaign.audience, labels)),
       ),
       force,
-      h("p", { class: "quiet" }, "A campaign is sent once. It can be paused or cancelled while it is being sent; what has left stays with who got it."),
+      h("p", { class: "quiet" }, "A campaign can be launched only once. You can pause or cancel it during sending, but you cannot take back emails that were sent."),
     ],
-    confirm: "Launch campaign",
-    act: async () => launched(await api.launch(campaign.id, campaign.version, { force: insist.checked })),
-    mended(error) {
+    confirmLabel: "Launch campaign",
+    action: async () => onLaunched(await api.launch(campaign.id, campaign.version, { force: forceInput.checked })),
+    onError(error) {
       if (error.type === "/problems/check-found-errors") force.hidden = false;
     },
   });
   api.audience(campaign.audience).then(
-    ({ count }) => put(whom, "It goes to ", h("b", {}, people(count)), " now."),
-    (error) => put(whom, `How many people it goes to cannot be told now: ${error.message}`),
+    ({ count }) => setContent(recipientCount, "This email will be sent to ", h("b", {}, people(count)), "."),
+    (error) => setContent(recipientCount, `The number of recipients is not available now. ${error.message}`),
   );
-  if (await dialog) say("It is launched. You can watch it here.");
+  if (await dialog) toast("Campaign launched. This page shows the results.");
 }
 
-export async function cancel(campaign, moved) {
-  const done = await ask({
-    title: "Cancel the rest?",
-    content: h("p", {}, "Who has not been sent it yet will not get it. This cannot be taken back."),
-    confirm: "Cancel the rest",
-    refuse: "Keep sending",
+export async function cancel(campaign, onChange) {
+  const done = await confirmDialog({
+    title: `Cancel “${campaign.name}”?`,
+    content: h("p", {}, "Recipients who have not been sent the email yet will not get it. You cannot undo this."),
+    confirmLabel: "Cancel campaign",
+    cancelLabel: "Keep sending",
     tone: "danger",
-    act: async () => moved(await api.move(campaign.id, "cancel")),
+    action: async () => onChange(await api.changeState(campaign.id, "cancel")),
   });
-  if (done) say("Nothing more of it is sent.");
+  if (done) toast("Campaign cancelled.");
 }
 
-/** Pause or resume. */
-export async function step(target, campaign, what, moved) {
-  const now = await busy(target, () => api.move(campaign.id, what));
-  if (now !== null) moved(now);
+/** Pauses or resumes the campaign. */
+export async function changeState(target, campaign, action, onChange) {
+  const now = await withBusyButton(target, () => api.changeState(campaign.id, action));
+  if (now !== null) onChange(now);
 }
 
 export async function duplicate(target, campaign) {
-  const copy = await busy(target, () => api.duplicate(campaign.id));
+  const copy = await withBusyButton(target, () => api.duplicate(campaign.id));
   if (copy === null) return;
   await go(`/campaigns/${copy.id}`);
-  say("This is a new draft, with the same message and recipients.");
+  toast("Draft created, with the same message and recipients.");
 }
 
 export async function remove(campaign) {
-  const done = await ask({
+  const done = await confirmDialog({
     title: `Delete “${campaign.name}”?`,
-    content: h("p", {}, "Nothing of it was sent. It cannot be brought back."),
-    confirm: "Delete campaign",
+    content: h("p", {}, "No emails were sent for this campaign. You cannot undo this."),
+    confirmLabel: "Delete campaign",
     tone: "danger",
-    act: () => api.remove(campaign.id, campaign.version),
+    action: () => api.remove(campaign.id, campaign.version),
   });
   if (!done) return;
   await go("", { replace: true });
-  say("The campaign is deleted.");
+  toast("Campaign deleted.");
 }
 
 export async function sendTest(campaign, address) {
-  const recipients = field("to", "Addresses", {
+  const recipients = field("to", "Email addresses", {
     value: address.includes("@") ? address : "",
     required: true,
     autocomplete: "email",
-    hint: "Up to five of your own, with commas between them.",
+    hint: "Up to five addresses, separated by commas.",
   });
-  const done = await ask({
-    title: "Send a test",
+  const done = await confirmDialog({
+    title: "Send a test email",
     content: [
-      h("p", {}, "It goes to these addresses, filled in for a made-up recipient, with [Test] before the subject. No figure counts it."),
+      h("p", {}, "The placeholders are filled in for a sample recipient, and the subject starts with [Test]. Test emails do not count in the stats."),
       recipients.element,
     ],
-    confirm: "Send the test",
-    act: () => api.test(campaign.id, recipients.input.value.split(/[\s,;]+/).filter(Boolean)),
-    mended: (error) => complain([recipients], error.errors ?? []) && null,
+    confirmLabel: "Send test",
+    action: () => api.sendTest(campaign.id, recipients.input.value.split(/[\s,;]+/).filter(Boolean)),
+    onError: (error) => showErrors([recipients], error.errors ?? []) && null,
   });
-  if (done) say("The test is on its way.");
+  if (done) toast("The test email is on its way.");
 }
 
-export const refreshButton = (act) => button("Refresh", act, { drawing: "refresh" });
+export const refreshButton = (onClick) => button("Refresh", onClick, { icon: "refresh" });
 
 function fact(term, value) {
   return [h("dt", {}, term), h("dd", {}, value)];

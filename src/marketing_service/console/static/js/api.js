@@ -1,13 +1,13 @@
-/** The API, the console's only back end: requests with the token, answers as objects, problems as errors. */
+/** The client of the API: sends requests with the access token, returns objects, and throws problems as errors. */
 
-import { accessToken, refuse } from "./session.js";
+import { accessToken, rejectToken } from "./session.js";
 
 const BASE = "/api/marketing";
 
-/** What the API refused, as its problem says (RFC 9457). */
+/** A problem response of the API (RFC 9457). */
 export class Problem extends Error {
   constructor(status, { type = "", title = "", detail = "", errors = [], requestId = "" }) {
-    super(detail || title || `The API answered ${status}.`);
+    super(detail || title || `The request failed with status ${status}.`);
     this.status = status;
     this.type = type;
     this.title = title;
@@ -16,41 +16,41 @@ export class Problem extends Error {
   }
 }
 
-/** No answer at all. */
+/** The API could not be reached. */
 export class Unreachable extends Error {
   constructor() {
-    super("The service does not answer. It may be starting again, or the network may be down.");
+    super("The service is not responding. Check your network connection, then try again.");
   }
 }
 
 /**
- * The answer to a request: JSON as an object, an empty one as null, everything else as a Blob.
- * Throws Problem, Unreachable, and what `signal` aborts with.
+ * Sends a request. Returns a JSON response as an object, an empty one as null, and any other as a Blob.
+ * Throws Problem, Unreachable, or the abort error of `signal`.
  */
-async function request(method, path, { query, body, headers = {}, version, once = false, signal } = {}) {
+async function request(method, path, { query, body, headers = {}, version, idempotent = false, signal } = {}) {
   const sent = { ...headers };
   if (version !== undefined) sent["if-match"] = `"${version}"`;
-  // The same key for the repetition after a new log-in: what was done the first time is not done twice.
-  if (once) sent["idempotency-key"] = randomKey();
+  // A repetition after a new log-in uses the same key, so that the API does not do the action twice.
+  if (idempotent) sent["idempotency-key"] = randomKey();
   if (body !== undefined && !(body instanceof Blob)) sent["content-type"] = "application/json";
   const content = body === undefined || body instanceof Blob ? body : JSON.stringify(body);
   for (let attempt = 0; ; attempt += 1) {
     const token = await accessToken();
-    const answer = await exchange(path + queryOf(query), {
+    const response = await send(path + queryOf(query), {
       method,
       headers: { ...sent, authorization: `Bearer ${token}` },
       body: content,
       signal,
     });
-    if (answer.status === 401 && attempt === 0) {
-      refuse(token);
+    if (response.status === 401 && attempt === 0) {
+      rejectToken(token);
       continue;
     }
-    return read(answer);
+    return parse(response);
   }
 }
 
-async function exchange(path, options) {
+async function send(path, options) {
   try {
     return await fetch(BASE + path, options);
   } catch (error) {
@@ -59,14 +59,14 @@ async function exchange(path, options) {
   }
 }
 
-async function read(answer) {
-  const type = answer.headers.get("content-type") ?? "";
-  if (!answer.ok) {
-    const problem = type.includes("json") ? await answer.json().catch(() => ({})) : {};
-    throw new Problem(answer.status, problem);
+async function parse(response) {
+  const type = response.headers.get("content-type") ?? "";
+  if (!response.ok) {
+    const problem = type.includes("json") ? await response.json().catch(() => ({})) : {};
+    throw new Problem(response.status, problem);
   }
-  if (answer.status === 204) return null;
-  return type.includes("json") ? answer.json() : answer.blob();
+  if (response.status === 204) return null;
+  return type.includes("json") ? response.json() : response.blob();
 }
 
 function queryOf(values = {}) {
@@ -81,10 +81,10 @@ function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What `asking` brings; null where this installation, or this campaign, has no such thing. */
-export async function orNull(asking) {
+/** Awaits `promise`. Returns null if the API responds with 404. */
+export async function nullIfNotFound(promise) {
   try {
-    return await asking;
+    return await promise;
   } catch (error) {
     if (error instanceof Problem && error.status === 404) return null;
     throw error;
@@ -92,34 +92,34 @@ export async function orNull(asking) {
 }
 
 const get = (path, query, signal) => request("GET", path, { query, signal });
-const one = (id) => `/campaigns/${encodeURIComponent(id)}`;
+const campaignPath = (id) => `/campaigns/${encodeURIComponent(id)}`;
 
 export const overview = () => get("/stats");
 export const statuses = () => get("/contact-statuses");
 export const audience = ({ type, statuses: chosen }, signal) => get("/audience", { type, statuses: chosen }, signal);
 
 export const campaigns = (query, signal) => get("/campaigns", query, signal);
-export const campaign = (id) => get(one(id));
-export const create = (body) => request("POST", "/campaigns", { body, once: true });
-export const change = (id, version, body) => request("PATCH", one(id), { body, version });
-export const remove = (id, version) => request("DELETE", one(id), { version });
-export const duplicate = (id) => request("POST", `${one(id)}/duplicate`, { once: true });
-export const launch = (id, version, body) => request("POST", `${one(id)}/launch`, { body, version, once: true });
-export const move = (id, step) => request("POST", `${one(id)}/${step}`);
-export const test = (id, to) => request("POST", `${one(id)}/test`, { body: { to }, once: true });
+export const campaign = (id) => get(campaignPath(id));
+export const create = (body) => request("POST", "/campaigns", { body, idempotent: true });
+export const update = (id, version, body) => request("PATCH", campaignPath(id), { body, version });
+export const remove = (id, version) => request("DELETE", campaignPath(id), { version });
+export const duplicate = (id) => request("POST", `${campaignPath(id)}/duplicate`, { idempotent: true });
+export const launch = (id, version, body) => request("POST", `${campaignPath(id)}/launch`, { body, version, idempotent: true });
+export const changeState = (id, action) => request("POST", `${campaignPath(id)}/${action}`);
+export const sendTest = (id, to) => request("POST", `${campaignPath(id)}/test`, { body: { to }, idempotent: true });
 
-export const preview = (id, contactId) => get(`${one(id)}/preview`, { contactId });
+export const preview = (id, contactId) => get(`${campaignPath(id)}/preview`, { contactId });
 export const previewUnsaved = (body, signal) => request("POST", "/preview", { body, signal });
-export const check = (id) => request("POST", `${one(id)}/check`);
-export const lastCheck = (id) => orNull(get(`${one(id)}/check`));
+export const check = (id) => request("POST", `${campaignPath(id)}/check`);
+export const lastCheck = (id) => nullIfNotFound(get(`${campaignPath(id)}/check`));
 
-export const progress = (id) => get(`${one(id)}/stats`);
-export const timeline = (id) => orNull(get(`${one(id)}/timeline`, { buckets: 60 }));
-export const links = (id) => orNull(get(`${one(id)}/links`));
+export const stats = (id) => get(`${campaignPath(id)}/stats`);
+export const timeline = (id) => nullIfNotFound(get(`${campaignPath(id)}/timeline`, { buckets: 60 }));
+export const links = (id) => nullIfNotFound(get(`${campaignPath(id)}/links`));
 
-export const sends = (id, query, signal) => get(`${one(id)}/sends`, query, signal);
-export const sendsCsv = (id, query) => get(`${one(id)}/sends.csv`, query);
-export const resend = (id, send) => request("POST", `${one(id)}/sends/${send}/resend`, { once: true });
+export const sends = (id, query, signal) => get(`${campaignPath(id)}/sends`, query, signal);
+export const sendsCsv = (id, query) => get(`${campaignPath(id)}/sends.csv`, query);
+export const resend = (id, send) => request("POST", `${campaignPath(id)}/sends/${send}/resend`, { idempotent: true });
 
 export const suppressions = (query, signal) => get("/suppressions", query, signal);
 export const suppress = (body) => request("POST", "/suppressions", { body });

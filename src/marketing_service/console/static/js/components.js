@@ -1,37 +1,37 @@
-/** What more than one screen is made of. */
+/** Components that several screens use. */
 
 import { Problem } from "./api.js";
-import { freshId, h, icon, put } from "./dom.js";
+import { uniqueId, h, icon, setContent } from "./dom.js";
 import { CAMPAIGN_STATUS, SEND_STATUS } from "./format.js";
 
-/** A state, as a coloured word. */
+/** A state as a coloured label. */
 export function badge(status, note) {
   const word = CAMPAIGN_STATUS[status] ?? SEND_STATUS[status] ?? status;
   return h("span", { class: `badge ${status.toLowerCase()}` }, note ? `${word}, ${note}` : word);
 }
 
-/** A figure on a card. `details`, or each of them, are shown small below it. */
-export function figure(label, value, { details = null, tone = "", href = null } = {}) {
+/** A number on a card. `details` (a text, or an array of texts) is shown in small print below it. */
+export function statCard(label, value, { details = null, tone = "", href = null } = {}) {
   const title = href === null ? label : h("a", { href }, label);
   return h(
     "div",
-    { class: `figure ${tone}` },
+    { class: `stat ${tone}` },
     h("dt", {}, title),
     h("dd", {}, h("strong", {}, value), [details].flat().filter(Boolean).map((line) => h("small", {}, line))),
   );
 }
 
-/** A card with a heading; `actions` stand at its right. */
-export function card(title, content, { actions = null, level = "h2", id = freshId("card") } = {}) {
+/** A card with a heading. `actions` are shown at the right of the heading. */
+export function card(title, content, { actions = null, level = "h2", id = uniqueId("card") } = {}) {
   const head = h("div", { class: "card-head" }, h(level, { id }, title), actions && h("div", { class: "actions" }, actions));
   return h("section", { class: "card", "aria-labelledby": id }, head, content);
 }
 
-export function button(label, act, { tone = "", drawing = null, ...properties } = {}) {
-  return h("button", { type: "button", class: `button ${tone}`, onclick: act, ...properties }, drawing && icon(drawing), label);
+export function button(label, action, { tone = "", icon: iconName = null, ...properties } = {}) {
+  return h("button", { type: "button", class: `button ${tone}`, onclick: action, ...properties }, iconName && icon(iconName), label);
 }
 
-/** A line to be noticed. `tone`: `danger`, `warning`, `good` or none. */
+/** A highlighted message. `tone`: `danger`, `warning`, `good` or empty. */
 export function notice(content, { tone = "", role = null } = {}) {
   return h("div", { class: `notice ${tone}`, role }, h("div", {}, content));
 }
@@ -40,75 +40,73 @@ export function loading() {
   return h("div", { class: "loading", role: "status" }, h("span", { class: "spinner" }), "Loading …");
 }
 
-/** Why something could not be shown, with the means to try again. */
-export function failure(error, again) {
-  const [title, text] = explained(error);
+/** An error with a button that tries again. */
+export function errorMessage(error, retry) {
+  const [title, text] = describe(error);
   const id = error instanceof Problem && error.requestId;
   return h(
     "section",
     { class: "message", role: "alert" },
-    h("span", { class: "drawing" }, icon("alert")),
+    h("span", { class: "message-icon" }, icon("alert")),
     h("h1", { tabindex: "-1" }, title),
     h("p", {}, text),
-    id && h("p", { class: "quiet" }, "Request ", h("code", {}, id)),
-    h("p", { class: "actions" }, button("Try again", again, { tone: "primary", drawing: "refresh" })),
+    id && h("p", { class: "quiet" }, "Request ID ", h("code", {}, id)),
+    h("p", { class: "actions" }, button("Try again", retry, { tone: "primary", icon: "refresh" })),
   );
 }
 
-function explained(error) {
-  if (!(error instanceof Problem)) return ["This cannot be shown", error.message];
+function describe(error) {
+  if (!(error instanceof Problem)) return ["This page could not be loaded", error.message];
   if (error.status === 404) return ["Not found", `${error.message} It may have been deleted.`];
-  return [error.title || "This cannot be shown", error.message];
+  return [error.title || "This page could not be loaded", error.message];
 }
 
-/** Says something, in the corner and to whoever listens. */
-export function say(text, { tone = "good" } = {}) {
-  const toast = h("p", { class: `toast ${tone}` }, text);
-  document.querySelector(".toasts").append(toast);
-  setTimeout(() => toast.remove(), 8000);
+/** Shows a short message in the corner of the page. Screen readers read it aloud. */
+export function toast(text, { tone = "good" } = {}) {
+  const message = h("p", { class: `toast ${tone}` }, text);
+  document.querySelector(".toasts").append(message);
+  setTimeout(() => message.remove(), 8000);
 }
 
-/** Says how something goes on, to whoever listens alone. */
-export function mention(text) {
-  put(document.getElementById("progress"), text);
+/** Tells screen readers a message that is not visible on the page. */
+export function announce(text) {
+  setContent(document.getElementById("announcer"), text);
 }
-
-/** The sentence of a failure, for a place that has little room. */
-export const sentence = (error) => error.message;
 
 /**
- * Asks in a dialog, and does it there: `act`, where given, is awaited while the dialog is open, and what it throws is
- * shown in it. Returns whether it was confirmed and done.
+ * Opens a dialog that asks for confirmation. After the confirmation it awaits `action` while the dialog stays open. An
+ * error of `action` is shown in the dialog, with the content that `onError` returns for it. Returns whether the user
+ * confirmed and `action` succeeded.
  */
-export function ask({ title, content, confirm, refuse = "Cancel", tone = "primary", act = null, mended = null }) {
-  const heading = freshId("dialog");
-  const wrong = h("div", { role: "alert" });
-  const yes = h("button", { class: `button ${tone}`, type: "submit" }, confirm);
-  const no = h("button", { class: "button", type: "button", onclick: () => dialog.close() }, refuse);
+export function confirmDialog({ title, content, confirmLabel, cancelLabel = "Cancel", tone = "primary", action = null, onError = null }) {
+  const headingId = uniqueId("dialog");
+  const errorBox = h("div", { role: "alert" });
+  const confirmButton = h("button", { class: `button ${tone}`, type: "submit" }, confirmLabel);
+  const cancelButton = h("button", { class: "button", type: "button", onclick: () => dialog.close() }, cancelLabel);
   const form = h(
     "form",
-    { method: "dialog", novalidate: true, onsubmit: submitted },
-    h("h2", { id: heading }, title),
+    { method: "dialog", novalidate: true, onsubmit: onSubmit },
+    h("h2", { id: headingId }, title),
     h("div", { class: "dialog-content" }, content),
-    wrong,
-    h("div", { class: "actions" }, no, yes),
+    errorBox,
+    h("div", { class: "actions" }, cancelButton, confirmButton),
   );
-  const dialog = h("dialog", { "aria-labelledby": heading }, form);
+  const dialog = h("dialog", { "aria-labelledby": headingId }, form);
   let done = false;
 
-  async function submitted(event) {
+  async function onSubmit(event) {
     event.preventDefault();
-    yes.disabled = true;
-    yes.setAttribute("aria-busy", "true");
+    confirmButton.disabled = true;
+    confirmButton.setAttribute("aria-busy", "true");
     try {
-      await act?.();
+      await action?.();
       done = true;
       dialog.close();
     } catch (error) {
-      put(wrong, notice(sentence(error), { tone: "danger" }), mended?.(error));
+      setContent(errorBox, notice(error.message, { tone: "danger" }), onError?.(error));
     }
-    yes.disabled = false;
-    yes.removeAttribute("aria-busy");
+    confirmButton.disabled = false;
+    confirmButton.removeAttribute("aria-busy");
   }
 
   document.body.append(dialog);
@@ -121,51 +119,51 @@ export function ask({ title, content, confirm, refuse = "Cancel", tone = "primar
   });
 }
 
-/** One of several, or any of them (`many`), as a group of pills. `options`: `[value, label, note]`. */
-export function pills(legend, options, chosen, changed, { many = false } = {}) {
-  const name = freshId("pills");
+/** A group of options to select one, or several with `many`. `options`: arrays of `[value, label, count]`. */
+export function pills(legend, options, chosen, onChange, { many = false } = {}) {
+  const name = uniqueId("pills");
   const inputs = options.map(([value, label, note]) => {
     const input = h("input", { type: many ? "checkbox" : "radio", name, value, onchange: report });
     input.checked = chosen.includes(value);
     const counted = h("span", { class: "count", hidden: note === undefined }, note);
     return h("label", { class: "pill" }, input, h("span", {}, label), counted);
   });
-  const group = h("fieldset", { class: "pills" }, h("legend", { class: "unseen" }, legend), inputs);
+  const group = h("fieldset", { class: "pills" }, h("legend", { class: "visually-hidden" }, legend), inputs);
 
   function report() {
-    changed([...group.querySelectorAll("input:checked")].map((input) => input.value));
+    onChange([...group.querySelectorAll("input:checked")].map((input) => input.value));
   }
 
   return group;
 }
 
-export function searchField(label, value, changed) {
-  const id = freshId("search");
+export function searchField(label, value, onChange) {
+  const id = uniqueId("search");
   const input = h("input", { type: "search", id, placeholder: label, value, autocomplete: "off", spellcheck: "false" });
-  input.addEventListener("input", () => changed(input.value.trim()));
-  return h("div", { class: "search" }, h("label", { for: id, class: "unseen" }, label), icon("search"), input);
+  input.addEventListener("input", () => onChange(input.value.trim()));
+  return h("div", { class: "search" }, h("label", { for: id, class: "visually-hidden" }, label), icon("search"), input);
 }
 
-/** The button below a list that is longer than what is shown. */
+/** The button below a list that has more pages. */
 export function moreButton(load) {
   return button("Show more", load, { tone: "more" });
 }
 
-/** Hands the browser a file to keep. */
-export function save(blob, name) {
+/** Downloads a Blob as a file. */
+export function downloadFile(blob, name) {
   const address = URL.createObjectURL(blob);
   h("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Does something behind a button: it is busy meanwhile, and what goes wrong is said. */
-export async function busy(target, act) {
+/** Runs `action` with the button disabled. Shows an error as a toast, and then returns null. */
+export async function withBusyButton(target, action) {
   target.disabled = true;
   target.setAttribute("aria-busy", "true");
   try {
-    return await act();
+    return await action();
   } catch (error) {
-    say(sentence(error), { tone: "danger" });
+    toast(error.message, { tone: "danger" });
     return null;
   } finally {
     target.disabled = false;

@@ -1,36 +1,36 @@
-/** A campaign: its figures while it is sent and afterwards, its message, and what can be done with it. */
+/** The screen of a campaign: its stats, its message, its details and its actions. */
 
 import * as api from "./api.js";
-import { cancel, duplicate, launch, refreshButton, remove, sendTest, step } from "./actions.js";
+import { cancel, duplicate, launch, refreshButton, remove, sendTest, changeState } from "./actions.js";
 import { checkCard } from "./preflight.js";
-import { h, icon, put, redraw } from "./dom.js";
-import { audience as inWords, moment, number, pause, people } from "./format.js";
-import { figures, ledgerCard, linksTable, messageCard, timelineCard } from "./stats.js";
-import { campaignHead, statusLabels } from "./head.js";
-import { button, card, mention, notice, say, sentence } from "./components.js";
+import { h, icon, setContent, redraw } from "./dom.js";
+import { audienceText, count, dateTime, number, pauseText, people } from "./format.js";
+import { statCards, statusCard, linksTable, messageCard, timelineCard } from "./stats.js";
+import { campaignHeader, statusLabels } from "./header.js";
+import { button, card, announce, notice, toast } from "./components.js";
 import { to } from "./router.js";
-import { person } from "./session.js";
+import { currentUser } from "./session.js";
 
 const POLL_MILLISECONDS = 2000;
-/** When one of these changes, more than figures does. */
-const MOMENTS = ["status", "expandedAt", "pausedAt", "cancelledAt", "sentAt"];
+/** If one of these fields changes, the whole screen is drawn again, not only the stats. */
+const REDRAW_FIELDS = ["status", "expandedAt", "pausedAt", "cancelledAt", "sentAt"];
 
 export async function detailScreen([id]) {
   const [first, labels] = await Promise.all([api.campaign(id), statusLabels(api.statuses())]);
   const draft = first.status === "DRAFT";
-  let [progress, timeline, links, lastCheck] = await Promise.all([
-    api.progress(id),
+  let [stats, timeline, links, lastCheck] = await Promise.all([
+    api.stats(id),
     draft ? undefined : api.timeline(id),
     draft ? undefined : api.links(id),
     draft ? api.lastCheck(id) : null,
   ]);
   let campaign = first;
   let timer = 0;
-  let left = false;
-  let said = "";
+  let closed = false;
+  let announced = "";
 
   const head = h("div", {});
-  const lines = h("div", { class: "lines" });
+  const notices = h("div", { class: "notices" });
   const top = h("div", {});
   const live = h("div", { class: "live" });
   const side = h("div", { class: "side" });
@@ -38,8 +38,8 @@ export async function detailScreen([id]) {
   const message = messageCard(campaign);
   let check = null;
 
-  /** The campaign has moved: everything is drawn anew. */
-  function moved(now) {
+  /** Draws everything again after an action has changed the campaign. */
+  function onCampaignChanged(now) {
     const changed = now.status !== campaign.status;
     campaign = now;
     draw();
@@ -48,39 +48,39 @@ export async function detailScreen([id]) {
 
   function draw() {
     const focused = head.contains(document.activeElement) ? document.activeElement.textContent : null;
-    put(head, campaignHead(campaign, { actions: actions(), audience: inWords(campaign.audience, labels), here: "overview" }));
+    setContent(head, campaignHeader(campaign, { actions: actions(), audience: audienceText(campaign.audience, labels), here: "overview" }));
     if (focused !== null) ([...head.querySelectorAll("a, button")].find((one) => one.textContent === focused) ?? head.querySelector("h1")).focus();
-    put(lines, failureLine(campaign), pauseLine(campaign, progress));
+    setContent(notices, failureNotice(campaign), stateNotice(campaign, stats));
     if (campaign.status === "DRAFT") check ??= checkCard(id, lastCheck);
     else {
       check?.leave();
       check = null;
     }
-    drawFigures();
-    put(side, details(campaign, labels));
+    drawStats();
+    setContent(side, details(campaign, labels));
   }
 
-  function drawFigures() {
+  function drawStats() {
     const launched = campaign.status === "SENDING" || campaign.status === "SENT";
-    redraw(top, launched && figures(campaign, progress));
-    if (launched) redraw(live, ledgerCard(progress), timelineCard(timeline, progress), linksTable(links));
-    else put(live, campaign.status === "DRAFT" && [draftLine(), check.element]);
+    redraw(top, launched && statCards(campaign, stats));
+    if (launched) redraw(live, statusCard(stats), timelineCard(timeline, stats), linksTable(links));
+    else setContent(live, campaign.status === "DRAFT" && [recipientCount(), check.element]);
   }
 
-  function draftLine() {
-    const line = h("p", { class: "audience-now", role: "status" }, "Counting who would get it …");
+  function recipientCount() {
+    const line = h("p", { class: "audience-now", role: "status" }, "Counting recipients …");
     api.audience(campaign.audience).then(
-      ({ count }) => put(line, h("b", {}, people(count)), " would get it now."),
-      (error) => put(line, `How many would get it cannot be told now: ${sentence(error)}`),
+      ({ count }) => setContent(line, h("b", {}, people(count)), " would receive this campaign now."),
+      (error) => setContent(line, `The number of recipients is not available now. ${error.message}`),
     );
     return line;
   }
 
   function actions() {
-    const again = (label, drawing, what) => button(label, (event) => step(event.currentTarget, campaign, what, moved), { drawing });
-    const copy = button("Duplicate", (event) => duplicate(event.currentTarget, campaign), { drawing: "copy" });
-    const deletion = button("Delete", () => remove(campaign), { drawing: "trash", tone: "danger-quiet" });
-    const test = button("Send a test", () => sendTest(campaign, person().name), { drawing: "mail" });
+    const stateButton = (label, iconName, action) => button(label, (event) => changeState(event.currentTarget, campaign, action, onCampaignChanged), { icon: iconName });
+    const copy = button("Duplicate", (event) => duplicate(event.currentTarget, campaign), { icon: "copy" });
+    const deletion = button("Delete", () => remove(campaign), { icon: "trash", tone: "danger-quiet" });
+    const test = button("Send test email", () => sendTest(campaign, currentUser().name), { icon: "mail" });
     switch (campaign.status) {
       case "DRAFT":
         return [
@@ -88,13 +88,13 @@ export async function detailScreen([id]) {
           copy,
           test,
           h("a", { class: "button", href: to(`/campaigns/${id}/edit`) }, icon("pencil"), "Edit"),
-          button("Launch campaign", () => launch(campaign, labels, check?.last(), moved), { tone: "primary", drawing: "send" }),
+          button("Launch campaign", () => launch(campaign, labels, check?.last(), onCampaignChanged), { tone: "primary", icon: "send" }),
         ];
       case "SENDING":
         return [
           copy,
-          campaign.cancelledAt === null && button("Cancel", () => cancel(campaign, moved), { drawing: "stop", tone: "danger-quiet" }),
-          campaign.cancelledAt === null && (campaign.pausedAt === null ? again("Pause", "pause", "pause") : again("Resume", "play", "resume")),
+          campaign.cancelledAt === null && button("Cancel", () => cancel(campaign, onCampaignChanged), { icon: "stop", tone: "danger-quiet" }),
+          campaign.cancelledAt === null && (campaign.pausedAt === null ? stateButton("Pause", "pause", "pause") : stateButton("Resume", "play", "resume")),
           refreshButton(() => refresh()),
         ];
       case "FAILED":
@@ -104,80 +104,80 @@ export async function detailScreen([id]) {
     }
   }
 
-  /** Asks for what moves. */
-  async function refresh({ quietly = false } = {}) {
+  /** Loads the data that changes during sending. */
+  async function refresh({ silent = false } = {}) {
     clearTimeout(timer);
     try {
-      // Null: this installation has no such figures, and is not asked again.
-      const found = await Promise.all([
+      // Null: this installation does not have these stats. They are not requested again.
+      const responses = await Promise.all([
         api.campaign(id),
-        api.progress(id),
+        api.stats(id),
         timeline === null ? null : api.timeline(id),
         links === null ? null : api.links(id),
       ]);
-      if (left) return;
+      if (closed) return;
       const before = campaign;
-      [campaign, progress, timeline, links] = found;
-      put(connection);
-      if (MOMENTS.some((key) => campaign[key] !== before[key])) draw();
-      else drawFigures();
-      tell();
+      [campaign, stats, timeline, links] = responses;
+      setContent(connection);
+      if (REDRAW_FIELDS.some((key) => campaign[key] !== before[key])) draw();
+      else drawStats();
+      announceState();
     } catch (error) {
-      if (left) return;
-      put(connection, notice(["What stands here may be old. ", sentence(error)], { tone: "warning" }));
-      if (!quietly) say(sentence(error), { tone: "danger" });
+      if (closed) return;
+      setContent(connection, notice(["This page may be out of date. ", error.message], { tone: "warning" }));
+      if (!silent) toast(error.message, { tone: "danger" });
     }
-    plan();
+    schedulePoll();
   }
 
-  /** Whoever listens hears of each quarter, and of the end. */
-  function tell() {
-    if (campaign.status === "SENT") return announce(campaign.cancelledAt ? "It is cancelled." : `It is sent: ${number(progress.delivered)} of ${number(progress.recipients)} delivered.`);
-    if (campaign.pausedAt !== null) return announce("It is paused.");
-    if (campaign.status !== "SENDING" || progress.recipients === 0) return undefined;
-    const settled = progress.recipients - progress.queued - progress.sending - progress.deferred;
-    const quarter = Math.floor((settled / progress.recipients) * 4) * 25;
-    return quarter > 0 && announce(`${quarter} percent of ${people(progress.recipients)} are done.`);
+  /** Announces each quarter of the sending, and the end, to screen readers. */
+  function announceState() {
+    if (campaign.status === "SENT") return announceOnce(campaign.cancelledAt ? "Campaign cancelled." : `Campaign sent. ${number(stats.delivered)} of ${number(stats.recipients)} emails delivered.`);
+    if (campaign.pausedAt !== null) return announceOnce("Campaign paused.");
+    if (campaign.status !== "SENDING" || stats.recipients === 0) return undefined;
+    const finished = stats.recipients - stats.queued - stats.sending - stats.deferred;
+    const quarter = Math.floor((finished / stats.recipients) * 4) * 25;
+    return quarter > 0 && announceOnce(`${quarter} percent of ${count(stats.recipients, "recipient", "recipients")} processed.`);
   }
 
-  function announce(text) {
-    if (text === said) return;
-    said = text;
-    mention(text);
+  function announceOnce(text) {
+    if (text === announced) return;
+    announced = text;
+    announce(text);
   }
 
-  function plan() {
-    if (left || campaign.status !== "SENDING") return;
-    timer = setTimeout(() => (document.hidden ? plan() : refresh({ quietly: true })), POLL_MILLISECONDS);
+  function schedulePoll() {
+    if (closed || campaign.status !== "SENDING") return;
+    timer = setTimeout(() => (document.hidden ? schedulePoll() : refresh({ silent: true })), POLL_MILLISECONDS);
   }
 
   draw();
-  plan();
+  schedulePoll();
   message.load();
   return {
     title: campaign.name,
-    element: h("div", {}, head, connection, lines, top, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
+    element: h("div", {}, head, connection, notices, top, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
     leave() {
-      left = true;
+      closed = true;
       clearTimeout(timer);
       check?.leave();
     },
   };
 }
 
-function failureLine({ failureReason }) {
+function failureNotice({ failureReason }) {
   if (failureReason === null) return null;
-  const what = [h("b", {}, "The launch failed, and nothing was sent. "), failureReason.message, h("p", { class: "quiet" }, "Duplicate it to try again.")];
+  const what = [h("b", {}, "The launch failed. Nothing was sent. "), failureReason.message, h("p", { class: "quiet" }, "Duplicate this campaign to try again.")];
   return notice(what, { tone: "danger" });
 }
 
-function pauseLine({ status, pausedAt, pauseReason, cancelledAt, expandedAt }, progress) {
+function stateNotice({ status, pausedAt, pauseReason, cancelledAt, expandedAt }, stats) {
   if (status !== "SENDING") return null;
-  if (cancelledAt !== null) return notice("It is cancelled; what was on its way is being finished.", { tone: "warning" });
-  if (pausedAt !== null) return notice(pause(pauseReason), { tone: "warning" });
+  if (cancelledAt !== null) return notice("This campaign is cancelled. Emails that are already being sent will still go out.", { tone: "warning" });
+  if (pausedAt !== null) return notice(pauseText(pauseReason), { tone: "warning" });
   if (expandedAt !== null) return null;
-  const read = progress.expanding ? `${number(progress.expanding.fetched)} contacts read so far. ` : "";
-  return notice([h("span", { class: "spinner" }), ` The list of recipients is being made. ${read}Nothing is sent before it is complete.`]);
+  const read = stats.expanding ? `${number(stats.expanding.fetched)} contacts read so far. ` : "";
+  return notice([h("span", { class: "spinner" }), ` Building the recipient list. ${read}Sending starts when the list is complete.`]);
 }
 
 function details(campaign, labels) {
@@ -185,12 +185,12 @@ function details(campaign, labels) {
     ["From", [campaign.fromName, `<${campaign.fromEmail}>`].filter(Boolean).join(" ")],
     ["Reply to", campaign.replyTo],
     ["Subject", campaign.subject],
-    ["Recipients", inWords(campaign.audience, labels)],
-    ["Clicks", campaign.trackClicks === undefined ? null : campaign.trackClicks ? "counted" : "not counted"],
-    ["Created", moment(campaign.createdAt)],
-    ["Launched", campaign.launchedAt && moment(campaign.launchedAt)],
-    ["Sent", campaign.sentAt && moment(campaign.sentAt)],
-    ["Cancelled", campaign.cancelledAt && moment(campaign.cancelledAt)],
+    ["Recipients", audienceText(campaign.audience, labels)],
+    ["Clicks", campaign.trackClicks === undefined ? null : campaign.trackClicks ? "Tracked" : "Not tracked"],
+    ["Created", dateTime(campaign.createdAt)],
+    ["Launched", campaign.launchedAt && dateTime(campaign.launchedAt)],
+    ["Sent", campaign.sentAt && dateTime(campaign.sentAt)],
+    ["Cancelled", campaign.cancelledAt && dateTime(campaign.cancelledAt)],
   ];
   return card("Details", h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])));
 }

@@ -1,16 +1,16 @@
-/** Elements, made by calls: nothing in the console reads text as HTML, and its policy would not allow it. */
+/** Creates elements. The console never parses text as HTML, and its Content Security Policy forbids that. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element. `properties`: attributes by their names; `on…` are listeners, `css` sets single properties (a style
- * attribute is not allowed here), and null, undefined and false leave a property out.
+ * Creates an HTML element. `properties` are attributes. `on…` adds an event listener. `css` sets style properties (the
+ * Content Security Policy does not allow a style attribute). A property that is null, undefined or false is left out.
  */
 export function h(tag, properties, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
-/** The same for SVG. */
+/** Creates an SVG element. */
 export function svg(tag, properties, ...children) {
   return fill(document.createElementNS(SVG, tag), properties, children);
 }
@@ -31,36 +31,36 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** Puts these in place of what is in the element. */
-export function put(element, ...children) {
+/** Replaces the content of the element. */
+export function setContent(element, ...children) {
   element.replaceChildren(...present(children));
   return element;
 }
 
-/** The same under somebody's eyes: what was unfolded and what had the focus stay so. */
+/** Replaces the content of the element. The focus, and which `details` are open, stay the same. */
 export function redraw(element, ...children) {
-  const places = () => [...element.querySelectorAll("a, button, summary, [tabindex]")];
-  const at = places().indexOf(document.activeElement);
+  const focusable = () => [...element.querySelectorAll("a, button, summary, [tabindex]")];
+  const index = focusable().indexOf(document.activeElement);
   const open = [...element.querySelectorAll("details")].map((one) => one.open);
-  put(element, ...children);
-  element.querySelectorAll("details").forEach((one, place) => (one.open = open[place] ?? false));
-  places()[at]?.focus({ preventScroll: true });
+  setContent(element, ...children);
+  element.querySelectorAll("details").forEach((one, index) => (one.open = open[index] ?? false));
+  focusable()[index]?.focus({ preventScroll: true });
 }
 
-let made = 0;
+let lastId = 0;
 
-/** An id nothing else on the page has. */
-export function freshId(stem) {
-  made += 1;
-  return `${stem}-${made}`;
+/** An id that is unique on the page. */
+export function uniqueId(stem) {
+  lastId += 1;
+  return `${stem}-${lastId}`;
 }
 
-/** Calls `act` once nothing has called the returned function for so many milliseconds. */
-export function settled(act, milliseconds) {
+/** Returns a function that calls `action` after it has not been called for the given number of milliseconds. */
+export function debounce(action, milliseconds) {
   let timer = 0;
   return (...values) => {
     clearTimeout(timer);
-    timer = setTimeout(() => act(...values), milliseconds);
+    timer = setTimeout(() => action(...values), milliseconds);
   };
 }
 
@@ -83,7 +83,7 @@ const ICONS = {
   upload: "M12 15.5V4.5M7 9l5-5 5 5M4.5 19.5h15",
 };
 
-/** A drawing beside a word; nobody needs to hear of it. */
+/** An icon next to a label. Screen readers skip it. */
 export function icon(name) {
   return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
 }

@@ -1,31 +1,31 @@
-/** Fields of a form, and the API's errors at the field they are about. */
+/** Form fields, and the API's errors next to the fields that they are about. */
 
-import { freshId, h, put } from "./dom.js";
+import { uniqueId, h, setContent } from "./dom.js";
 
-/** What is said for a code, where the API's own sentence is one for programs. */
-const WORDS = { required: "It is needed.", "too-short": "It is needed." };
+/** Error texts by code. They replace messages of the API that are written for programs. */
+const MESSAGES = { required: "This field is required.", "too-short": "This field is required." };
 
-/** A labelled input or text area, `{name, element, input, complain(text)}`. `name` is the API's. */
+/** A labelled input or text area: `{name, element, input, setError(text)}`. `name` is the name in the API. */
 export function field(name, label, { hint = null, area = false, wide = false, ...properties } = {}) {
-  const id = freshId(name);
-  const about = `${id}-error${hint === null ? "" : ` ${id}-hint`}`;
-  const input = h(area ? "textarea" : "input", { id, name, "aria-describedby": about, ...properties });
-  const wrong = h("p", { class: "wrong", id: `${id}-error` });
-  const needed = properties.required && h("span", { class: "needed", "aria-hidden": "true" }, " *");
+  const id = uniqueId(name);
+  const describedBy = `${id}-error${hint === null ? "" : ` ${id}-hint`}`;
+  const input = h(area ? "textarea" : "input", { id, name, "aria-describedby": describedBy, ...properties });
+  const errorText = h("p", { class: "wrong", id: `${id}-error` });
+  const requiredMark = properties.required && h("span", { class: "required-mark", "aria-hidden": "true" }, " *");
   const element = h(
     "div",
     { class: wide ? "field wide" : "field" },
-    h("label", { for: id }, label, needed),
+    h("label", { for: id }, label, requiredMark),
     input,
     hint && h("p", { class: "hint", id: `${id}-hint` }, hint),
-    wrong,
+    errorText,
   );
   return {
     name,
     element,
     input,
-    complain(text) {
-      put(wrong, text);
+    setError(text) {
+      setContent(errorText, text);
       element.classList.toggle("invalid", text !== "");
       if (text === "") input.removeAttribute("aria-invalid");
       else input.setAttribute("aria-invalid", "true");
@@ -34,20 +34,20 @@ export function field(name, label, { hint = null, area = false, wide = false, ..
 }
 
 /**
- * Puts each error at the field it names (`to[1]` belongs to `to`), and takes the person to the first of them.
- * Returns the sentences that belong to none of these fields.
+ * Shows each error at the field that it names (`to[1]` belongs to `to`), and focuses the first one. Returns the texts of
+ * the errors that belong to none of these fields.
  */
-export function complain(fields, errors) {
-  const rest = [];
-  const said = new Map();
+export function showErrors(fields, errors) {
+  const others = [];
+  const messages = new Map();
   for (const { field: path, message, code } of errors) {
     const owner = fields.find(({ name }) => path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`));
-    if (owner === undefined) rest.push(`${path} ${message}`);
-    else said.set(owner, [...(said.get(owner) ?? []), owner.words?.[code] ?? WORDS[code] ?? capital(message)]);
+    if (owner === undefined) others.push(`${path} ${message}`);
+    else messages.set(owner, [...(messages.get(owner) ?? []), owner.messages?.[code] ?? MESSAGES[code] ?? capitalise(message)]);
   }
-  fields.forEach((one) => one.complain((said.get(one) ?? []).join(" ")));
-  fields.find((one) => said.has(one))?.input.focus();
-  return rest;
+  fields.forEach((one) => one.setError((messages.get(one) ?? []).join(" ")));
+  fields.find((one) => messages.has(one))?.input.focus();
+  return others;
 }
 
-export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capitalise = (text) => text.charAt(0).toUpperCase() + text.slice(1);

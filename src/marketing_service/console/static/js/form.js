@@ -1,10 +1,10 @@
-/** The form: a new draft, or one to be changed, with what it will look like beside it. */
+/** The form for a new or an existing draft, with a live preview next to it. */
 
 import * as api from "./api.js";
-import { freshId, h, icon, put, settled } from "./dom.js";
-import { complain, field } from "./fields.js";
+import { uniqueId, h, icon, setContent, debounce } from "./dom.js";
+import { showErrors, field } from "./fields.js";
 import { mailView } from "./mailview.js";
-import { button, card, notice, say } from "./components.js";
+import { button, card, notice, toast } from "./components.js";
 import { recipients } from "./recipients.js";
 import { go, to } from "./router.js";
 
@@ -33,15 +33,15 @@ export async function newScreen() {
 }
 
 export async function editScreen([id]) {
-  const [campaign, known] = await Promise.all([api.campaign(id), statuses()]);
+  const [campaign, crmStatuses] = await Promise.all([api.campaign(id), statuses()]);
   if (campaign.status !== "DRAFT") {
     await go(`/campaigns/${id}`, { replace: true });
-    say("Only drafts can be edited. Duplicate it to send it again, changed.", { tone: "warning" });
+    toast("Only drafts can be edited. To change this campaign and send it again, duplicate it.", { tone: "warning" });
   }
-  return formScreen(campaign, known);
+  return formScreen(campaign, crmStatuses);
 }
 
-/** The CRM's statuses; null while it does not answer: a message can be written all the same. */
+/** The CRM's statuses, or null if the CRM does not respond. The other fields work without them. */
 async function statuses() {
   try {
     return (await api.statuses()).items;
@@ -51,43 +51,43 @@ async function statuses() {
   }
 }
 
-function formScreen(given, known) {
+function formScreen(given, crmStatuses) {
   const campaign = { ...EMPTY, ...given };
   const isNew = campaign.id === undefined;
   const text = (name, label, properties) =>
     field(name, label, { value: campaign[name] ?? "", autocomplete: "off", ...properties });
-  const name = text("name", "Name", { required: true, maxlength: 200, hint: "For yourselves. No recipient sees it." });
+  const name = text("name", "Name", { required: true, maxlength: 200, hint: "For internal use. Recipients do not see it." });
   const subject = text("subject", "Subject", { required: true, maxlength: 500, wide: true });
   const fields = [
     name,
-    text("fromName", "From name", { maxlength: 200, hint: "What mail programs show as the sender." }),
-    text("fromEmail", "From email", { type: "email", hint: "Left empty, your installation's own address." }),
-    text("replyTo", "Reply to", { type: "email", hint: "Only where answers go to another address." }),
+    text("fromName", "From name", { maxlength: 200, hint: "Email clients show this name as the sender." }),
+    text("fromEmail", "From email", { type: "email", hint: "Leave empty to use the default address of your installation." }),
+    text("replyTo", "Reply to", { type: "email", hint: "Leave empty if replies should go to the From address." }),
     subject,
   ];
   const html = text("htmlBody", "HTML", {
     area: true, rows: 14, class: "code", spellcheck: "false", wide: true,
-    hint: "Most mail programs keep inline CSS only (style=\"…\") and drop <style> and classes.",
+    hint: "Use inline CSS (style=\"…\"). Most email clients ignore <style> and classes.",
   });
   const plain = text("textBody", "Plain text", {
     area: true, rows: 7, class: "code", wide: true,
-    hint: "For programs that show no HTML. Left empty, it is made from the HTML.",
+    hint: "For email clients that do not show HTML. Leave empty to generate it from the HTML.",
   });
   const clicks = h("input", { type: "checkbox", name: "trackClicks", onchange: edited });
   clicks.checked = campaign.trackClicks === true;
-  const whom = recipients(campaign.audience, known, edited);
-  const all = [...fields, html, plain, whom];
-  const seen = mailView({ title: "What is being written" });
-  const as = h("select", { id: freshId("as"), onchange: () => look() }, h("option", { value: "" }, "a made-up recipient"));
+  const recipientsField = recipients(campaign.audience, crmStatuses, edited);
+  const all = [...fields, html, plain, recipientsField];
+  const previewPane = mailView({ title: "Preview" });
+  const previewAs = h("select", { id: uniqueId("preview-as"), onchange: () => updatePreview() }, h("option", { value: "" }, "a sample recipient"));
   const summary = h("div", { role: "alert" });
   const submit = h("button", { class: "button primary", type: "submit" }, isNew ? "Save draft" : "Save");
   let version = campaign.version;
-  let saved = JSON.stringify(written());
-  let last = html;
-  let asking = null;
+  let saved = JSON.stringify(formValues());
+  let focusedField = html;
+  let controller = null;
 
-  function written() {
-    const values = { trackClicks: clicks.checked, audience: whom.value() };
+  function formValues() {
+    const values = { trackClicks: clicks.checked, audience: recipientsField.value() };
     for (const { name: key, input } of [...fields, html, plain]) {
       const typed = key.endsWith("Body") ? input.value : input.value.trim();
       values[key] = typed === "" && !["name", "subject"].includes(key) ? null : typed;
@@ -95,9 +95,9 @@ function formScreen(given, known) {
     return values;
   }
 
-  /** What the API is to be told: of a new campaign what is there, of another one what has changed. */
+  /** The body of the API request: all values of a new campaign, or the changed values of an existing one. */
   function changes() {
-    const now = written();
+    const now = formValues();
     const before = isNew ? EMPTY : campaign;
     return Object.fromEntries(
       Object.entries(now).filter(([key, value]) => JSON.stringify(value ?? "") !== JSON.stringify(before[key] ?? "")),
@@ -108,38 +108,38 @@ function formScreen(given, known) {
     preview();
   }
 
-  const preview = settled(look, PREVIEW_MILLISECONDS);
+  const preview = debounce(updatePreview, PREVIEW_MILLISECONDS);
 
-  async function look() {
-    const { subject: typed, htmlBody, textBody } = written();
-    asking?.abort();
+  async function updatePreview() {
+    const { subject: typed, htmlBody, textBody } = formValues();
+    controller?.abort();
     if (!htmlBody?.trim() && !textBody?.trim()) return;
-    asking = new AbortController();
-    const body = { subject: typed === "" ? null : typed, htmlBody, textBody, contactId: as.value || null };
+    controller = new AbortController();
+    const body = { subject: typed === "" ? null : typed, htmlBody, textBody, contactId: previewAs.value || null };
     try {
-      const shown = await api.previewUnsaved(body, asking.signal);
-      if (!seen.element.isConnected) return;
-      [subject, html, plain].forEach((one) => one.complain(""));
-      seen.show(shown);
+      const shown = await api.previewUnsaved(body, controller.signal);
+      if (!previewPane.element.isConnected) return;
+      [subject, html, plain].forEach((one) => one.setError(""));
+      previewPane.show(shown);
     } catch (error) {
-      if (error.name !== "AbortError") seen.complain(`Not as it is written now: ${error.message}`);
+      if (error.name !== "AbortError") previewPane.showWarning(`The preview could not be updated. ${error.message}`);
     }
   }
 
-  /** The recipients there are now, to look at it as they would. */
-  function offerContacts() {
-    const chosen = as.value;
-    const contacts = whom.sample().map(({ id, firstName, lastName, email }) =>
+  /** Fills the list of contacts that the preview can be shown for with a sample of the current recipients. */
+  function fillContactOptions() {
+    const chosen = previewAs.value;
+    const contacts = recipientsField.sample().map(({ id, firstName, lastName, email }) =>
       h("option", { value: id }, [firstName, lastName].filter(Boolean).join(" ") || email),
     );
-    put(as, h("option", { value: "" }, "a made-up recipient"), contacts);
-    as.value = [...as.options].some((option) => option.value === chosen) ? chosen : "";
+    setContent(previewAs, h("option", { value: "" }, "a sample recipient"), contacts);
+    previewAs.value = [...previewAs.options].some((option) => option.value === chosen) ? chosen : "";
   }
 
   function insert(placeholder) {
-    const { input } = last;
+    const { input } = focusedField;
     input.focus();
-    // The one way of writing into a field that Undo takes back again.
+    // Deprecated, but the only way to insert text so that the browser's Undo works.
     if (!document.execCommand("insertText", false, placeholder)) {
       input.setRangeText(placeholder, input.selectionStart, input.selectionEnd, "end");
       edited();
@@ -149,37 +149,37 @@ function formScreen(given, known) {
   async function save(event) {
     event.preventDefault();
     submit.disabled = true;
-    put(summary);
+    setContent(summary);
     try {
       const body = changes();
-      const kept = isNew ? await api.create({ ...body, name: name.input.value, subject: subject.input.value }) : await api.change(campaign.id, version, body);
-      saved = JSON.stringify(written());
-      await go(`/campaigns/${kept.id}`, { replace: true });
-      say(isNew ? "The draft is saved." : "Your changes are saved.");
+      const savedCampaign = isNew ? await api.create({ ...body, name: name.input.value, subject: subject.input.value }) : await api.update(campaign.id, version, body);
+      saved = JSON.stringify(formValues());
+      await go(`/campaigns/${savedCampaign.id}`, { replace: true });
+      toast(isNew ? "Draft saved." : "Changes saved.");
     } catch (error) {
-      wrong(error);
+      showSaveError(error);
     }
     submit.disabled = false;
   }
 
-  function wrong(error) {
-    const rest = complain(all, error.errors ?? []);
+  function showSaveError(error) {
+    const others = showErrors(all, error.errors ?? []);
     const marked = all.filter(({ element: one }) => one.classList.contains("invalid")).length;
-    const said = marked > 0 ? "It is not saved yet: see what is marked." : "It is not saved.";
-    put(summary, notice([h("b", {}, said), " ", rest.length > 0 ? rest.join(" ") : marked === 0 && error.message], { tone: "danger" }));
-    if (error.status === 412) summary.firstChild.append(button("Show what is saved now", reread));
+    const text = marked > 0 ? "Not saved. Correct the marked fields." : "Not saved.";
+    setContent(summary, notice([h("b", {}, text), " ", others.length > 0 ? others.join(" ") : marked === 0 && error.message], { tone: "danger" }));
+    if (error.status === 412) summary.firstChild.append(button("Show saved version", showSavedVersion));
   }
 
-  /** Somebody else saved it meanwhile: from here on what is typed replaces theirs, if it is saved. */
-  async function reread() {
+  /** Another user has saved the campaign. Shows their version. From now on, saving replaces the fields changed here. */
+  async function showSavedVersion() {
     const now = await api.campaign(campaign.id);
     ({ version } = now);
-    put(summary, notice([h("b", {}, `“${now.name}”, ${now.subject}`), " is what is saved now. Saving again replaces what you have changed in it."], { tone: "warning" }));
+    setContent(summary, notice(["The saved version is ", h("b", {}, `“${now.name}”, ${now.subject}`), ". If you save again, the fields that you changed replace it."], { tone: "warning" }));
   }
 
-  [subject, html, plain].forEach((one) => one.input.addEventListener("focus", () => (last = one)));
-  as.addEventListener("focus", offerContacts);
-  as.addEventListener("pointerdown", offerContacts);
+  [subject, html, plain].forEach((one) => one.input.addEventListener("focus", () => (focusedField = one)));
+  previewAs.addEventListener("focus", fillContactOptions);
+  previewAs.addEventListener("pointerdown", fillContactOptions);
 
   const placeholders = h(
     "div",
@@ -191,7 +191,7 @@ function formScreen(given, known) {
     "label",
     { class: "tick" },
     clicks,
-    h("span", {}, "Count clicks", h("small", { class: "hint" }, "Its links then lead through this service, which says who follows them how often.")),
+    h("span", {}, "Track clicks", h("small", { class: "hint" }, "Links go through this service, which counts who clicks them and how often.")),
   );
   const form = h(
     "form",
@@ -199,13 +199,13 @@ function formScreen(given, known) {
     summary,
     card("Basics", h("div", { class: "fields" }, fields.map((one) => one.element))),
     card("Message", [placeholders, html.element, plain.element, tracking]),
-    card("Recipients", whom.element),
+    card("Recipients", recipientsField.element),
     h("div", { class: "form-end" }, h("a", { class: "button", href: to(isNew ? "" : `/campaigns/${campaign.id}`) }, "Cancel"), submit),
   );
-  const beside = card("Preview", [h("p", { class: "as" }, h("label", { for: as.id }, "As it reaches "), as), seen.element]);
-  beside.classList.add("beside");
-  seen.complain("Nothing is written yet.");
-  look();
+  const previewCard = card("Preview", [h("p", { class: "preview-as" }, h("label", { for: previewAs.id }, "Preview as "), previewAs), previewPane.element]);
+  previewCard.classList.add("preview");
+  previewPane.showWarning("The message is empty.");
+  updatePreview();
 
   const heading = isNew ? "New campaign" : `Edit ${campaign.name}`;
   const back = isNew ? h("a", { href: to("") }, icon("arrow"), "Campaigns") : h("a", { href: to(`/campaigns/${campaign.id}`) }, icon("arrow"), campaign.name);
@@ -215,9 +215,9 @@ function formScreen(given, known) {
       "div",
       {},
       h("div", { class: "page-head" }, h("div", {}, h("nav", { class: "back", "aria-label": "Back" }, back), h("h1", { tabindex: "-1" }, heading))),
-      h("div", { class: "writing" }, form, beside),
+      h("div", { class: "editor" }, form, previewCard),
     ),
-    unsaved: () => JSON.stringify(written()) !== saved,
-    leave: () => asking?.abort(),
+    unsaved: () => JSON.stringify(formValues()) !== saved,
+    leave: () => controller?.abort(),
   };
 }

@@ -1,8 +1,8 @@
-/** Figures, times and states in words. */
+/** Formats numbers, times and states as text. */
 
 const NUMBER = new Intl.NumberFormat("en");
-const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+const DATE_TIME = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const DATE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 const THIN = "\u202f";
 
 export const number = (value) => NUMBER.format(value);
@@ -12,7 +12,7 @@ export const count = (value, one, many) => `${number(value)} ${value === 1 ? one
 
 export const people = (value) => count(value, "person", "people");
 
-/** A fraction as whole percents, and never as 0 or 100 unless it is just that. */
+/** A fraction as a whole percentage. It shows 0 % and 100 % only for exactly these values. */
 export function percent(fraction) {
   const whole = Math.round(fraction * 100);
   if (whole === 0 && fraction > 0) return `<${THIN}1${THIN}%`;
@@ -20,10 +20,10 @@ export function percent(fraction) {
   return `${whole}${THIN}%`;
 }
 
-export const moment = (time) => MOMENT.format(new Date(time));
-export const day = (time) => DAY.format(new Date(time));
+export const dateTime = (time) => DATE_TIME.format(new Date(time));
+export const date = (time) => DATE.format(new Date(time));
 
-/** How long so many seconds are, to one unit: about as precise as an estimate is. */
+/** A number of seconds in one unit, which is precise enough for an estimate. */
 export function duration(seconds) {
   if (seconds < 1) return "less than a second";
   if (seconds < 90) return count(Math.round(seconds), "second", "seconds");
@@ -46,35 +46,35 @@ export const SEND_STATUS = {
 const REASONS = {
   OPTED_OUT: "opted out",
   SUPPRESSED: "address is suppressed",
-  DUPLICATE: "address of another contact",
+  DUPLICATE: "same address as another contact",
   CANCELLED: "campaign cancelled",
-  MALFORMED_ADDRESS: "no mail can go to this address",
-  REJECTED: "refused by the relay",
-  DEFERRED_TOO_OFTEN: "put off too often",
+  MALFORMED_ADDRESS: "address is not valid",
+  REJECTED: "rejected by the relay",
+  DEFERRED_TOO_OFTEN: "deferred too often",
   BOUNCED: "bounced",
   BOUNCED_HARD: "hard bounce",
   BOUNCED_SOFT: "soft bounce",
   HARD_BOUNCE: "Hard bounce",
   SOFT_BOUNCES: "Soft bounces in a row",
-  MANUAL: "Added by hand",
-  REPORT: "by a delivery report",
-  API: "one by one",
-  CSV: "out of a file",
+  MANUAL: "Added manually",
+  REPORT: "Delivery report",
+  API: "Console or API",
+  CSV: "CSV file",
 };
 
-/** A reason's code in words; one that is new here as it is, in small letters. */
-export const reason = (code) => REASONS[code] ?? code.toLowerCase().replaceAll("_", " ");
+/** A reason code as text. An unknown code is shown in lower case. */
+export const reasonText = (code) => REASONS[code] ?? code.toLowerCase().replaceAll("_", " ");
 
 const PAUSES = {
-  USER: "Paused by a person. Nothing more is handed over until it is resumed.",
-  RELAY_DOWN: "Held, because the relay does not answer. It goes on by itself as soon as the relay does.",
-  RELAY_REFUSES_SENDER: "Held, because the relay refuses the sender. It is tried again by itself.",
+  USER: "Paused by a user. No more emails are sent until you resume.",
+  RELAY_DOWN: "Paused because the relay is not responding. Sending resumes automatically when the relay is back.",
+  RELAY_REFUSES_SENDER: "Paused because the relay refuses the sender address. The service tries again automatically.",
 };
 
-export const pause = (code) => PAUSES[code] ?? `Paused: ${reason(code ?? "")}.`;
+export const pauseText = (code) => PAUSES[code] ?? `Paused: ${reasonText(code ?? "")}.`;
 
-/** Whom an audience is, with the CRM's words for its statuses where they are known. */
-export function audience({ type, statuses }, labels = new Map()) {
+/** An audience as text, with the CRM's labels for the statuses where they are known. */
+export function audienceText({ type, statuses }, labels = new Map()) {
   if (type === "ALL") return "All contacts";
   return `Contacts by status: ${statuses.map((value) => labels.get(value) ?? value).join(", ")}`;
 }

@@ -1,77 +1,77 @@
-/** The list of campaigns: cards, pills, search, and a row for each. */
+/** The list of campaigns, with totals, filters and a search field. */
 
 import * as api from "./api.js";
-import { h, icon, put, settled } from "./dom.js";
-import { CAMPAIGN_STATUS, day, number, percent } from "./format.js";
+import { h, icon, setContent, debounce } from "./dom.js";
+import { CAMPAIGN_STATUS, date, number, percent } from "./format.js";
 import { PAGE, paged } from "./paging.js";
-import { badge, figure, pills, searchField } from "./components.js";
+import { badge, statCard, pills, searchField } from "./components.js";
 import { to } from "./router.js";
 
 const POLL_MILLISECONDS = 4000;
 const STATUSES = Object.keys(CAMPAIGN_STATUS);
-/** What the list showed when it was left, to come back to. */
-let left = null;
+/** What the list showed when the user savedView it. Used to restore it on the way back. */
+let savedView = null;
 
 export async function listScreen(_, query) {
-  const only = { status: STATUSES.includes(query.get("status")) ? query.get("status") : "", q: query.get("q") ?? "" };
-  const known = left !== null && left.status === only.status && left.q === only.q ? left : null;
-  let opened = known?.opened;
-  left = null;
-  const least = Math.min(200, Math.max(PAGE, known?.items.length ?? 0));
-  let [counts, first] = await Promise.all([api.overview(), api.campaigns({ ...only, limit: least })]);
+  const filters = { status: STATUSES.includes(query.get("status")) ? query.get("status") : "", q: query.get("q") ?? "" };
+  const restored = savedView !== null && savedView.status === filters.status && savedView.q === filters.q ? savedView : null;
+  let opened = restored?.opened;
+  savedView = null;
+  const firstLimit = Math.min(200, Math.max(PAGE, restored?.items.length ?? 0));
+  let [totals, first] = await Promise.all([api.overview(), api.campaigns({ ...filters, limit: firstLimit })]);
 
-  const figures = h("dl", { class: "figures" });
+  const cards = h("dl", { class: "stats" });
   const rows = h("ul", { class: "rows", onclick: (event) => (opened = event.target.closest("li")?.dataset.id) });
-  const below = h("div", { class: "below" });
+  const footer = h("div", { class: "below" });
   const groups = h("div", {});
 
-  function showCounts() {
-    put(
-      figures,
-      figure("Campaigns", number(counts.total)),
-      figure("Drafts", number(counts.draft)),
-      figure("Sending", number(counts.sending)),
-      figure("Sent", number(counts.sent), { details: counts.sent > 0 && `${percent(counts.averageOpenRate)} open on average` }),
+  function showTotals() {
+    setContent(
+      cards,
+      statCard("Campaigns", number(totals.total)),
+      statCard("Drafts", number(totals.draft)),
+      statCard("Sending", number(totals.sending)),
+      statCard("Sent", number(totals.sent), { details: totals.sent > 0 && `${percent(totals.averageOpenRate)} average open rate` }),
     );
-    const notes = { "": counts.total, DRAFT: counts.draft, SENDING: counts.sending, SENT: counts.sent, FAILED: counts.failed };
-    const options = [["", "All"], ...Object.entries(CAMPAIGN_STATUS)].map(([v, label]) => [v, label, number(notes[v])]);
+    const counts = { "": totals.total, DRAFT: totals.draft, SENDING: totals.sending, SENT: totals.sent, FAILED: totals.failed };
+    const options = [["", "All"], ...Object.entries(CAMPAIGN_STATUS)].map(([v, label]) => [v, label, number(counts[v])]);
     const focused = groups.contains(document.activeElement);
-    put(groups, pills("Show campaigns", options, [only.status], ([status]) => list.filter({ status })));
+    setContent(groups, pills("Show campaigns", options, [filters.status], ([status]) => list.filter({ status })));
     if (focused) groups.querySelector("input:checked").focus();
   }
 
-  /** What is being sent moves; the rest of the list stays where it is. */
+  /** Updates the rows of campaigns that are being sent. */
   async function poll() {
-    const moving = list.items().filter((item) => item.status === "SENDING").slice(0, 10);
-    if (document.hidden || moving.length === 0) return;
+    const sending = list.items().filter((item) => item.status === "SENDING").slice(0, 10);
+    if (document.hidden || sending.length === 0) return;
     try {
-      const moved = await Promise.all(moving.map(({ id }) => api.orNull(api.campaign(id))));
-      counts = await api.overview();
-      moved.filter(Boolean).forEach((campaign) => {
+      const updated = await Promise.all(sending.map(({ id }) => api.nullIfNotFound(api.campaign(id))));
+      totals = await api.overview();
+      updated.filter(Boolean).forEach((campaign) => {
         const shown = list.items().find(({ id }) => id === campaign.id);
         if (shown === undefined || JSON.stringify(shown) === JSON.stringify(campaign)) return;
         const focused = document.activeElement.closest("li")?.dataset.id === campaign.id;
         const line = list.replace(campaign.id, campaign);
         if (focused) line.querySelector("a").focus();
       });
-      showCounts();
+      showTotals();
     } catch {
-      // The next one will tell; what is shown was true a moment ago.
+      // The next poll tries again. The data on the page is at most a few seconds old.
     }
   }
 
   const list = paged({
     first,
-    only,
+    filters,
     load: api.campaigns,
     rows,
-    below,
+    footer,
     row,
-    words: ["campaign", "campaigns"],
-    empty: () => nothing(only),
+    plural: "campaigns",
+    empty: () => emptyList(filters),
   });
-  showCounts();
-  // Whoever comes back is taken to where they left.
+  showTotals();
+  // On the way back, the focus goes to the row that the user opened.
   rows.querySelector(`li[data-id="${opened}"] a`)?.setAttribute("data-focus", "");
   const polling = setInterval(poll, POLL_MILLISECONDS);
 
@@ -84,12 +84,12 @@ export async function listScreen(_, query) {
       h("h1", { tabindex: "-1" }, "Campaigns"),
       h("div", { class: "actions" }, h("a", { class: "button primary", href: to("/campaigns/new") }, icon("plus"), "New campaign")),
     ),
-    figures,
+    cards,
     h(
       "div",
       { class: "list" },
-      h("div", { class: "filters" }, groups, searchField("Name starts with", only.q, settled((q) => list.filter({ q }), 250))),
-      h("section", { class: "card flush", "aria-label": "Campaigns" }, rows, below),
+      h("div", { class: "filters" }, groups, searchField("Name starts with", filters.q, debounce((q) => list.filter({ q }), 250))),
+      h("section", { class: "card flush", "aria-label": "Campaigns" }, rows, footer),
     ),
   );
   return {
@@ -98,7 +98,7 @@ export async function listScreen(_, query) {
     leave() {
       clearInterval(polling);
       list.stop();
-      left = { ...only, items: list.items(), opened };
+      savedView = { ...filters, items: list.items(), opened };
     },
   };
 }
@@ -126,24 +126,24 @@ function results({ status, stats, expandedAt }) {
     return [h("span", { class: "row-count" }, text), h("span", { class: "row-rate" }, rate)];
   }
   return [
-    h("span", { class: "row-count" }, number(stats.recipients), h("span", { class: "unseen" }, " recipients")),
-    h("span", { class: "row-rate" }, stats.delivered > 0 ? `${percent(stats.openRate)} open` : ""),
+    h("span", { class: "row-count" }, number(stats.recipients), h("span", { class: "visually-hidden" }, " recipients")),
+    h("span", { class: "row-rate" }, stats.delivered > 0 ? `${percent(stats.openRate)} opened` : ""),
   ];
 }
 
 function when({ status, sentAt, launchedAt, createdAt, cancelledAt }) {
-  if (status === "DRAFT") return `Created ${day(createdAt)}`;
-  if (cancelledAt !== null) return `Cancelled ${day(cancelledAt)}`;
-  return status === "SENT" && sentAt !== null ? `Sent ${day(sentAt)}` : `Launched ${day(launchedAt ?? createdAt)}`;
+  if (status === "DRAFT") return `Created ${date(createdAt)}`;
+  if (cancelledAt !== null) return `Cancelled ${date(cancelledAt)}`;
+  return status === "SENT" && sentAt !== null ? `Sent ${date(sentAt)}` : `Launched ${date(launchedAt ?? createdAt)}`;
 }
 
-function nothing({ status, q }) {
-  if (status !== "" || q !== "") return h("p", { class: "empty" }, "No campaign is like that.");
+function emptyList({ status, q }) {
+  if (status !== "" || q !== "") return h("p", { class: "empty" }, "No campaigns match your filters.");
   return h(
     "div",
     { class: "empty" },
     h("h2", {}, "No campaigns yet"),
-    h("p", {}, "Write a message, choose who gets it, look at it, and launch it."),
-    h("a", { class: "button primary", href: to("/campaigns/new") }, icon("plus"), "Write the first one"),
+    h("p", {}, "Write a message, choose the recipients, check the preview, and launch."),
+    h("a", { class: "button primary", href: to("/campaigns/new") }, icon("plus"), "Create your first campaign"),
   );
 }

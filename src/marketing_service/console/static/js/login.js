@@ -1,14 +1,14 @@
-/** The log-in, as a page or above one; and what somebody sees who may not use this page. */
+/** The log-in, as a page or as a dialog, and the page for users who may not use the console. */
 
-import { freshId, h, icon, put } from "./dom.js";
+import { uniqueId, h, icon, setContent } from "./dom.js";
 import { button, notice } from "./components.js";
-import { logIn, logOut, person, remembered } from "./session.js";
+import { logIn, logOut, currentUser, rememberedEmail } from "./session.js";
 
-/** Shows the log-in in the whole page; the promise is kept once somebody has logged in. */
+/** Shows the log-in as a whole page. The promise resolves after the log-in. */
 export function loginScreen(main) {
   return new Promise((resolve) => {
     document.title = "Log in – Marketing";
-    put(
+    setContent(
       main,
       h(
         "section",
@@ -22,16 +22,16 @@ export function loginScreen(main) {
   });
 }
 
-/** The same above the page, which stays as it is. */
+/** Shows the log-in as a dialog above the current page. The promise resolves after the log-in. */
 export function loginDialog() {
   return new Promise((resolve) => {
-    const heading = freshId("login");
+    const heading = uniqueId("login");
     const dialog = h(
       "dialog",
-      // There is no way on without it: what was asked for waits.
+      // The dialog cannot be closed without a log-in, because a request waits for it.
       { class: "login", "aria-labelledby": heading, oncancel: (event) => event.preventDefault() },
       h("h2", { id: heading }, "Your session has ended"),
-      h("p", {}, "Log in again to go on. Nothing on this page is lost."),
+      h("p", {}, "Log in again to continue. Your work on this page is not lost."),
       loginForm(() => {
         dialog.close();
         dialog.remove();
@@ -44,31 +44,31 @@ export function loginDialog() {
 }
 
 function loginForm(done) {
-  const email = field("Email", { type: "email", autocomplete: "username", required: true, value: remembered() });
+  const email = field("Email", { type: "email", autocomplete: "username", required: true, value: rememberedEmail() });
   const password = field("Password", { type: "password", autocomplete: "current-password" });
-  const code = field("Code", { inputmode: "numeric", autocomplete: "one-time-code" }, "From your authenticator, if you use one.");
-  const wrong = h("div", { role: "alert" });
-  const send = h("button", { class: "button primary wide", type: "submit" }, "Log in");
+  const code = field("Code", { inputmode: "numeric", autocomplete: "one-time-code" }, "From your authenticator app, if you use one.");
+  const errorBox = h("div", { role: "alert" });
+  const submit = h("button", { class: "button primary wide", type: "submit" }, "Log in");
 
-  async function submitted(event) {
+  async function onSubmit(event) {
     event.preventDefault();
-    send.disabled = true;
-    put(wrong);
+    submit.disabled = true;
+    setContent(errorBox);
     try {
       await logIn(email.input.value.trim(), password.input.value, code.input.value.trim());
       done();
     } catch (error) {
-      put(wrong, notice(error.message, { tone: "danger" }));
+      setContent(errorBox, notice(error.message, { tone: "danger" }));
       password.input.select();
     }
-    send.disabled = false;
+    submit.disabled = false;
   }
 
-  return h("form", { onsubmit: submitted }, email.element, password.element, code.element, wrong, send);
+  return h("form", { onsubmit: onSubmit }, email.element, password.element, code.element, errorBox, submit);
 }
 
 function field(label, properties, hint) {
-  const id = freshId("login");
+  const id = uniqueId("login");
   const input = h("input", { id, "aria-describedby": hint && `${id}-hint`, ...properties });
   const element = h(
     "div",
@@ -80,22 +80,22 @@ function field(label, properties, hint) {
   return { element, input };
 }
 
-/** For somebody without a role that may write: the documents keep the whole page for administrators. */
-export function notForReaders() {
+/** The page for a user without a write role. The console is for write roles only. */
+export function notAuthorizedPage() {
   document.title = "For administrators – Marketing";
-  const { name, roles, writeRoles } = person();
+  const { name, roles, writeRoles } = currentUser();
   return h(
     "section",
     { class: "message", role: "alert" },
-    h("span", { class: "drawing" }, icon("alert")),
+    h("span", { class: "message-icon" }, icon("alert")),
     h("h1", { tabindex: "-1" }, "This page is for administrators"),
     h(
       "p",
       {},
-      `You are logged in as ${name}, ${roles.length === 0 ? "without a role" : `with the role ${roles.join(", ")}`}. `,
-      `Marketing needs one of these: ${writeRoles.join(", ")}.`,
+      `You are logged in as ${name} ${roles.length === 0 ? "without a role" : `with the role ${roles.join(", ")}`}. `,
+      `To use Marketing you need one of these roles: ${writeRoles.join(", ")}.`,
     ),
-    h("p", { class: "quiet" }, "Ask an administrator of your organisation for the role, or log in as somebody who has it."),
-    h("p", { class: "actions" }, button("Log in as somebody else", logOut, { tone: "primary" })),
+    h("p", { class: "quiet" }, "Ask an administrator of your organisation for access, or log in with another account."),
+    h("p", { class: "actions" }, button("Log in with another account", logOut, { tone: "primary" })),
   );
 }

@@ -1,17 +1,17 @@
 /**
- * A mail, shown in a frame. The frame's own policy allows the mail's inline styles, and nothing else: no script (its
- * sandbox has none either), no form, and images from elsewhere only where the person asks for them.
+ * Shows a mail in a frame. The frame's Content Security Policy allows inline styles and nothing else: no scripts (the
+ * sandbox forbids them too), no forms, and external images only after the user asks for them.
  */
 
-import { h, put } from "./dom.js";
+import { h, setContent } from "./dom.js";
 import { notice, pills } from "./components.js";
 
 const FRAMES = { false: "/marketing/static/mail.html", true: "/marketing/static/mail-with-images.html" };
-const TELEPHONE = "375px";
-const TALLEST = 1600;
+const MOBILE_WIDTH = "375px";
+const MAX_HEIGHT = 1600;
 
-/** `{element, show(preview), complain(text)}`. */
-export function mailView({ title = "The message" } = {}) {
+/** `{element, show(preview), showWarning(text)}`. */
+export function mailView({ title = "Message" } = {}) {
   let preview = null;
   let ready = false;
   let view = "desktop";
@@ -25,16 +25,16 @@ export function mailView({ title = "The message" } = {}) {
   });
   const plain = h("pre", { class: "plain", hidden: true, tabindex: "0", "aria-label": "Plain text" });
   const subject = h("p", { class: "mail-subject" });
-  const trouble = h("div", { role: "status" });
+  const warning = h("div", { role: "status" });
   const images = h("input", { type: "checkbox", onchange: reload });
   const stage = h("div", { class: "stage desktop", hidden: true }, frame, plain);
-  const kinds = [["desktop", "Desktop"], ["telephone", "Telephone"], ["plain", "Plain text"]];
+  const kinds = [["desktop", "Desktop"], ["mobile", "Mobile"], ["plain", "Plain text"]];
   const tools = h(
     "div",
     { class: "mail-tools" },
-    pills("Show it as", kinds, [view], ([chosen]) => {
+    pills("Preview mode", kinds, [view], ([chosen]) => {
       view = chosen;
-      layOut();
+      updateLayout();
     }),
     h("label", { class: "tick" }, images, "Load images"),
   );
@@ -52,7 +52,7 @@ export function mailView({ title = "The message" } = {}) {
   function fill() {
     if (!ready || preview === null) return;
     const page = frame.contentDocument;
-    // Read as HTML by the frame's document, under the frame's policy. Scripts in what is set so never run (HTML §13.5).
+    // The frame's document parses the HTML under the frame's policy. Scripts set by innerHTML never run (HTML §13.5).
     page.documentElement.innerHTML = preview.html;
     for (const link of page.querySelectorAll("a[href], area[href]")) {
       link.target = "_blank";
@@ -68,30 +68,30 @@ export function mailView({ title = "The message" } = {}) {
     const page = frame.contentDocument;
     if (page?.body == null) return;
     const { marginTop, marginBottom } = getComputedStyle(page.body);
-    const tall = Math.ceil(page.body.offsetHeight + parseFloat(marginTop) + parseFloat(marginBottom));
-    frame.style.height = `${Math.min(Math.max(tall, 160), TALLEST)}px`;
+    const height = Math.ceil(page.body.offsetHeight + parseFloat(marginTop) + parseFloat(marginBottom));
+    frame.style.height = `${Math.min(Math.max(height, 160), MAX_HEIGHT)}px`;
   }
 
-  function layOut() {
+  function updateLayout() {
     stage.className = `stage ${view}`;
     frame.hidden = view === "plain";
     plain.hidden = view !== "plain";
-    frame.style.width = view === "telephone" ? TELEPHONE : "100%";
+    frame.style.width = view === "mobile" ? MOBILE_WIDTH : "100%";
     if (view !== "plain") measure();
   }
 
   return {
-    element: h("div", { class: "mail" }, tools, subject, trouble, stage),
+    element: h("div", { class: "mail" }, tools, subject, warning, stage),
     show(next) {
       preview = next;
       stage.hidden = false;
-      put(subject, h("span", { class: "quiet" }, "Subject "), preview.subject || h("i", {}, "none yet"));
-      put(plain, preview.text);
-      put(trouble);
+      setContent(subject, h("span", { class: "quiet" }, "Subject "), preview.subject || h("i", {}, "no subject"));
+      setContent(plain, preview.text);
+      setContent(warning);
       fill();
     },
-    complain(text) {
-      put(trouble, notice(text, { tone: "warning" }));
+    showWarning(text) {
+      setContent(warning, notice(text, { tone: "warning" }));
     },
   };
 }

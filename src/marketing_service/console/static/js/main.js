@@ -1,10 +1,10 @@
-/** Starts the console: who is there, the bar at the top, the screens. */
+/** Starts the console: the log-in, the bar at the top, the screens. */
 
-import { h, icon, put } from "./dom.js";
-import { loginDialog, loginScreen, notForReaders } from "./login.js";
-import { failure } from "./components.js";
+import { h, icon, setContent } from "./dom.js";
+import { loginDialog, loginScreen, notAuthorizedPage } from "./login.js";
+import { errorMessage } from "./components.js";
 import { start, to } from "./router.js";
-import { accessToken, configure, logOut, person } from "./session.js";
+import { accessToken, configure, logOut, currentUser } from "./session.js";
 
 import { listScreen } from "./list.js";
 import { detailScreen } from "./detail.js";
@@ -28,22 +28,22 @@ const NAVIGATION = [
 
 const main = document.getElementById("main");
 const bar = document.querySelector("header.bar");
-let begun = false;
+let started = false;
 
-// Before the first screen a log-in fills the page; later it stands above whatever is being worked on.
-const askPerson = () => (begun ? loginDialog() : loginScreen(main));
+// Before the first screen the log-in is a whole page. Later it is a dialog above the current screen.
+const showLogin = () => (started ? loginDialog() : loginScreen(main));
 
-async function begin() {
+async function startConsole() {
   try {
-    await configure(askPerson);
+    await configure(showLogin);
     await accessToken();
   } catch (error) {
-    put(main, failure(error, begin));
+    setContent(main, errorMessage(error, startConsole));
     return;
   }
-  begun = true;
-  if (!person().mayWrite) {
-    put(main, notForReaders());
+  started = true;
+  if (!currentUser().mayWrite) {
+    setContent(main, notAuthorizedPage());
     return;
   }
   bar.hidden = false;
@@ -51,8 +51,8 @@ async function begin() {
 }
 
 function showBar(path) {
-  const { name, organisation } = person();
-  put(
+  const { name, organisation } = currentUser();
+  setContent(
     bar,
     h("a", { class: "brand", href: to("") }, h("span", { class: "mark" }, icon("mail")), "Marketing"),
     h(
@@ -71,10 +71,10 @@ function showBar(path) {
   );
 }
 
-// Its address alone would be a change of screen.
+// Following the link would make the router load a screen, so the click only moves the focus.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
 
-begin();
+startConsole();

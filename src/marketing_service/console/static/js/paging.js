@@ -1,41 +1,41 @@
-/** A list by pages: every filter asks for it anew, "Show more" makes it longer, and focus goes to what has come. */
+/** A paged list. A filter loads it again. "Show more" adds a page and moves the focus to its first row. */
 
-import { put } from "./dom.js";
-import { busy, failure, mention, moreButton } from "./components.js";
-import { note } from "./router.js";
+import { setContent } from "./dom.js";
+import { withBusyButton, errorMessage, announce, moreButton } from "./components.js";
+import { setQuery } from "./router.js";
 
 export const PAGE = 50;
 
 /**
- * Shows the first page, and what follows it as it is asked for.
+ * Shows the first page, and more pages on request.
  *
- * `only`: the filters by name, as the API and the address know them. `load`: gives a page for a query. `rows` and
- * `below`: the elements for the rows and for what follows them. `row`: makes one of them, with a link or a heading to
- * focus. `words`: what is listed, as in "No address" and "12 addresses". `empty`: what is said where there is nothing.
+ * `filters`: the filters by name, as in the API and in the URL. `load`: returns a page for a query. `rows` and `footer`:
+ * the elements for the rows and for the content below them. `row`: creates a row, with a link or a header cell that can
+ * get the focus. `plural`: what the items are called, for screen readers. `empty`: creates the content for an empty list.
  */
-export function paged({ first, only, load, rows, below, row, words: [one, many], empty }) {
+export function paged({ first, filters, load, rows, footer, row, plural, empty }) {
   let page = first;
   let items = page.items;
-  let asking = null;
+  let controller = null;
 
   async function filter(change = {}) {
-    Object.assign(only, change);
-    note(new URLSearchParams(Object.entries(only).flatMap(([name, value]) => [value].flat().filter(Boolean).map((item) => [name, item]))));
-    asking?.abort();
-    asking = new AbortController();
+    Object.assign(filters, change);
+    setQuery(new URLSearchParams(Object.entries(filters).flatMap(([name, value]) => [value].flat().filter(Boolean).map((item) => [name, item]))));
+    controller?.abort();
+    controller = new AbortController();
     try {
-      page = await load({ ...only, limit: PAGE }, asking.signal);
+      page = await load({ ...filters, limit: PAGE }, controller.signal);
     } catch (error) {
-      if (error.name !== "AbortError") put(below, failure(error, () => filter()));
+      if (error.name !== "AbortError") setContent(footer, errorMessage(error, () => filter()));
       return;
     }
     items = page.items;
     show();
-    mention(items.length === 0 ? `No ${one}` : `${items.length}${page.nextCursor === null ? "" : " or more"} ${many}`);
+    announce(items.length === 0 ? `No ${plural} found` : `${items.length}${page.nextCursor === null ? "" : " or more"} ${plural}`);
   }
 
-  async function more(event) {
-    const next = await busy(event.currentTarget, () => load({ ...only, limit: PAGE, cursor: page.nextCursor }));
+  async function loadMore(event) {
+    const next = await withBusyButton(event.currentTarget, () => load({ ...filters, limit: PAGE, cursor: page.nextCursor }));
     if (next === null) return;
     page = next;
     items = [...items, ...page.items];
@@ -43,34 +43,34 @@ export function paged({ first, only, load, rows, below, row, words: [one, many],
     rows.append(...added);
     showBelow();
     added[0]?.querySelector("a, th").focus({ preventScroll: true });
-    mention(`${items.length} ${many} are shown`);
+    announce(`${items.length} ${plural} shown`);
   }
 
   function show() {
-    put(rows, items.map(row));
+    setContent(rows, items.map(row));
     const table = rows.closest("table");
     if (table !== null) table.hidden = items.length === 0;
     showBelow();
   }
 
   function showBelow() {
-    put(below, items.length === 0 ? empty() : page.nextCursor !== null && moreButton(more));
+    setContent(footer, items.length === 0 ? empty() : page.nextCursor !== null && moreButton(loadMore));
   }
 
   show();
   return {
     filter,
-    /** What is shown now. */
+    /** The items of all loaded pages. */
     items: () => items,
-    /** Puts another state of an item in its place; gives its row. */
+    /** Replaces an item. Returns its new row, or null if the item is not in the list. */
     replace(id, item) {
-      const at = items.findIndex((known) => known.id === id);
-      if (at < 0) return null;
-      items[at] = item;
-      const made = row(item);
-      rows.children[at].replaceWith(made);
-      return made;
+      const index = items.findIndex((known) => known.id === id);
+      if (index < 0) return null;
+      items[index] = item;
+      const newRow = row(item);
+      rows.children[index].replaceWith(newRow);
+      return newRow;
     },
-    stop: () => asking?.abort(),
+    stop: () => controller?.abort(),
   };
 }

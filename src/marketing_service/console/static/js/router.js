@@ -1,91 +1,91 @@
-/** Which screen an address is, and the way from one to the next; whoever leaves something unsaved is asked first. */
+/** Shows the screen for a URL and navigates between screens. Asks before unsaved changes are lost. */
 
-import { ask, failure, loading } from "./components.js";
-import { h, put } from "./dom.js";
+import { confirmDialog, errorMessage, loading } from "./components.js";
+import { h, setContent } from "./dom.js";
 
 const PREFIX = "/marketing";
 
 let routes = [];
 let main = null;
-let shown = { element: null };
+let current = { element: null };
 let run = 0;
-let place = 0;
-let ignored = false;
-let afterwards = () => {};
+let position = 0;
+let ignoreNextPop = false;
+let onScreenShown = () => {};
 
 /**
- * `table`: pairs of a pattern and a screen, a function of the pattern's groups and the query that returns, or promises,
- * `{title, element, leave?, unsaved?}`. `then` is called after each change of screen.
+ * `table`: pairs of a pattern and a screen. A screen is a function of the pattern's groups and the query. It returns
+ * `{title, element, leave?, unsaved?}` or a promise of it. `then` is called after each change of screen.
  */
 export function start(table, element, then) {
   routes = table;
   main = element;
-  afterwards = then;
-  place = history.state?.place ?? 0;
-  history.replaceState({ place }, "");
+  onScreenShown = then;
+  position = history.state?.position ?? 0;
+  history.replaceState({ position }, "");
   history.scrollRestoration = "manual";
-  addEventListener("popstate", moved);
+  addEventListener("popstate", onPopState);
   addEventListener("beforeunload", (event) => {
-    if (shown.unsaved?.()) event.preventDefault();
+    if (current.unsaved?.()) event.preventDefault();
   });
-  document.addEventListener("click", followed);
+  document.addEventListener("click", onLinkClick);
   return show({ first: true });
 }
 
-/** Goes to another screen. `path` is what follows /marketing. */
+/** Goes to another screen. `path` is the part of the URL after /marketing. */
 export async function go(path, { replace = false, force = false } = {}) {
-  if (!force && !(await mayLeave())) return;
-  if (replace) history.replaceState({ place }, "", PREFIX + path);
+  if (!force && !(await confirmLeave())) return;
+  if (replace) history.replaceState({ position }, "", PREFIX + path);
   else {
-    place += 1;
-    history.pushState({ place }, "", PREFIX + path);
+    position += 1;
+    history.pushState({ position }, "", PREFIX + path);
   }
   await show();
 }
 
-/** Writes the screen's own state into the address, and stays. */
-export function note(query) {
+/** Writes the filters of the current screen into the URL, without navigating. */
+export function setQuery(query) {
   const text = query.toString();
-  history.replaceState({ place }, "", location.pathname + (text === "" ? "" : `?${text}`));
+  history.replaceState({ position }, "", location.pathname + (text === "" ? "" : `?${text}`));
 }
 
-/** The address of a screen. */
+/** The URL of a screen. */
 export const to = (path) => PREFIX + path;
 
-async function mayLeave() {
-  if (!shown.unsaved?.()) return true;
-  return ask({
+async function confirmLeave() {
+  if (!current.unsaved?.()) return true;
+  return confirmDialog({
     title: "Leave without saving?",
-    content: h("p", {}, "What you have changed here has not been saved."),
-    confirm: "Discard the changes",
+    content: h("p", {}, "Your changes are not saved."),
+    confirmLabel: "Discard changes",
     tone: "danger",
-    refuse: "Stay here",
+    cancelLabel: "Keep editing",
   });
 }
 
-/** Back or forward: the address has changed already, and is put back while the person is asked. */
-async function moved(event) {
-  const target = event.state?.place ?? 0;
-  if (ignored) {
-    ignored = false;
+/** Back or forward. The URL has already changed. It is restored while the user is asked about unsaved changes. */
+async function onPopState(event) {
+  const target = event.state?.position ?? 0;
+  if (ignoreNextPop) {
+    ignoreNextPop = false;
     return;
   }
-  if (shown.unsaved?.()) {
-    const steps = target - place;
-    ignored = true;
-    history.go(-steps);
-    if (await mayLeave()) {
-      shown.unsaved = undefined;
-      history.go(steps);
+  if (current.unsaved?.()) {
+    const delta = target - position;
+    ignoreNextPop = true;
+    history.go(-delta);
+    if (await confirmLeave()) {
+      current.unsaved = undefined;
+      history.go(delta);
     }
     return;
   }
-  place = target;
+  position = target;
   await show();
 }
 
-/** A click on a link to another screen of the console. */
-function followed(event) {
+/** Handles a click on a link to another screen of the console. */
+function onLinkClick(event) {
   const link = event.target.closest?.("a[href]");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (link === null || link === undefined || !plain || event.defaultPrevented) return;
@@ -98,46 +98,46 @@ function followed(event) {
 
 async function show({ first = false } = {}) {
   run += 1;
-  const mine = run;
-  shown.leave?.();
-  shown = { element: null };
+  const thisRun = run;
+  current.leave?.();
+  current = { element: null };
   const path = location.pathname.slice(PREFIX.length) || "/";
-  const [open, groups] = find(path);
-  const waiting = setTimeout(() => mine === run && put(main, loading()), 150);
+  const [open, groups] = matchRoute(path);
+  const loadingTimer = setTimeout(() => thisRun === run && setContent(main, loading()), 150);
   try {
     const screen = await open(groups, new URLSearchParams(location.search));
-    if (mine !== run) {
+    if (thisRun !== run) {
       screen.leave?.();
       return;
     }
-    shown = screen;
-    put(main, screen.element);
+    current = screen;
+    setContent(main, screen.element);
     document.title = `${screen.title} – Marketing`;
   } catch (error) {
-    if (mine !== run) return;
-    put(main, failure(error, () => show()));
+    if (thisRun !== run) return;
+    setContent(main, errorMessage(error, () => show()));
     document.title = "Marketing";
   } finally {
-    clearTimeout(waiting);
+    clearTimeout(loadingTimer);
   }
-  afterwards(path);
+  onScreenShown(path);
   if (first) return;
-  // Whoever does not see that the screen has changed is taken to its heading, or to where they were on it before.
+  // For screen readers and keyboard users, the focus goes to the heading, or to the last place on this screen.
   const before = main.querySelector("[data-focus]");
   (before ?? main.querySelector("h1") ?? main).focus({ preventScroll: true });
   if (before === null) scrollTo(0, 0);
   else before.scrollIntoView({ block: "center" });
 }
 
-function find(path) {
+function matchRoute(path) {
   for (const [pattern, open] of routes) {
     const found = pattern.exec(path);
     if (found !== null) return [open, found.slice(1)];
   }
-  return [nowhere, []];
+  return [notFoundScreen, []];
 }
 
-function nowhere() {
+function notFoundScreen() {
   const back = h("a", { class: "button", href: to("") }, "All campaigns");
   const text = h("p", {}, "There is no page at this address.");
   return { title: "Not found", element: h("section", { class: "message" }, h("h1", { tabindex: "-1" }, "Not found"), text, back) };

@@ -1,80 +1,80 @@
 /**
- * Who is logged in. The access token is kept in this module's memory alone, where no other page and no later visitor
- * of this machine finds it. A reload asks the log-in for a new one with its own HttpOnly cookie (`…/refresh`); that
- * there is such a cookie is all that is remembered.
+ * The current user. The access token is stored only in the memory of this module, so that no other page and no later
+ * user of this machine can read it. After a reload, the log-in service gives a new token for its HttpOnly cookie
+ * (`…/refresh`). Local storage only contains the email address of the last log-in.
  */
 
-const REMEMBERED = "marketing.loggedIn";
-const SOON_SECONDS = 30;
+const EMAIL_KEY = "marketing.loggedIn";
+const MIN_VALID_SECONDS = 30;
 
 let configuration = null;
 let token = null;
 let claims = {};
 let email = "";
 let refreshing = null;
-/** Set by whoever can ask a person: returns a promise that is kept once they have logged in. */
-let askPerson = null;
+/** Shows the log-in. Returns a promise that resolves after the log-in. */
+let showLogin = null;
 
 export class LoginFailed extends Error {}
 
-/** Reads what this installation is like. */
-export async function configure(ask) {
-  askPerson = ask;
-  const answer = await fetch("/marketing/configuration.json");
-  if (!answer.ok) throw new Error("The console's own server does not answer as it should.");
-  configuration = await answer.json();
+/** Loads the configuration of this installation. */
+export async function configure(loginPrompt) {
+  showLogin = loginPrompt;
+  const response = await fetch("/marketing/configuration.json");
+  if (!response.ok) throw new Error("The console could not load its configuration. Try again in a moment.");
+  configuration = await response.json();
 }
 
-/** A token that is good for a while yet; asks the log-in, and then the person, where there is none. */
+/** A token that does not expire soon. If there is none, uses the refresh cookie, and then asks the user to log in. */
 export async function accessToken() {
-  if (token !== null && !endsSoon()) return token;
-  if (await refreshed()) return token;
+  if (token !== null && !expiresSoon()) return token;
+  if (await tryRefresh()) return token;
   token = null;
-  await askPerson();
+  await showLogin();
   return token;
 }
 
-/** The API has refused this token. */
-export function refuse(refused) {
-  if (token === refused) token = null;
+/** Forgets a token that the API has refused. */
+export function rejectToken(rejected) {
+  if (token === rejected) token = null;
 }
 
-/** Logs in. Throws LoginFailed with a sentence for the person. */
+/** Logs in. Throws LoginFailed with a message for the user. */
 export async function logIn(address, password, mfaCode) {
-  const answer = await ask(configuration.loginUrl, { email: address, password, mfaCode });
-  if (!answer.ok) throw new LoginFailed(await refusal(answer));
+  const response = await post(configuration.loginUrl, { email: address, password, mfaCode });
+  if (!response.ok) throw new LoginFailed(await errorText(response));
   email = address;
-  await accept(answer);
-  localStorage.setItem(REMEMBERED, address);
+  await useTokenOf(response);
+  localStorage.setItem(EMAIL_KEY, address);
 }
 
 export function logOut() {
   token = null;
-  localStorage.removeItem(REMEMBERED);
+  localStorage.removeItem(EMAIL_KEY);
   location.assign("/marketing");
 }
 
-/** Whether somebody was logged in here before, so that the log-in may still know them. */
-export const remembered = () => localStorage.getItem(REMEMBERED) ?? "";
+/** The email address of the last log-in here, or empty. If there is one, there may be a refresh cookie. */
+export const rememberedEmail = () => localStorage.getItem(EMAIL_KEY) ?? "";
 
-export function person() {
+export function currentUser() {
   const roles = Array.isArray(claims[configuration.rolesClaim]) ? claims[configuration.rolesClaim] : [];
   return {
-    name: claims.email ?? claims.name ?? (email || remembered() || claims.sub || ""),
+    name: claims.email ?? claims.name ?? (email || rememberedEmail() || claims.sub || ""),
     organisation: claims[configuration.orgClaim] ?? "",
     roles,
     writeRoles: configuration.writeRoles,
-    // What the page offers; what is allowed is the API's to say.
+    // Decides only what the console shows. The API enforces the roles.
     mayWrite: roles.some((role) => configuration.writeRoles.includes(role)),
   };
 }
 
-function endsSoon() {
-  return typeof claims.exp === "number" && claims.exp - Date.now() / 1000 < SOON_SECONDS;
+function expiresSoon() {
+  return typeof claims.exp === "number" && claims.exp - Date.now() / 1000 < MIN_VALID_SECONDS;
 }
 
-async function refreshed() {
-  if (remembered() === "") return false;
+async function tryRefresh() {
+  if (rememberedEmail() === "") return false;
   refreshing ??= refresh().finally(() => {
     refreshing = null;
   });
@@ -83,41 +83,41 @@ async function refreshed() {
 
 async function refresh() {
   try {
-    const answer = await ask(new URL("refresh", new URL(configuration.loginUrl, location.href)));
-    if (answer.ok) {
-      await accept(answer);
+    const response = await post(new URL("refresh", new URL(configuration.loginUrl, location.href)));
+    if (response.ok) {
+      await useTokenOf(response);
       return true;
     }
-    // A log-in that cannot refresh is not asked again; one that is down may be back in a moment.
-    if (answer.status < 500) localStorage.removeItem(REMEMBERED);
+    // If the log-in service refuses to refresh, the console does not try again. A server error may be temporary.
+    if (response.status < 500) localStorage.removeItem(EMAIL_KEY);
   } catch {
-    // The person is asked, and told why when their log-in fails too.
+    // The user is asked to log in. If that fails too, they see the reason.
   }
   return false;
 }
 
-async function ask(url, body) {
+async function post(url, body) {
   try {
     return await fetch(url, {
       method: "POST",
-      // The log-in's cookie, also where the log-in is at another origin.
+      // Sends the cookie of the log-in service, even if that is at another origin.
       credentials: "include",
       headers: body === undefined ? {} : { "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new LoginFailed("The log-in does not answer. Try again in a moment.");
+    throw new LoginFailed("The log-in service is not responding. Try again in a moment.");
   }
 }
 
-async function accept(answer) {
-  const { accessToken: received } = await answer.json();
-  if (typeof received !== "string") throw new LoginFailed("The log-in gave no access token.");
+async function useTokenOf(response) {
+  const { accessToken: received } = await response.json();
+  if (typeof received !== "string") throw new LoginFailed("The log-in service did not return an access token. Tell your administrator.");
   token = received;
   claims = claimsOf(received);
 }
 
-/** What the token says, to show it: the API proves it. */
+/** The claims of the token, for display. The signature is checked by the API only. */
 function claimsOf(jwt) {
   try {
     const part = jwt.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
@@ -127,13 +127,13 @@ function claimsOf(jwt) {
   }
 }
 
-async function refusal(answer) {
+async function errorText(response) {
   try {
-    const { detail, message } = await answer.json();
-    const said = [detail, message].find((text) => typeof text === "string");
-    if (said !== undefined) return said;
+    const { detail, message } = await response.json();
+    const text = [detail, message].find((one) => typeof one === "string");
+    if (text !== undefined) return text;
   } catch {
-    // It said so in another form.
+    // The response is not JSON.
   }
-  return answer.status < 500 ? "The log-in does not know these." : "The log-in does not work right now.";
+  return response.status < 500 ? "The email, password or code is not correct." : "The log-in service is not working right now. Try again later.";
 }

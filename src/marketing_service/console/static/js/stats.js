@@ -1,48 +1,48 @@
-/** The figures of a launched campaign: its cards, where every recipient stands, its course, its links; and its mail. */
+/** The stats of a launched campaign: cards, recipients by status, timeline and links. It also contains the card with the message. */
 
 import * as api from "./api.js";
-import { ledgerBar, timelineChart } from "./charts.js";
+import { statusBar, timelineChart } from "./charts.js";
 import { h } from "./dom.js";
 import { count, number, percent } from "./format.js";
 import { mailView } from "./mailview.js";
-import { card, figure, sentence } from "./components.js";
+import { card, statCard } from "./components.js";
 import { to } from "./router.js";
 
-export function figures(campaign, progress) {
-  const { recipients, delivered, failed, unconfirmed, opens, openRate, skipped } = progress;
+export function statCards(campaign, stats) {
+  const { recipients, delivered, failed, unconfirmed, opens, openRate, skipped } = stats;
   const log = (...states) => to(`/campaigns/${campaign.id}/log?${new URLSearchParams(states.map((state) => ["status", state]))}`);
   const bounces = [
-    [progress.hardBounces, "hard bounce", "hard bounces"],
-    [progress.softBounces, "soft bounce", "soft bounces"],
+    [stats.hardBounces, "hard bounce", "hard bounces"],
+    [stats.softBounces, "soft bounce", "soft bounces"],
   ].filter(([many]) => many > 0);
-  const apart = [
+  const details = [
     unconfirmed > 0 && `${number(failed)} failed`,
     unconfirmed > 0 && `${number(unconfirmed)} unconfirmed`,
-    ...bounces.map((told) => count(...told)),
+    ...bounces.map((bounce) => count(...bounce)),
   ].filter(Boolean);
-  const machines = progress.machineOpens > 0 && `${number(progress.machineOpens)} by machines`;
-  const human = progress.machineOpens > 0 && `${percent(progress.humanOpenRate)} by people`;
+  const machineDetails = stats.machineOpens > 0 && `${number(stats.machineOpens)} by machines`;
+  const humanDetails = stats.machineOpens > 0 && `${percent(stats.humanOpenRate)} by people`;
   const cards = [
-    figure("Recipients", number(recipients), { details: skipped > 0 && `${number(skipped)} skipped` }),
-    figure("Delivered", number(delivered), { details: recipients > 0 && percent(delivered / recipients) }),
-    failedFigure(number(failed + unconfirmed), apart, log("FAILED", "UNCONFIRMED"), failed + unconfirmed > 0),
-    figure("Opens", number(opens), { details: machines }),
-    figure("Open rate", percent(openRate), { details: human }),
-    campaign.trackClicks && progress.clicks !== undefined && figure("Clicks", number(progress.clicks), { details: delivered > 0 && `${percent(progress.clicks / delivered)} of delivered` }),
-    progress.unsubscribes !== undefined && figure("Unsubscribed", number(progress.unsubscribes), { details: delivered > 0 && progress.unsubscribes > 0 && percent(progress.unsubscribes / delivered) }),
+    statCard("Recipients", number(recipients), { details: skipped > 0 && `${number(skipped)} skipped` }),
+    statCard("Delivered", number(delivered), { details: recipients > 0 && percent(delivered / recipients) }),
+    failedCard(number(failed + unconfirmed), details, log("FAILED", "UNCONFIRMED"), failed + unconfirmed > 0),
+    statCard("Opens", number(opens), { details: machineDetails }),
+    statCard("Open rate", percent(openRate), { details: humanDetails }),
+    campaign.trackClicks && stats.clicks !== undefined && statCard("Clicks", number(stats.clicks), { details: delivered > 0 && `${percent(stats.clicks / delivered)} of delivered` }),
+    stats.unsubscribes !== undefined && statCard("Unsubscribed", number(stats.unsubscribes), { details: delivered > 0 && stats.unsubscribes > 0 && percent(stats.unsubscribes / delivered) }),
   ];
-  return h("dl", { class: "figures" }, cards);
+  return h("dl", { class: "stats" }, cards);
 }
 
-export function ledgerCard(progress) {
-  return progress.recipients > 0 && card("Where every recipient stands", ledgerBar(progress));
+export function statusCard(stats) {
+  return stats.recipients > 0 && card("Recipients by status", statusBar(stats));
 }
 
-/** Failed and unconfirmed together, as the documents count them; told apart below, and when the pointer rests on it. */
-function failedFigure(sum, apart, href, some) {
-  const made = figure("Failed", sum, { details: apart, tone: some ? "danger" : "", href: some ? href : null });
-  if (apart.length > 0) made.title = apart.join(", ");
-  return made;
+/** Failed and unconfirmed sends as one number. The details and the tooltip show them separately. */
+function failedCard(total, details, href, some) {
+  const card = statCard("Failed", total, { details, tone: some ? "danger" : "", href: some ? href : null });
+  if (details.length > 0) card.title = details.join(", ");
+  return card;
 }
 
 export function timelineCard(timeline, { delivered }) {
@@ -65,20 +65,20 @@ export function linksTable(links) {
   return card("Links", h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Links" }, table));
 }
 
-/** The mail, as a made-up recipient gets it. `load` asks for it. */
+/** The message, as a sample recipient gets it. `load` requests it. */
 export function messageCard(campaign) {
-  const view = mailView({ title: `The message: ${campaign.subject}` });
+  const view = mailView({ title: `Message: ${campaign.subject}` });
   return {
     element: card("Message", view.element),
     async load() {
       if (!campaign.htmlBody?.trim() && !campaign.textBody?.trim()) {
-        view.complain("Nothing is written yet.");
+        view.showWarning("The message is empty.");
         return;
       }
       try {
         view.show(await api.preview(campaign.id));
       } catch (error) {
-        view.complain(sentence(error));
+        view.showWarning(error.message);
       }
     },
   };

@@ -1,12 +1,12 @@
-/** The top of a campaign's screens: where one is, its name and state, what can be done, and the way to the log. */
+/** The header of a campaign's screens: a back link, the name, the state, the actions and the tabs. */
 
 import { h, icon } from "./dom.js";
 import { number } from "./format.js";
 import { badge } from "./components.js";
 import { to } from "./router.js";
 
-/** `actions`: elements; `audience`: in words; `here`: `overview` or `log`. */
-export function campaignHead(campaign, { actions = [], audience, here }) {
+/** `actions`: elements. `audience`: text. `here`: the current tab, `overview` or `log`. */
+export function campaignHeader(campaign, { actions = [], audience, here }) {
   const { id, name, status, stats, expandedAt } = campaign;
   const launched = status === "SENDING" || status === "SENT";
   const paused = status === "SENDING" && campaign.pausedAt !== null && "paused";
@@ -39,10 +39,10 @@ export function campaignHead(campaign, { actions = [], audience, here }) {
   );
 }
 
-/** The CRM's words for its statuses, by their values; none of them while it does not answer. */
-export async function statusLabels(asking) {
+/** The CRM's labels by status value. Empty if the CRM does not respond. */
+export async function statusLabels(promise) {
   try {
-    return new Map((await asking).items.map(({ value, label }) => [value, label]));
+    return new Map((await promise).items.map(({ value, label }) => [value, label]));
   } catch {
     return new Map();
   }

@@ -1,4 +1,4 @@
-"""What a newcomer does with the console, from the log-in to the copy of what was sent."""
+"""The first steps of a new user: log in, write a campaign, launch it, read the results, duplicate it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ async def test_a_campaign_from_the_log_in_to_its_copy(console: Console, portal: 
     await expect(badge).to_have_text("Draft")
     await expect(console.mail().get_by_text("How are things at Sample & Sons?")).to_be_visible()
 
-    people = await launch_after_one_question(console)
+    people = await launch_and_confirm(console)
     await expect(badge).to_have_text("Sent")
-    assert people == f"{await console.figure('Recipients')} people"
+    assert people == f"{await console.stat('Recipients')} people"
     await expect(console.page.locator("svg.chart")).to_be_visible()
-    assert await console.figure("Failed") == "2"  # one refused, one whose outcome nobody knows
-    await expect(console.page.locator(".figure.danger")).to_have_attribute("title", "1 failed, 1 unconfirmed")
+    assert await console.stat("Failed") == "2"  # one rejected, one unconfirmed
+    await expect(console.page.locator(".stat.danger")).to_have_attribute("title", "1 failed, 1 unconfirmed")
 
     await read_the_mail_and_unsubscribe(console, portal)
     assert eventually(lambda: portal.contact(READER)["marketingOptOut"])
@@ -64,7 +64,7 @@ async def test_a_campaign_from_the_log_in_to_its_copy(console: Console, portal: 
 
 
 async def write_with_a_preview(console: Console) -> None:
-    """All of it typed, but for a placeholder that is clicked in; nothing of it is saved yet."""
+    """Types a campaign and inserts one placeholder with its button. Does not save it."""
     await console.link("New campaign").first.click()
     await console.field("Name").fill(NAME)
     await console.field("From name").fill("Acme")
@@ -78,11 +78,13 @@ async def write_with_a_preview(console: Console) -> None:
     await expect(console.page.locator(".mail-subject")).to_have_text("Subject News for Alex")
     await console.page.get_by_label("By status").check()
     await console.page.get_by_label("Customer").check()
-    await expect(console.page.locator(".audience-now")).to_have_text(re.compile(r"^\d+ people would get it now\.$"))
+    await expect(console.page.locator(".audience-now")).to_have_text(
+        re.compile(r"^\d+ people would receive this campaign now\.$")
+    )
 
 
-async def launch_after_one_question(console: Console) -> str:
-    """Returns what the question said to whom it goes."""
+async def launch_and_confirm(console: Console) -> str:
+    """Returns the number of recipients that the dialog showed."""
     await console.button("Launch campaign").click()
     people = await console.page.locator(".launch-count b").inner_text()
     await expect(console.dialog).to_contain_text("Contacts by status: Customer")

@@ -1,4 +1,4 @@
-"""Whom every screen reaches: axe finds nothing against it, in both schemes; and it fits a telephone."""
+"""Accessibility: axe finds no violation on any screen, in light and dark, and each screen fits a phone."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ LONG = "A rather long name for a campaign, of the kind that a committee agrees u
 
 @pytest.fixture(scope="module")
 def campaigns(portal: Portal) -> dict[str, dict[str, Any]]:
-    """A draft that has been checked, and a campaign that was sent, with everything in it."""
+    """A checked draft, and a sent campaign with sends in different states."""
     draft = portal.save(name=LONG, subject=LONG)
     portal.api.post(f"/campaigns/{draft['id']}/check").raise_for_status()
     return {"draft": draft, "sent": portal.launch("CUSTOMER", "LEAD", name="Sent to many")}
 
 
-async def look(console: Console, screen: str) -> None:
-    """No violation of any rule that axe has; nothing to scroll sideways for."""
-    found = await Axe().run(console.page, options={"iframes": False})
-    against = {rule["id"]: [node["html"] for node in rule["nodes"]] for rule in found.response["violations"]}
-    assert against == {}, screen
+async def check(console: Console, screen: str) -> None:
+    """No violation of an axe rule, and no horizontal scrolling."""
+    result = await Axe().run(console.page, options={"iframes": False})
+    violations = {rule["id"]: [node["html"] for node in rule["nodes"]] for rule in result.response["violations"]}
+    assert violations == {}, screen
     assert await console.overflow() <= 0, screen
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", NARROW)])
 async def test_every_screen(visit: Visit, campaigns: dict[str, dict[str, Any]], scheme: str, width: int) -> None:
     console = await visit(scheme=scheme, width=width)
-    console.meant.append("422 .*")
+    console.expected_errors.append("422 .*")
     draft, sent = campaigns["draft"]["id"], campaigns["sent"]["id"]
 
     await console.open()
     await expect(console.heading("Log in to Marketing")).to_be_visible()
-    await look(console, "log-in")
+    await check(console, "log-in")
     await console.log_in()
     await expect(console.page.locator(".rows li").first).to_be_visible()
-    await look(console, "list")
+    await check(console, "list")
 
     async with screen(console, "/campaigns/new", "New campaign"):
         await console.button("Save draft").click()
@@ -63,7 +63,7 @@ async def test_every_screen(visit: Visit, campaigns: dict[str, dict[str, Any]], 
         await expect(console.page.locator(".launch-count b")).to_be_visible()
     async with screen(console, f"/campaigns/{sent}", "Sent to many"):
         await expect(console.page.locator("svg.chart")).to_be_visible()
-        await console.page.get_by_text("As a table").click()
+        await console.page.get_by_text("Show as table").click()
     async with screen(console, f"/campaigns/{sent}/log", "Email log"):
         await expect(console.page.get_by_text("reject-550@example.com").first).to_be_visible()
     async with screen(console, "/suppressions", "Suppressions"):
@@ -74,16 +74,16 @@ async def test_every_screen(visit: Visit, campaigns: dict[str, dict[str, Any]], 
 
 @asynccontextmanager
 async def screen(console: Console, path: str, name: str) -> AsyncIterator[None]:
-    """Goes there, and looks at it after what the block does."""
+    """Opens a screen, runs the block, and checks the screen."""
     await console.open(path)
     await expect(console.page.get_by_role("heading", level=1)).to_be_visible()
     yield
-    await look(console, name)
+    await check(console, name)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_what_others_see(visit: Visit, scheme: str) -> None:
+async def test_the_page_for_users_without_a_write_role(visit: Visit, scheme: str) -> None:
     console = await visit(scheme=scheme)
     await console.log_in(VIEWER)
     await expect(console.heading("This page is for administrators")).to_be_visible()
-    await look(console, "not for readers")
+    await check(console, "no write role")

@@ -1,6 +1,6 @@
-"""An organisation with something to look at: campaigns in every state, and a course of some days behind one of them.
+"""Demo data for the screenshots: campaigns in each state, one of them with several days of opens and clicks.
 
-What can be had through the API is; days that have passed are written into the ledger's times.
+The data is created with the API where possible. Times in the past are written into the database.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from tests.acceptance.portal import Portal
 
-OPENED, CLICKED, LEFT, MACHINES = 0.78, 0.31, 5, 14
+OPENED, CLICKED, UNSUBSCRIBED, MACHINES = 0.78, 0.31, 5, 14
 _KINDS = {"delivered": 0.05, "opens": 5, "clicks": 6, "unsubscribes": 7}
-"""What the timeline counts, and within how many hours of the launch most of it comes."""
+"""The columns of the timeline, and the mean time after the launch in hours."""
 _PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
-_MACHINE = "Mozilla/5.0"  # exactly what Apple's proxy says
+_MACHINE = "Mozilla/5.0"  # the exact user agent of Apple's proxy
 HTML = """\
 <div style="max-width: 600px; margin: 0 auto; font: 16px/1.5 Arial, sans-serif; color: #1c2330">
   <h1 style="margin: 0; padding: 24px 32px; background: #17416b; color: #fff; font-size: 24px">Spring at Acme</h1>
@@ -71,8 +71,8 @@ SET status = 'FAILED', created_at = now() - interval '3 days', launched_at = now
 """
 
 
-async def tell(portal: Portal) -> dict[str, str]:
-    """Brings it about; returns the campaigns' ids: `draft`, `sending`, `sent`, `failed`."""
+async def create(portal: Portal) -> dict[str, str]:
+    """Creates the data. Returns the ids of the campaigns `draft`, `sending`, `sent` and `failed`."""
     dice = random.Random(8)
     ledger = await asyncpg.connect(portal.ready["databaseUrl"])
     for name, subject, statuses, share, days in reversed(_OLDER):
@@ -89,7 +89,7 @@ async def tell(portal: Portal) -> dict[str, str]:
     _open(portal, opened)
     _open(portal, [mail for mail in mails if mail not in opened][:MACHINES], agent=_MACHINE)
     _follow(_links(_some(dice, opened, CLICKED / OPENED), dice))
-    _follow(_unsubscribe(mail) for mail in opened[:LEFT])
+    _follow(_unsubscribe(mail) for mail in opened[:UNSUBSCRIBED])
     await _spread(ledger, sent, dice)
 
     draft = portal.save(
@@ -110,7 +110,7 @@ async def tell(portal: Portal) -> dict[str, str]:
 
 
 async def _age(ledger: asyncpg.Connection[Any], campaign_id: str, interval: str) -> None:
-    # The interval as text: asyncpg would want a timedelta.
+    # The interval is part of the text: as a parameter, asyncpg would need a timedelta.
     await ledger.execute(_AGE.replace("$2", f"'{interval}'"), campaign_id)
     await ledger.execute(_AGE_SENDS.replace("$2", f"'{interval}'"), campaign_id)
 
@@ -140,7 +140,7 @@ def _follow(addresses: Iterable[str], agent: str = _PERSON) -> None:
 
 
 async def _spread(ledger: asyncpg.Connection[Any], campaign_id: str, dice: random.Random) -> None:
-    """What happened within seconds, over the day after the launch: most of it early, some of it late."""
+    """Spreads the events of a few seconds over the day after the launch, most of them early."""
     columns = ", ".join(f"sum({kind}) AS {kind}" for kind in _KINDS)
     happened = await ledger.fetchrow(f"SELECT {columns} FROM marketing_timeline WHERE campaign_id = $1", campaign_id)
     assert happened is not None
