@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Options, markers and scheduling of all tests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytest_plugins = ["tests.support.fixtures"]
 
 BROWSER = ROOT / "tests" / "browser"
 
-# Whatever a developer has in the environment is no part of a test.
+# The settings in a developer's environment must not change a test.
 for name in [name for name in os.environ if name.startswith("MARKETING_")]:
     del os.environ[name]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the fault suite at full size")
-    parser.addoption("--browser", action="store_true", help="run the tests of the console, in a browser")
+    parser.addoption("--full", action="store_true", help="run the chaos tests at full size")
+    parser.addoption("--browser", action="store_true", help="run the tests of the console in a browser")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,15 +35,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "full: a scenario that runs at full size alone")
+    config.addinivalue_line("markers", "full: a scenario that runs only at full size")
     if config.getoption("--browser") and chromium() is None:
-        raise pytest.UsageError(f"The console cannot be tested: {NO_CHROMIUM}.")
+        raise pytest.UsageError(f"The tests of the console cannot run: {NO_CHROMIUM}.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("full") is not None and not config.getoption("--full"):
-            item.add_marker(pytest.mark.skip(reason="a scenario of full size: `make chaos` runs it"))
+            item.add_marker(pytest.mark.skip(reason="runs only at full size: `make chaos`"))
         if BROWSER in item.path.parents and not config.getoption("--browser"):
-            why = NO_CHROMIUM if chromium() is None else "in a browser: `make test-browser` runs it"
-            item.add_marker(pytest.mark.skip(reason=why))
+            reason = NO_CHROMIUM if chromium() is None else "runs only in a browser: `make test-browser`"
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,4 +1,4 @@
-"""One run of `marketing-service dev` for all of these tests, and what its users have."""
+"""One run of `marketing-service dev` for all of these tests, and the clients of its users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """The whole service, in a folder with a space in its name; nothing of it is left at the end."""
+    """The whole service, in a folder with a space in its name. No process is left at the end."""
     data_dir = tmp_path_factory.mktemp("dev") / "data of mine"
     flags = (*ANY_PORT, "--contacts", "60")
     with running(data_dir, *flags, MARKETING_RETRY_DELAYS="0.3,0.3,0.3", MARKETING_SWEEP_SECONDS="0.3") as dev:
@@ -29,7 +29,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 @pytest.fixture(scope="session")
 def portal(dev: Dev) -> Iterator[Portal]:
-    """An administrator's view of it."""
+    """The service as an administrator sees it."""
     ready = dev.ready()
     with ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""The service as its callers see it: the API, the CRM and the inbox, over HTTP alone."""
+"""The service as its callers see it: the API, the CRM and the inbox, only over HTTP."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-FingerprintSet = TypeVar("FingerprintSet")
+T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds; far more than anything here takes on a machine that has nothing else to do."""
+TIME_LIMIT = 120.0
+"""Seconds. An idle machine needs far less for everything here."""
 MESSAGE: dict[str, Any] = {
     "name": "Quite internal name",
     "fromName": "Acme",
@@ -28,7 +28,7 @@ MESSAGE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Portal:
-    """What a portal, its users' CRM and its recipients' mailboxes can do."""
+    """A portal, the CRM of its users and the mailboxes of its recipients."""
 
     ready: dict[str, Any]
     api: httpx.Client
@@ -36,7 +36,7 @@ class Portal:
     inbox: httpx.Client
 
     def save(self, *statuses: str, **changes: Any) -> dict[str, Any]:
-        """A new draft for the contacts with these statuses, or for all."""
+        """Create a draft for the contacts with these statuses, or for all contacts."""
         audience = {"type": "BY_STATUS", "statuses": list(statuses)} if statuses else {"type": "ALL"}
         made = self.api.post("/campaigns", json=MESSAGE | {"audience": audience} | changes)
         assert made.status_code == 201, made.text
@@ -44,7 +44,7 @@ class Portal:
         return campaign
 
     def launch(self, *statuses: str, **changes: Any) -> dict[str, Any]:
-        """A campaign, launched and seen through to SENT."""
+        """Create and launch a campaign, and wait until it is SENT."""
         campaign = self.save(*statuses, **changes)
         launched = self.api.post(f"/campaigns/{campaign['id']}/launch")
         assert launched.status_code == 202, launched.text
@@ -64,7 +64,7 @@ class Portal:
         return stats
 
     def log(self, campaign_id: str, **filters: str) -> list[dict[str, Any]]:
-        """The whole email log, read page by page."""
+        """The complete email log, read page by page."""
         return list(self._pages(f"/campaigns/{campaign_id}/sends", {"limit": "7"} | filters))
 
     def send_to(self, campaign_id: str, email: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Portal:
             cursor = page["nextCursor"]
 
     def contacts(self, **filters: str) -> list[dict[str, Any]]:
-        """What the CRM has, with its own filters."""
+        """The contacts in the CRM; `filters` are those of its API."""
         page = self.crm.get("/contacts", params={"limit": "1000"} | filters).json()
         assert page["nextCursor"] is None
         contacts: list[dict[str, Any]] = page["items"]
@@ -95,7 +95,7 @@ class Portal:
             assert changed.status_code == 200
 
     def mails(self, subject: str = "", **filters: str) -> list[dict[str, Any]]:
-        """The mails with this in their subject, newest first."""
+        """The mails whose subject contains this text, newest first."""
         found = self.inbox.get("/messages", params={"limit": "20000"} | filters).json()["items"]
         return [mail for mail in found if subject in mail["subject"]]
 
@@ -107,22 +107,22 @@ class Portal:
         return self.inbox.get(f"/messages/{mail['id']}/raw").text
 
 
-def eventually(look: Callable[[], FingerprintSet | None]) -> FingerprintSet:
-    """What `look` returns, as soon as it is something; fails after PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
+def eventually(look: Callable[[], T | None]) -> T:
+    """Call `look` until its result is true, and return the result. Fails after TIME_LIMIT."""
+    deadline = time.monotonic() + TIME_LIMIT
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"not seen within {PATIENCE:g} s"
+        assert time.monotonic() < deadline, f"not seen within {TIME_LIMIT:g} s"
         time.sleep(0.1)
     return seen
 
 
 def pixel_in(mail: dict[str, Any]) -> str:
-    """The address of the picture at the mail's end."""
+    """The URL of the tracking pixel in the mail."""
     return only(r'<img [^>]*src="([^"]+/pixel/[^"]+)"', mail["html"])
 
 
 def link_in(mail: dict[str, Any]) -> str:
-    """The unsubscribe link that readers click: the same in both bodies."""
+    """The unsubscribe link in the bodies. It is the same in both."""
     link = only(r'href="([^"]+/unsubscribe/[^"]+)"', mail["html"])
     assert link in mail["text"]
     return link
@@ -134,7 +134,7 @@ def header(mail: dict[str, Any], name: str) -> str:
 
 
 def one_click(mail: dict[str, Any]) -> str:
-    """The address for mail programs (RFC 8058)."""
+    """The unsubscribe URL for mail programs (RFC 8058)."""
     assert header(mail, "List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
     return only(r"^<([^>]+)>$", header(mail, "List-Unsubscribe"))
 

@@ -1,4 +1,4 @@
-"""The service as an operator runs it, API and worker as processes, each part of it to be stopped and frozen."""
+"""The service as an operator runs it: API and worker as processes, and servers that a test stops and freezes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-Part = Literal["postgresql", "redis", "crm", "relay"]
+Dependency = Literal["postgresql", "redis", "crm", "relay"]
 PROMISED_SECONDS = 5.0
 REJECTED = "reject-550@example.com"
 
 
 class CrmServer:
-    """The CRM stand-in on a port of its own; it can be stopped, and can take calls without ever answering."""
+    """The CRM stand-in on its own port. A test can stop it, or freeze it: then it never responds."""
 
     def __init__(self, contacts: int) -> None:
         self.book = ContactBook.of_size(contacts)
@@ -71,8 +71,8 @@ class CrmServer:
 
 
 @dataclass
-class Parts:
-    """Everything, running."""
+class Servers:
+    """The API, the worker and everything that they depend on, all running."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
@@ -80,23 +80,23 @@ class Parts:
     crm: CrmServer
     worker: WorkerProcess
     api: httpx.AsyncClient
-    """As an administrator, at the API's root."""
+    """A client of the API with an administrator's token; paths begin at the root."""
     frozen: list[int] = field(default_factory=list)
 
     async def get(self, path: str) -> dict[str, Any]:
-        found = await self.api.get(f"/api/marketing/{path}")
-        assert found.status_code == 200, found.text
-        answer: dict[str, Any] = found.json()
-        return answer
+        response = await self.api.get(f"/api/marketing/{path}")
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
 
     async def post(self, path: str, status: int, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        made = await self.api.post(f"/api/marketing/{path}", json=body)
-        assert made.status_code == status, made.text
-        answer: dict[str, Any] = made.json()
-        return answer
+        response = await self.api.post(f"/api/marketing/{path}", json=body)
+        assert response.status_code == status, response.text
+        made: dict[str, Any] = response.json()
+        return made
 
     async def save(self, *statuses: str, subject: str = "Hello") -> str:
-        """The id of a new draft."""
+        """Create a draft; returns its id."""
         audience = {"type": "BY_STATUS", "statuses": list(statuses)} if statuses else {"type": "ALL"}
         message = {"name": subject, "subject": subject, "fromEmail": "news@acme.example", "textBody": "Hello"}
         return str((await self.post("campaigns", 201, {**message, "audience": audience}))["id"])
@@ -108,51 +108,51 @@ class Parts:
         await until(sent, seconds=60)
 
     async def missing(self) -> list[str]:
-        """What /readyz names, having answered with the status that goes with it."""
-        answer = await self.api.get("/readyz")
-        missing: list[str] = answer.json()["missing"]
-        assert answer.status_code == (503 if missing else 200)
-        assert ("retry-after" in answer.headers) == bool(missing)
+        """The dependencies that /readyz calls missing; checks that its status agrees."""
+        response = await self.api.get("/readyz")
+        missing: list[str] = response.json()["missing"]
+        assert response.status_code == (503 if missing else 200)
+        assert ("retry-after" in response.headers) == bool(missing)
         return missing
 
     async def until_ready(self) -> None:
         async def ready() -> bool:
             return not await self.missing()
 
-        await until(ready, seconds=30)
+        await until(ready, seconds=60)
 
     @asynccontextmanager
-    async def without(self, part: Part, *, frozen: bool = False) -> AsyncIterator[None]:
-        """A part is stopped while the block runs; or frozen: it takes connections, and answers nothing."""
-        await (self._freeze(part) if frozen else self._stop(part))
+    async def without(self, dependency: Dependency, *, frozen: bool = False) -> AsyncIterator[None]:
+        """Stop a dependency while the block runs. A frozen one accepts connections instead, and never responds."""
+        await (self._freeze(dependency) if frozen else self._stop(dependency))
         try:
             yield
         finally:
-            await (self._thaw(part) if frozen else self._start(part))
+            await (self._thaw(dependency) if frozen else self._start(dependency))
 
-    async def _stop(self, part: Part) -> None:
-        match part:
+    async def _stop(self, dependency: Dependency) -> None:
+        match dependency:
             case "postgresql" | "redis":
-                await asyncio.to_thread(self._server(part).stop)
+                await asyncio.to_thread(self._server(dependency).stop)
             case "crm":
                 await self.crm.stop()
             case "relay":
                 await self.relay.stop()
 
-    async def _start(self, part: Part) -> None:
-        match part:
+    async def _start(self, dependency: Dependency) -> None:
+        match dependency:
             case "postgresql" | "redis":
-                await asyncio.to_thread(self._server(part).start)
+                await asyncio.to_thread(self._server(dependency).start)
             case "crm":
                 await self.crm.start()
             case "relay":
                 await self.relay.start()
 
-    async def _freeze(self, part: Part) -> None:
-        match part:
+    async def _freeze(self, dependency: Dependency) -> None:
+        match dependency:
             case "postgresql" | "redis":
-                pid = self._server(part).pid
-                # The parent first, so that it starts no others meanwhile.
+                pid = self._server(dependency).pid
+                # The parent is stopped first, so that it cannot start further processes.
                 os.kill(pid, signal.SIGSTOP)
                 self.frozen = [pid, *descendants(pid)]
                 for process in self.frozen:
@@ -162,8 +162,8 @@ class Parts:
             case "relay":
                 self.relay.stall()
 
-    async def _thaw(self, part: Part) -> None:
-        match part:
+    async def _thaw(self, dependency: Dependency) -> None:
+        match dependency:
             case "postgresql" | "redis":
                 for process in reversed(self.frozen):
                     with suppress(ProcessLookupError):
@@ -173,11 +173,11 @@ class Parts:
             case "relay":
                 self.relay.resume()
 
-    def _server(self, part: Part) -> PostgresServer | ValkeyServer:
-        return self.postgres if part == "postgresql" else self.valkey
+    def _server(self, dependency: Dependency) -> PostgresServer | ValkeyServer:
+        return self.postgres if dependency == "postgresql" else self.valkey
 
     def mailed(self, subject: str) -> list[str]:
-        """Whom the relay has taken a message with this subject for."""
+        """The recipients of the accepted messages with this subject."""
         return sorted(
             recipient
             for message in self.relay.accepted
@@ -186,7 +186,7 @@ class Parts:
         )
 
     def links(self) -> list[tuple[str, str]]:
-        """Everybody's unsubscribe link, with their address."""
+        """The address and the unsubscribe link of each accepted message."""
         return [
             (message.recipients[0], str(message_from_bytes(message.content)["List-Unsubscribe"]).strip("<> \r\n"))
             for message in self.relay.accepted
@@ -194,8 +194,8 @@ class Parts:
 
 
 @asynccontextmanager
-async def running_parts(folder: Path, *, contacts: int, **settings: str) -> AsyncIterator[Parts]:
-    """Start everything; the relay refuses REJECTED."""
+async def running_servers(folder: Path, *, contacts: int, **settings: str) -> AsyncIterator[Servers]:
+    """Start everything. The relay refuses the recipient REJECTED."""
     async with AsyncExitStack() as stack:
         postgres = PostgresServer(folder / "postgres", durable=False)
         valkey = ValkeyServer(folder / "valkey")
@@ -220,16 +220,16 @@ async def running_parts(folder: Path, *, contacts: int, **settings: str) -> Asyn
         api = await stack.enter_async_context(
             httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {_token()}"}, timeout=30)
         )
-        parts = Parts(postgres, valkey, relay, crm, worker, api)
-        await parts.until_ready()
-        yield parts
+        servers = Servers(postgres, valkey, relay, crm, worker, api)
+        await servers.until_ready()
+        yield servers
         worker.signal(signal.SIGTERM)
         assert await worker.wait() == 0, worker.log()
 
 
 @asynccontextmanager
 async def _serve(port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
-    """The API, once it answers."""
+    """Run the API while the block runs; the block begins when the API responds."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "marketing_service", "serve", "--port", str(port),
@@ -247,7 +247,7 @@ async def _serve(port: int, environment: dict[str, str], log: Path) -> AsyncIter
         await until(alive, seconds=60)
         yield
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 30) == 0, f"the API did not end well; see {log}"
+        assert await asyncio.wait_for(process.wait(), 60) == 0, f"the API failed at its end; see {log}"
     finally:
         if process.returncode is None:
             process.kill()

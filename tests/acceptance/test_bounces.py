@@ -1,4 +1,4 @@
-"""Bounces of a real Postfix: what it cannot deliver travels back through the LMTP door into the right send."""
+"""Bounces of a real Postfix: each report reaches its own send through the LMTP listener."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 FINE, GONE, FULL, STAYS_FULL, REFUSING = (
     f"{name}@example.net" for name in ("fine", "gone", "full", "stays-full", "refusing")
 )
-SAID = {
+EXPECTED = {
     GONE: ("FAILED", "BOUNCED_HARD", 550, "5.1.1"),
     FULL: ("FAILED", "BOUNCED_SOFT", 552, "5.2.2"),
     STAYS_FULL: ("FAILED", "BOUNCED_SOFT", 452, "4.2.2"),
@@ -36,7 +36,7 @@ SAID = {
 
 
 def script(next_hop: Relay) -> None:
-    """What the recipients' servers answer to the relay."""
+    """Set the replies of the recipients' servers to the relay."""
 
     def to(address: str) -> Callable[[Now], bool]:
         return lambda now: address in (now.recipient, *now.recipients)
@@ -48,47 +48,45 @@ def script(next_hop: Relay) -> None:
     next_hop.on(Step.DOT, answer(554, "5.7.1 Message refused as unwanted"), when=to(REFUSING))
 
 
-async def test_bounces_of_a_real_relay_come_back_into_the_right_sends(
-    owner: Database, database_url: str, redis_url: str
-) -> None:
+async def test_bounces_of_a_real_relay_reach_their_sends(owner: Database, database_url: str, redis_url: str) -> None:
     await audit_moves(owner)
     port = free_port()
     relay, domain = f"smtp://127.0.0.1:{port}", ADDRESSES.domain
-    of_the_door = worker_environment(
+    listener_environment = worker_environment(
         database_url=database_url, redis_url=redis_url, smtp_url=relay, bounce_domain=domain, token_keys=KEY,
         log_level="INFO",
     )  # fmt: skip
     async with (
         open_world(owner, database_url, redis_url, smtp_url=relay, bounce_domain=domain) as world,
-        listener(of_the_door) as (_, lmtp),
+        listener(listener_environment) as (_, lmtp),
         postfix(port=port, next_hop=world.relay.port, listener=lmtp, bounce_domain=domain) as log,
     ):
         script(world.relay)
-        campaign_id = await world.launch_to(*SAID)
+        campaign_id = await world.launch_to(*EXPECTED)
         async with world.working():
             await world.until_status(campaign_id, "SENT")
 
-        async def all_came_back() -> bool:
+        async def all_reported() -> bool:
             sends = await world.sends(campaign_id)
-            return all(sends[email]["status"] == said[0] for email, said in SAID.items())
+            return all(sends[email]["status"] == expected[0] for email, expected in EXPECTED.items())
 
         try:
-            await until(all_came_back, seconds=60)
+            await until(all_reported)
         except AssertionError:
             pytest.fail(log.read_text())
         sends = await world.sends(campaign_id)
         assert {
             email: (send["status"], send["reason"], send["smtp_code"], send["enhanced_code"])
             for email, send in sends.items()
-        } == SAID
+        } == EXPECTED
         assert "User unknown" in sends[GONE]["error_message"]
         counters = await assert_adds_up(owner, campaign_id)
         assert (counters["delivered"], counters["failed"]) == (1, 4)
         assert (counters["hard_bounces"], counters["soft_bounces"]) == (1, 3)
         assert {message.sender for message in world.relay.accepted} == {ADDRESSES.of(sends[FINE]["id"], 1)}
 
-        # Who is not there is not mailed again; who was full, or refused one message, is.
-        again = await world.launch_to(*SAID)
+        # An address that does not exist is not mailed again. A full mailbox, or one that refused a message, is.
+        again = await world.launch_to(*EXPECTED)
         skipped = {email: send["reason"] for email, send in (await world.sends(again)).items() if send["reason"]}
         assert skipped == {GONE: "SUPPRESSED"}
     assert not await illegal_moves(owner)

@@ -1,4 +1,4 @@
-"""One campaign to the customers, who have every trap among them: what each of them gets, and what is said of it."""
+"""One campaign to the customers, which include every special case: what each one gets, and what the API reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Customers = tuple[dict[str, Any], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def customers(portal: Portal) -> Customers:
-    """The campaign, SENT, and those whom the CRM called eligible just before its launch."""
+    """The campaign, which is SENT, and the contacts that were eligible in the CRM right before its launch."""
     eligible = portal.contacts(status="CUSTOMER", hasEmail="true", marketingOptOut="false")
     return portal.launch("CUSTOMER", subject=f"{SUBJECT}, {{{{firstName}}}}"), eligible
 
@@ -36,12 +36,13 @@ def test_the_inbox_holds_the_eligible_contacts_once_each(portal: Portal, custome
     _, eligible = customers
     assert {REJECTED, DEFERRED, DROPPED, TWICE} <= {contact["email"] for contact in eligible}
     assert len(eligible) < len(portal.contacts(status="CUSTOMER"))
-    # Two contacts share an address, which is mailed once; one address is refused. The inbox keeps what it drops.
+    # Two contacts share an address, which gets one mail. One address is refused. The inbox stores a mail even if it
+    # drops the connection after it.
     mailed = {contact["email"] for contact in eligible} - {REJECTED}
     assert sorted(mail["to"] for mail in portal.mails(SUBJECT)) == sorted(mailed)
 
 
-def test_names_are_merged_as_they_are_and_escaped_in_html(portal: Portal, customers: Customers) -> None:
+def test_names_are_inserted_unchanged_and_escaped_in_html(portal: Portal, customers: Customers) -> None:
     _, eligible = customers
     for contact in sorted(eligible, key=lambda contact: str(contact["id"]), reverse=True):
         if contact["email"] == REJECTED:
@@ -71,7 +72,7 @@ def test_every_mail_has_its_own_links_and_the_headers_of_bulk_mail(portal: Porta
         assert mail["to"] not in link_in(mail) + pixel_in(mail) + one_click(mail)
 
 
-def test_the_campaigns_name_reaches_nobody(portal: Portal, customers: Customers) -> None:
+def test_the_campaigns_name_is_in_no_mail(portal: Portal, customers: Customers) -> None:
     campaign, _ = customers
     for mail in portal.mails(SUBJECT):
         assert campaign["name"] not in portal.source(mail)
@@ -79,7 +80,7 @@ def test_the_campaigns_name_reaches_nobody(portal: Portal, customers: Customers)
     assert campaign["name"] not in httpx.get(link_in(portal.mails(SUBJECT)[0]), headers={"Purpose": "prefetch"}).text
 
 
-def test_the_special_recipients_end_as_the_relay_answered(portal: Portal, campaign_id: str) -> None:
+def test_the_special_recipients_get_the_outcome_of_the_relays_reply(portal: Portal, campaign_id: str) -> None:
     rejected = portal.send_to(campaign_id, REJECTED)
     assert (rejected["status"], rejected["attempts"], rejected["sentAt"]) == ("FAILED", 1, None)
     assert (rejected["error"]["smtpCode"], rejected["error"]["enhancedCode"]) == (550, "5.1.1")
@@ -94,7 +95,7 @@ def test_the_special_recipients_end_as_the_relay_answered(portal: Portal, campai
     }
 
 
-def test_the_figures_add_up_and_are_the_log_counted(portal: Portal, customers: Customers) -> None:
+def test_the_stats_add_up_and_equal_a_count_over_the_log(portal: Portal, customers: Customers) -> None:
     campaign, eligible = customers
     stats = portal.stats(campaign["id"])
     log = portal.log(campaign["id"])
@@ -102,19 +103,19 @@ def test_the_figures_add_up_and_are_the_log_counted(portal: Portal, customers: C
     for name in ("queued", "sending", "deferred", "delivered", "failed", "skipped", "unconfirmed"):
         assert stats[name] == sum(send["status"] == name.upper() for send in log)
     assert (stats["failed"], stats["skipped"], stats["unconfirmed"]) == (1, 1, 1)
-    for name, figure in portal.api.get(f"/campaigns/{campaign['id']}").json()["stats"].items():
-        assert figure == stats[name]
+    for name, value in portal.api.get(f"/campaigns/{campaign['id']}").json()["stats"].items():
+        assert value == stats[name]
     sent = portal.api.get("/stats").json()["sent"]
     assert sent == len([c for c in portal.api.get("/campaigns?limit=200").json()["items"] if c["status"] == "SENT"])
 
 
-def test_the_csv_says_what_the_log_says(portal: Portal, campaign_id: str) -> None:
+def test_the_csv_equals_the_log(portal: Portal, campaign_id: str) -> None:
     log = portal.log(campaign_id)
-    answer = portal.api.get(f"/campaigns/{campaign_id}/sends.csv")
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.text.endswith("\r\n")
-    assert len(answer.text.split("\r\n")) == len(log) + 2
-    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    response = portal.api.get(f"/campaigns/{campaign_id}/sends.csv")
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.text.endswith("\r\n")
+    assert len(response.text.split("\r\n")) == len(log) + 2
+    rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     assert len(rows) == len(log)
     for row, send in zip(rows, log, strict=True):
         error = send.pop("error") or {}
@@ -145,7 +146,7 @@ def test_two_loads_of_a_pixel_are_one_open(portal: Portal) -> None:
     assert portal.send_to(campaign_id, other["to"])["openCount"] == 0
 
 
-def test_what_failed_or_is_unknown_can_be_sent_again_and_nothing_else(portal: Portal, campaign_id: str) -> None:
+def test_only_a_failed_or_unconfirmed_send_can_be_resent(portal: Portal, campaign_id: str) -> None:
     def resend(send: dict[str, Any]) -> httpx.Response:
         return portal.api.post(f"/campaigns/{campaign_id}/sends/{send['id']}/resend")
 
@@ -166,7 +167,7 @@ def test_what_failed_or_is_unknown_can_be_sent_again_and_nothing_else(portal: Po
         after = portal.send_to(campaign_id, email)
         assert (after["status"], after["attempts"]) == (status, before["attempts"] + 1)
         assert after["sentAt"] == before["sentAt"]
-    # Twice, because somebody asked for it, and recognisably the same message.
+    # The resend is the same message: its Message-ID is that of the first one.
     first, second = portal.mails(SUBJECT, to=DROPPED)
     for name in ("Message-ID", "Date", "List-Unsubscribe"):
         assert header(first, name) == header(second, name)
@@ -188,7 +189,7 @@ def test_a_copy_is_a_draft_of_the_same_message_and_audience(portal: Portal, cust
     assert portal.api.delete(f"/campaigns/{copy['id']}").status_code == 204
 
 
-def test_the_preview_is_what_the_contact_gets_without_anything_live(portal: Portal, customers: Customers) -> None:
+def test_the_preview_equals_the_mail_without_working_links(portal: Portal, customers: Customers) -> None:
     campaign, _ = customers
     brenda = portal.contact("brenda.bold@example.com")
     preview = portal.api.get(f"/campaigns/{campaign['id']}/preview", params={"contactId": brenda["id"]}).json()
@@ -199,7 +200,7 @@ def test_the_preview_is_what_the_contact_gets_without_anything_live(portal: Port
     assert link_in(mail) not in preview["html"] + preview["text"]
 
 
-def test_a_test_goes_to_the_addresses_named_and_into_no_figure(portal: Portal, campaign_id: str) -> None:
+def test_a_test_mail_goes_to_the_given_addresses_and_changes_no_stats(portal: Portal, campaign_id: str) -> None:
     draft = portal.save("CUSTOMER", subject="How does it look, {{firstName}}?")
     to = ["me@acme.example", "you@acme.example"]
     before = portal.api.get("/stats").json()

@@ -1,4 +1,4 @@
-"""The lines that people copy into a shell, run as they are written."""
+"""The shell commands in the documentation run as they are printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.project import ROOT
 if TYPE_CHECKING:
     from tests.support.dev import Dev
 
-# As the portal's handbook prints them, under "API Access".
+# Copied from the portal's handbook, section "API Access".
 LOG_IN = r"""
 TOKEN=$(curl -s -X POST https://portal.example.com/api/auth/login \
 -H 'content-type: application/json' \
@@ -34,12 +34,12 @@ https://portal.example.com/api/marketing/campaigns/<id>/stats
 
 
 def bash(script: str, **env: str) -> str:
-    """What the script prints; it stops at the first line that fails."""
+    """Run the script and return its output. It stops at the first command that fails."""
     needed = [name for name in ("bash", "curl", "jq", "python3") if re.search(rf"\b{name}\b", f"bash {script}")]
     missing = [name for name in needed if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"these lines need {' and '.join(missing)}: apt-get install {' '.join(missing)}")
-    ended = subprocess.run(
+        pytest.skip(f"these commands need {' and '.join(missing)}: apt-get install {' '.join(missing)}")
+    result = subprocess.run(
         ["bash", "-c", f"set -euo pipefail\n{script}"],
         capture_output=True,
         text=True,
@@ -48,11 +48,11 @@ def bash(script: str, **env: str) -> str:
         cwd=ROOT,
         env={**os.environ, **env},
     )
-    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
-    return ended.stdout
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
-def test_the_handbooks_lines_log_in_list_and_read_the_figures(portal: Portal) -> None:
+def test_the_handbooks_commands_log_in_list_and_read_the_stats(portal: Portal) -> None:
     campaign = portal.save()
 
     def here(lines: str) -> str:
@@ -64,8 +64,8 @@ def test_the_handbooks_lines_log_in_list_and_read_the_figures(portal: Portal) ->
     assert stats == '["DRAFT",0,0]\n'
 
 
-def walk() -> str:
-    """Every line of shell under the README's "A first campaign"."""
+def first_campaign() -> str:
+    """All shell commands in the README's section "A first campaign"."""
     chapter = re.search(
         r"^## A first campaign\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
@@ -75,21 +75,21 @@ def walk() -> str:
     return "\n".join(blocks)
 
 
-def test_the_readmes_walk_goes_from_the_log_in_to_the_inbox(dev: Dev, portal: Portal) -> None:
+def test_the_readmes_commands_go_from_the_log_in_to_the_inbox(dev: Dev, portal: Portal) -> None:
     before = {mail["id"] for mail in portal.mails()}
-    said = bash(walk(), API=portal.ready["api"], DATA_DIR=str(dev.data_dir))
+    output = bash(first_campaign(), API=portal.ready["api"], DATA_DIR=str(dev.data_dir))
     campaign = portal.api.get("/campaigns").json()["items"][0]
     assert campaign["status"] == "SENT"
     assert campaign["audience"] == {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}
-    for seen in ("\nSENDING\n", '"status": "SENT"', '"smtpCode": 550', "DELIVERED after 3 tries", '"UNCONFIRMED"'):
-        assert seen in said
+    for expected in ("\nSENDING\n", '"status": "SENT"', '"smtpCode": 550', "DELIVERED after 3 tries", '"UNCONFIRMED"'):
+        assert expected in output
 
     mails = [mail for mail in portal.mails() if mail["id"] not in before]
     mailed = {send["email"] for send in portal.log(campaign["id"], status="DELIVERED")} | {"drop@example.com"}
     assert sorted(mail["to"] for mail in mails) == sorted(mailed)
-    assert f"{len(before) + len(mails)} mails, the newest to {mails[0]['to']}\n" in said
+    assert f"{len(before) + len(mails)} mails, the newest to {mails[0]['to']}\n" in output
     brenda = next(mail for mail in mails if mail["to"] == "brenda.bold@example.com")
-    assert brenda["subject"] + "\n" + brenda["html"] in said
+    assert brenda["subject"] + "\n" + brenda["html"] in output
     assert "&lt;b&gt;Brenda&lt;/b&gt;" in brenda["html"]
     assert pixel_in(brenda).startswith(portal.ready["api"])
     assert link_in(brenda).startswith(portal.ready["api"])

@@ -1,4 +1,4 @@
-"""Out of the mailings by the link in a real mail, and back in by the CRM."""
+"""Opt out by the link in a real mail, and opt in again in the CRM."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_from_the_link_to_the_crm_and_back(portal: Portal) -> None:
     link = link_in(first[email])
     assert email not in link
 
-    # Looking at it, as scanners and browsers do ahead of their users, is no opt-out.
+    # A scanner or a browser that only prefetches the link does not opt out.
     httpx.head(link).raise_for_status()
     assert title(httpx.get(link, headers={"Sec-Purpose": "prefetch;prerender"})) == "Unsubscribe from our emails?"
     sends = portal.log(portal.api.get("/campaigns", params={"limit": "1"}).json()["items"][0]["id"], q=email)
@@ -56,7 +56,7 @@ def test_from_the_link_to_the_crm_and_back(portal: Portal) -> None:
 
 
 def test_one_click_of_a_mail_program(portal: Portal) -> None:
-    """RFC 8058: one POST, without cookies, that answers without a redirect, however its body is written."""
+    """RFC 8058: one POST without cookies gets a response that is no redirect, with any encoding of its body."""
     bodies: list[dict[str, Any]] = [
         {"data": {"List-Unsubscribe": "One-Click"}},
         {"files": {"List-Unsubscribe": (None, "One-Click")}},
@@ -64,15 +64,15 @@ def test_one_click_of_a_mail_program(portal: Portal) -> None:
     ]
     mails = sorted(mailed(portal, "One click").items())[: len(bodies)]
     for (_, mail), body in zip(mails, bodies, strict=True):
-        answer = httpx.post(one_click(mail), **body)
-        assert title(answer) == CONFIRMED
-        assert "set-cookie" not in answer.headers
+        response = httpx.post(one_click(mail), **body)
+        assert title(response) == CONFIRMED
+        assert "set-cookie" not in response.headers
     for email, _ in mails:
         eventually(partial(has_opted_out, portal, email))
         portal.tick_opt_out(email, opted_out=False)
 
 
-def test_a_link_that_somebody_has_changed_leads_nowhere(portal: Portal) -> None:
+def test_a_changed_link_is_not_found(portal: Portal) -> None:
     link = link_in(next(iter(mailed(portal, "Changed").values())))
     changed = link[:-1] + ("A" if link[-1] != "A" else "B")
     assert {httpx.get(changed).status_code, httpx.post(changed).status_code} == {404}

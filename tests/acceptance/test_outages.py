@@ -1,5 +1,5 @@
-"""One part is stopped, or hangs: every call gets the right answer or a clear 503 within five seconds, and everything
-goes on by itself once the part is back."""
+"""One dependency is stopped or hangs: every call gets the right response or a clear 503 within five seconds, and
+everything continues by itself once the dependency is back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from marketing_service.api.openapi import openapi_document
 from marketing_service.db import Database
 from marketing_service.devstack.contacts import ORG_ID
 from tests.acceptance.portal import only
-from tests.acceptance.servers import PROMISED_SECONDS, Part, Parts, running_parts
+from tests.acceptance.servers import PROMISED_SECONDS, Dependency, Servers, running_servers
 from tests.support.ledger import assert_adds_up, campaign_row, launched, send_rows
 from tests.support.relay import Now, Step, call, delay
 from tests.support.world import until
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 CONTACTS = 30
 CUSTOMERS = {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}
-READY = ("GET", "/readyz", None)
+Call = tuple[str, str, Any]
+READY: Call = ("GET", "/readyz", None)
+AT_ONCE = 8
+"""All calls at once wait for the processor longer than for the dependency, and a busy machine needs more than the
+promised time for them."""
 MESSAGE = {"name": "During", "subject": "During", "fromEmail": "news@acme.example"}
 
-# What each call is answered with when nothing is wrong.
+# The status of each response when every dependency works.
 USUAL = {
     "list": 200, "create": 201, "create for statuses": 201, "get": 200, "change": 200, "change statuses": 200,
     "delete": 204, "launch": 202, "launch for statuses": 202, "pause": 200, "resume": 200, "cancel": 200,
@@ -47,7 +51,7 @@ NEEDS_THE_CRM = {
     "create for statuses", "change statuses", "launch for statuses", "preview for contact", "resend",
     "contact statuses", "audience",
 }  # fmt: skip
-UNANSWERED: dict[Part, set[str]] = {
+UNAVAILABLE_WITHOUT: dict[Dependency, set[str]] = {
     "postgresql": USUAL.keys() - NEEDS_NO_DATABASE,
     "crm": NEEDS_THE_CRM,
     "redis": set(),
@@ -57,59 +61,59 @@ UNANSWERED: dict[Part, set[str]] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the calls need to find."""
+    """The calls, and what they need in the database."""
 
-    calls: dict[str, tuple[str, str, Any]]
+    calls: dict[str, Call]
     unsubscribing: tuple[str, str]
     launched: str
     subject: str
 
 
 @pytest.fixture(scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
-    folder = tmp_path_factory.mktemp("parts")
-    async with running_parts(folder, contacts=CONTACTS, retry_delays="0.5,0.5", requeue_seconds="1") as parts:
-        # It is done: one FAILED send, and links in the others.
-        await launch(parts, await parts.save(subject="Before"))
-        yield parts
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    folder = tmp_path_factory.mktemp("servers")
+    async with running_servers(folder, contacts=CONTACTS, retry_delays="0.5,0.5", requeue_seconds="1") as servers:
+        # The campaign is SENT: it has one FAILED send, and the others have links.
+        await launch(servers, await servers.save(subject="Before"))
+        yield servers
 
 
-async def launch(parts: Parts, campaign_id: str) -> None:
-    await parts.post(f"campaigns/{campaign_id}/launch", 202)
-    await parts.until_sent(campaign_id)
+async def launch(servers: Servers, campaign_id: str) -> None:
+    await servers.post(f"campaigns/{campaign_id}/launch", 202)
+    await servers.until_sent(campaign_id)
 
 
-async def held(parts: Parts) -> str:
-    """A campaign that is SENDING, and paused before its first message."""
-    campaign_id = await parts.save("CUSTOMER", subject="Held")
-    await parts.post(f"campaigns/{campaign_id}/launch", 202)
-    await parts.post(f"campaigns/{campaign_id}/pause", 200)
+async def paused(servers: Servers) -> str:
+    """A campaign that is SENDING and paused before its first message."""
+    campaign_id = await servers.save("CUSTOMER", subject="Paused")
+    await servers.post(f"campaigns/{campaign_id}/launch", 202)
+    await servers.post(f"campaigns/{campaign_id}/pause", 200)
     return campaign_id
 
 
-async def prepared(parts: Parts) -> Prepared:
+async def prepare(servers: Servers) -> Prepared:
     subject = f"During {time.time()}"
-    parts.worker.signal(signal.SIGSTOP)
+    servers.worker.signal(signal.SIGSTOP)
     try:
-        to_launch = await parts.save("CHURNED", subject=subject)
-        drafts = [await parts.save("CHURNED", subject="Another") for _ in range(6)]
-        waiting = [await held(parts) for _ in range(3)]
+        to_launch = await servers.save("CHURNED", subject=subject)
+        drafts = [await servers.save("CHURNED", subject="Another") for _ in range(6)]
+        waiting = [await paused(servers) for _ in range(3)]
     finally:
-        parts.worker.signal(signal.SIGCONT)
-    before = str((await parts.get("campaigns?q=Before"))["items"][0]["id"])
-    # An earlier outage may have had it sent again.
-    await parts.until_sent(before)
-    sends = (await parts.get(f"campaigns/{before}/sends?limit=200"))["items"]
+        servers.worker.signal(signal.SIGCONT)
+    before = str((await servers.get("campaigns?q=Before"))["items"][0]["id"])
+    # The test of an earlier outage may have resent one of its sends.
+    await servers.until_sent(before)
+    sends = (await servers.get(f"campaigns/{before}/sends?limit=200"))["items"]
     failed = next(send["id"] for send in sends if send["status"] == "FAILED")
     gone = {send["email"] for send in sends if send["unsubscribedAt"]}
-    gone |= {contact.email for contact in parts.crm.book.fixed_contacts(ORG_ID) if contact.status == "CHURNED"}
-    one, another = [link for link in parts.links() if link[0] not in gone][:2]
+    gone |= {contact.email for contact in servers.crm.book.fixed_contacts(ORG_ID) if contact.status == "CHURNED"}
+    one, another = [link for link in servers.links() if link[0] not in gone][:2]
 
     def of(campaign_id: str, rest: str = "") -> str:
         return f"/api/marketing/campaigns/{campaign_id}{rest}"
 
-    to_change, to_restrict, to_delete, to_launch_anew, to_copy, to_check = drafts
-    calls: dict[str, tuple[str, str, Any]] = {
+    to_change, to_restrict, to_delete, to_launch_for_statuses, to_copy, to_check = drafts
+    calls: dict[str, Call] = {
         "list": ("GET", "/api/marketing/campaigns", None),
         "create": ("POST", "/api/marketing/campaigns", MESSAGE),
         "create for statuses": ("POST", "/api/marketing/campaigns", MESSAGE | {"audience": CUSTOMERS}),
@@ -118,7 +122,7 @@ async def prepared(parts: Parts) -> Prepared:
         "change statuses": ("PATCH", of(to_restrict), {"audience": CUSTOMERS}),
         "delete": ("DELETE", of(to_delete), None),
         "launch": ("POST", of(to_launch, "/launch"), None),
-        "launch for statuses": ("POST", of(to_launch_anew, "/launch"), {"audience": CUSTOMERS}),
+        "launch for statuses": ("POST", of(to_launch_for_statuses, "/launch"), {"audience": CUSTOMERS}),
         "pause": ("POST", of(waiting[0], "/pause"), None),
         "resume": ("POST", of(waiting[1], "/resume"), None),
         "cancel": ("POST", of(waiting[2], "/cancel"), None),
@@ -154,9 +158,9 @@ async def prepared(parts: Parts) -> Prepared:
     return Prepared(calls, (one[0], another[0]), to_launch, subject)
 
 
-def assert_every_route_is_called(these: Prepared) -> None:
-    """A route that is added must be added above."""
-    called = {(method, address.partition("?")[0]) for method, address, _ in [READY, *these.calls.values()]}
+def assert_every_route_is_called(prepared: Prepared) -> None:
+    """Fails for a route that is not in the calls above."""
+    called = {(method, address.partition("?")[0]) for method, address, _ in [READY, *prepared.calls.values()]}
     for template, operations in openapi_document()["paths"].items():
         pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", re.escape(template).replace(r"\{", "{").replace(r"\}", "}")))
         for method in operations:
@@ -164,30 +168,38 @@ def assert_every_route_is_called(these: Prepared) -> None:
             assert any(found), f"{method.upper()} {template} is not called"
 
 
-async def ask(parts: Parts, call: tuple[str, str, Any]) -> tuple[httpx.Response, float]:
-    """The answer, and after how many seconds."""
+async def request(servers: Servers, call: Call) -> tuple[httpx.Response, float]:
+    """The response, and the seconds that it took."""
     method, address, body = call
     started = time.monotonic()
     if isinstance(body, bytes):
         kind = "text/csv" if address.endswith(".csv") else "message/rfc822"
-        answer = await parts.api.request(method, address, content=body, headers={"Content-Type": kind})
+        response = await servers.api.request(method, address, content=body, headers={"Content-Type": kind})
     else:
-        answer = await parts.api.request(method, address, json=body)
-    return answer, time.monotonic() - started
+        response = await servers.api.request(method, address, json=body)
+    return response, time.monotonic() - started
 
 
-def assert_unavailable(name: str, answer: httpx.Response) -> None:
-    assert answer.status_code == 503, (name, answer.text)
-    assert int(answer.headers["retry-after"]) > 0
+async def request_all(servers: Servers, calls: list[Call]) -> list[tuple[httpx.Response, float]]:
+    """The response to each call and the seconds that it took, AT_ONCE calls at a time."""
+    results = []
+    for start in range(0, len(calls), AT_ONCE):
+        results += await asyncio.gather(*(request(servers, call) for call in calls[start : start + AT_ONCE]))
+    return results
+
+
+def assert_unavailable(name: str, response: httpx.Response) -> None:
+    assert response.status_code == 503, (name, response.text)
+    assert int(response.headers["retry-after"]) > 0
     if name in {"unsubscribe", "one click"}:
-        assert only("<title>(.*?)</title>", answer.text) == "We could not unsubscribe you just now"
+        assert only("<title>(.*?)</title>", response.text) == "We could not unsubscribe you just now"
     else:
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["type"] == "/problems/unavailable"
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["type"] == "/problems/unavailable"
 
 
 @pytest.mark.parametrize(
-    ("part", "frozen"),
+    ("dependency", "frozen"),
     [
         pytest.param("postgresql", False, id="postgresql-stopped"),
         pytest.param("postgresql", True, id="postgresql-frozen", marks=pytest.mark.full),
@@ -199,81 +211,83 @@ def assert_unavailable(name: str, answer: httpx.Response) -> None:
         pytest.param("relay", True, id="relay-frozen", marks=pytest.mark.full),
     ],
 )
-async def test_every_call_is_answered_in_time_and_what_was_begun_goes_on(
-    parts: Parts, part: Part, frozen: bool
+async def test_every_call_gets_a_response_in_time_and_the_work_continues(
+    servers: Servers, dependency: Dependency, frozen: bool
 ) -> None:
-    these = await prepared(parts)
-    assert_every_route_is_called(these)
-    reads = [call for call in these.calls.values() if call[0] == "GET"]
-    async with parts.without(part, frozen=frozen):
-        # At once, while connections that look alive are at rest; and when all is known.
-        at_once, *answers = await asyncio.gather(*(ask(parts, call) for call in [READY, *these.calls.values()]))
-        later, *again = await asyncio.gather(*(ask(parts, call) for call in [READY, *reads]))
+    prepared = await prepare(servers)
+    assert_every_route_is_called(prepared)
+    reads = [call for call in prepared.calls.values() if call[0] == "GET"]
+    async with servers.without(dependency, frozen=frozen):
+        # First while the pools still have idle connections that look open, then once the outage is known.
+        at_once, *responses = await request_all(servers, [READY, *prepared.calls.values()])
+        later, *again = await request_all(servers, [READY, *reads])
     for readiness, _ in (at_once, later):
-        assert readiness.json() == {"ready": False, "missing": [part]}
-    for name, (answer, _) in zip(these.calls, answers, strict=True):
-        if name in UNANSWERED[part]:
-            assert_unavailable(name, answer)
+        assert readiness.json() == {"ready": False, "missing": [dependency]}
+    for name, (response, _) in zip(prepared.calls, responses, strict=True):
+        if name in UNAVAILABLE_WITHOUT[dependency]:
+            assert_unavailable(name, response)
         else:
-            assert answer.status_code == USUAL[name], (name, answer.text)
-    slow = {name: took for name, (_, took) in zip(these.calls, answers, strict=True) if took > PROMISED_SECONDS}
+            assert response.status_code == USUAL[name], (name, response.text)
+    slow = {name: took for name, (_, took) in zip(prepared.calls, responses, strict=True) if took > PROMISED_SECONDS}
     assert slow == {}
     assert max(seconds for _, seconds in (at_once, later, *again)) < PROMISED_SECONDS
 
-    await parts.until_ready()
-    if part == "postgresql":
-        # What was not answered was not done; and can be done now.
-        assert (await parts.get(f"campaigns/{these.launched}"))["status"] == "DRAFT"
-        await parts.post(f"campaigns/{these.launched}/launch", 202)
+    await servers.until_ready()
+    if dependency == "postgresql":
+        # A request that got a 503 changed nothing, and it succeeds now.
+        assert (await servers.get(f"campaigns/{prepared.launched}"))["status"] == "DRAFT"
+        await servers.post(f"campaigns/{prepared.launched}/launch", 202)
         for link in ("unsubscribe", "one click"):
-            assert (await ask(parts, these.calls[link]))[0].status_code == 200
-    await everything_went_on(parts, these)
+            assert (await request(servers, prepared.calls[link]))[0].status_code == 200
+    await assert_work_continued(servers, prepared)
 
 
-async def everything_went_on(parts: Parts, these: Prepared) -> None:
-    await parts.until_sent(these.launched)
-    sends = (await parts.get(f"campaigns/{these.launched}/sends"))["items"]
+async def assert_work_continued(servers: Servers, prepared: Prepared) -> None:
+    await servers.until_sent(prepared.launched)
+    sends = (await servers.get(f"campaigns/{prepared.launched}/sends"))["items"]
     assert sends
-    # Nobody's try was used up by an outage, and nobody got two.
+    # The outage used no try, and no recipient got two messages.
     assert {(send["status"], send["attempts"]) for send in sends} == {("DELIVERED", 1)}
-    assert parts.mailed(these.subject) == sorted(send["email"] for send in sends)
+    assert servers.mailed(prepared.subject) == sorted(send["email"] for send in sends)
 
     async def in_the_crm() -> bool:
         return all(
             contact.marketing_opt_out
-            for contact in parts.crm.book.fixed_contacts(ORG_ID)
-            if contact.email in these.unsubscribing
+            for contact in servers.crm.book.fixed_contacts(ORG_ID)
+            if contact.email in prepared.unsubscribing
         )
 
-    await until(in_the_crm, seconds=30)
+    await until(in_the_crm)
 
 
-@pytest.mark.parametrize("part", ["postgresql", "redis"])
-async def test_in_the_middle_of_a_campaign_the_same_worker_outlives_it(parts: Parts, part: Part) -> None:
-    """PostgreSQL restarts; Redis comes back with nothing in it."""
-    recipients, subject = 300, f"Amid {part}"
+@pytest.mark.parametrize("dependency", ["postgresql", "redis"])
+async def test_a_worker_survives_an_outage_in_the_middle_of_a_campaign(
+    servers: Servers, dependency: Dependency
+) -> None:
+    """PostgreSQL restarts; Redis restarts empty."""
+    recipients, subject = 300, f"Amid {dependency}"
     amid = asyncio.Event()
 
     def of_this(now: Now) -> bool:
         return subject.encode() in now.content
 
-    parts.relay.on(Step.DOT, call(lambda _: amid.set(), then=delay(0.01)), nth=recipients // 3, when=of_this)
-    parts.relay.on(Step.DOT, delay(0.01), when=of_this)
-    worker, owner = parts.worker.pid, Database(parts.postgres.url(), role=None, pool_size=1)
+    servers.relay.on(Step.DOT, call(lambda _: amid.set(), then=delay(0.01)), nth=recipients // 3, when=of_this)
+    servers.relay.on(Step.DOT, delay(0.01), when=of_this)
+    worker, owner = servers.worker.pid, Database(servers.postgres.url(), role=None, pool_size=1)
     campaign_id = await launched(owner, recipients, org_id=ORG_ID, subject=subject)
-    await asyncio.wait_for(amid.wait(), 30)
-    async with parts.without(part):
+    await asyncio.wait_for(amid.wait(), 60)
+    async with servers.without(dependency):
         pass
-    await parts.until_sent(str(campaign_id))
-    assert (parts.worker.pid, parts.worker.running, parts.worker.starts) == (worker, True, 1)
+    await servers.until_sent(str(campaign_id))
+    assert (servers.worker.pid, servers.worker.running, servers.worker.starts) == (worker, True, 1)
 
-    mailed = parts.mailed(subject)
+    mailed = servers.mailed(subject)
     assert len(mailed) == len(set(mailed))
     rows = await send_rows(owner, campaign_id)
     assert {row["email"] for row in rows if row["status"] == "DELIVERED"} <= set(mailed)
     counters = await assert_adds_up(owner, campaign_id)
     assert counters["delivered"] + counters["unconfirmed"] == recipients
-    if part == "redis":
+    if dependency == "redis":
         assert counters["unconfirmed"] == 0
     assert (await campaign_row(owner, campaign_id))["status"] == "SENT"
     await owner.close()

@@ -1,4 +1,4 @@
-"""A CRM of any size with every trap in it, and what is to become of its contacts."""
+"""A CRM of any size with every special case, and the rows that an expansion must create from it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DUPLICATE, _MALFORMED, _OPTED_OUT = 7, 11, 13
 
 
 def opted_out_addresses(contacts: int) -> list[str]:
-    """Who opted out here; the CRM does not know it."""
+    """The addresses that opted out in the service; the CRM does not know of them."""
     return [_email(number) for number in range(_OPTED_OUT, contacts, _EVERY)]
 
 
 def expected_rows(contacts: int) -> dict[str, tuple[str, str | None]]:
-    """The one right list: each contact's id, what its row is born as, and why."""
+    """The only correct result of an expansion: for each contact id the first status of its row and the reason."""
     outcomes: dict[int, tuple[str, str | None]] = {
         _DUPLICATE: ("SKIPPED", "DUPLICATE"),
         _MALFORMED: ("FAILED", "MALFORMED_ADDRESS"),
@@ -54,8 +54,8 @@ def _contact(number: int) -> dict[str, Any]:
 
 @dataclass
 class LargeCrm:
-    """Answers for contacts that are made up as they are asked for. Every page begins with the last contact of the
-    page before it. `before_page` is called with a page's number before that page is answered."""
+    """Generates the contacts of each page on request. Every page begins with the last contact of the page before it.
+    `before_page` is called with the number of a page before the response with that page."""
 
     contacts: int
     page_size: int

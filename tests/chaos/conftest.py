@@ -1,4 +1,4 @@
-"""The fault suite: its shortest scenarios in `make test`, all of them at full size in `make chaos`."""
+"""The chaos tests: `make test` runs the shortest scenarios, and `make chaos` runs all of them at full size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def begin(request: pytest.FixtureRequest, *, full: bool) -> Callable[[str], Scenario]:
-    """Begins a scenario under a name. At full size it says on the terminal how far it is."""
+    """Starts a scenario with this name. At full size it reports its progress on the terminal."""
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
     outcomes = request.config.stash[_OUTCOMES]
 

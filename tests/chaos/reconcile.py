@@ -1,4 +1,4 @@
-"""Holds the service's ledger against the relay's own, row by row."""
+"""Compares the service's ledger with the relay's ledger, row by row."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ _DUE = frozenset({"QUEUED", "SENDING", "DEFERRED"})
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What the two ledgers say together."""
+    """The result of the comparison of the two ledgers."""
 
     counters: dict[str, int]
     rows: list[dict[str, Any]]
     """The service's rows, by contact."""
     lost: list[str]
-    """Sends the service calls delivered, or through, and the relay never took."""
+    """Sends that are DELIVERED in the service and that the relay never accepted."""
     duplicates: int
-    """Messages the relay took beyond one for each recipient."""
+    """Messages that the relay accepted beyond one for each recipient."""
     ambiguous: int
-    """Sends that are, or once were, UNCONFIRMED."""
+    """Sends that are or were UNCONFIRMED."""
     contradictions: list[str] = field(default_factory=list)
-    """Everything else in one ledger that the other does not bear out."""
+    """Every other fact in one ledger that contradicts the other."""
 
 
 async def reconcile(owner: Database, campaign_id: UUID, relay: Relay) -> Reconciled:
-    """Compare every row with what the relay took for its recipient. Fails where the service's counters do not add
-    up; what the two ledgers do not agree on is in the answer."""
+    """Compare every row with the messages that the relay accepted for its recipient. Fails if the service's counters
+    do not add up; the result holds the contradictions."""
     counters = await assert_adds_up(owner, campaign_id)
     rows = await send_rows(owner, campaign_id)
-    taken: dict[str, list[Accepted]] = defaultdict(list)
+    accepted: dict[str, list[Accepted]] = defaultdict(list)
     for message in relay.accepted:
         for recipient in message.recipients:
-            taken[recipient].append(message)
-    is_through = not any(row["status"] in _DUE for row in rows)
-    strangers = taken.keys() - {row["email"] for row in rows}
+            accepted[recipient].append(message)
+    is_finished = not any(row["status"] in _DUE for row in rows)
+    strangers = accepted.keys() - {row["email"] for row in rows}
     return Reconciled(
         counters=counters,
         rows=rows,
-        lost=[_name(row) for row in rows if row["status"] == "DELIVERED" and not taken[row["email"]]],
-        duplicates=sum(len(messages) - 1 for messages in taken.values() if messages),
+        lost=[_name(row) for row in rows if row["status"] == "DELIVERED" and not accepted[row["email"]]],
+        duplicates=sum(len(messages) - 1 for messages in accepted.values() if messages),
         ambiguous=sum(row["unconfirmed_at"] is not None for row in rows),
         contradictions=[
             *(
                 f"{_name(row)}: {doubt}"
                 for row in rows
-                for doubt in _doubts(row, taken[row["email"]], is_through=is_through)
+                for doubt in _doubts(row, accepted[row["email"]], is_finished=is_finished)
             ),
-            *(f"{stranger} is in no row, and the relay took a message for them" for stranger in strangers),
+            *(f"{stranger} is in no row, and the relay accepted a message for it" for stranger in strangers),
         ],
     )
 
@@ -67,22 +67,22 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['contact_id']} ({row['status']}, {row['attempts']} attempts)"
 
 
-def _doubts(row: dict[str, Any], taken: list[Accepted], *, is_through: bool) -> list[str]:
+def _doubts(row: dict[str, Any], accepted: list[Accepted], *, is_finished: bool) -> list[str]:
     certain = row["unconfirmed_at"] is None
     doubts = {
-        "the relay took it, and nothing says so": (
-            bool(taken) and certain and row["status"] not in ("DELIVERED", "SENDING")
+        "the relay accepted it, and its status does not say so": (
+            bool(accepted) and certain and row["status"] not in ("DELIVERED", "SENDING")
         ),
-        "the relay took it twice, and it was never unconfirmed": len(taken) > 1 and certain,
-        f"the relay took it {len(taken)} times": len(taken) > row["attempts"],
-        "its attempts had different Message-IDs": len({_message_id(message) for message in taken}) > 1,
-        "it is UNCONFIRMED, and since when is not said": row["status"] == "UNCONFIRMED" and certain,
-        "it has a try, and no time": row["attempts"] > 0 and row["marked_at"] is None,
-        "it waits for another try, and nothing will bring it": (
-            row["status"] in _DUE and not is_through and row["batch"] is None and row["due_at"] is None
+        "the relay accepted it twice, and it was never unconfirmed": len(accepted) > 1 and certain,
+        f"the relay accepted it {len(accepted)} times, more often than it was tried": len(accepted) > row["attempts"],
+        "its attempts had different Message-IDs": len({_message_id(message) for message in accepted}) > 1,
+        "it is UNCONFIRMED, and has no unconfirmed_at": row["status"] == "UNCONFIRMED" and certain,
+        "it has an attempt, and no marked_at": row["attempts"] > 0 and row["marked_at"] is None,
+        "it waits for another try, and has neither a batch nor a due time": (
+            row["status"] in _DUE and not is_finished and row["batch"] is None and row["due_at"] is None
         ),
     }
-    return [doubt for doubt, pauses in doubts.items() if pauses]
+    return [doubt for doubt, applies in doubts.items() if applies]
 
 
 def _message_id(message: Accepted) -> str | None:

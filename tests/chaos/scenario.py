@@ -1,4 +1,4 @@
-"""One fault, from the launch to the reconciled end, and the table of them all."""
+"""One scenario, from the launch to the comparison of the ledgers, and the table of all scenarios."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.support.relay import Relay
 
-_SAY_EVERY = 2.0
+_REPORT_SECONDS = 2.0
+"""The time between two reports of the progress."""
 
 
 @dataclass
 class Outcome:
-    """What came of a scenario. `faults` counts those that hit: a scenario that missed shows it."""
+    """The result of a scenario. `faults` counts the faults that took effect."""
 
     scenario: str
     recipients: int = 0
@@ -35,12 +36,12 @@ class Outcome:
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
             self.scenario,
-            *(getattr(self, figure.name) + getattr(other, figure.name) for figure in fields(self)[1:]),
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)[1:]),
         )
 
 
 class Scenario:
-    """Tells how far it is, and compares the two ledgers at its end."""
+    """Reports its progress, and compares the two ledgers at its end."""
 
     def __init__(self, name: str, *, say: Callable[[str], None], note: Callable[[Outcome], None]) -> None:
         self.name = name
@@ -52,16 +53,14 @@ class Scenario:
         self._said = 0.0
 
     def tell(self, relay: Relay) -> None:
-        """Say how far it is, now and then."""
+        """Report the progress, at most every _REPORT_SECONDS."""
         now = time.monotonic()
-        if now - self._said >= _SAY_EVERY:
+        if now - self._said >= _REPORT_SECONDS:
             self._said = now
-            self.say(
-                f"  {self.name}: {self.faults} faults, {len(relay.accepted)} messages taken, {now - self._began:.0f} s"
-            )
+            self.say(f"  {self.name}: {self.faults} faults, {len(relay.accepted)} messages, {now - self._began:.0f} s")
 
     async def until(self, reached: Callable[[], Awaitable[bool]], relay: Relay, *, seconds: float) -> None:
-        """Wait until it is so; fails after `seconds`."""
+        """Wait until `reached` returns true. Fails after `seconds`."""
         deadline = time.monotonic() + seconds
         while not await reached():
             assert time.monotonic() < deadline, f"{self.name}: not reached within {seconds} s"
@@ -77,7 +76,7 @@ class Scenario:
         await self.until(sent, relay, seconds=seconds)
 
     async def reconciled(self, owner: Database, campaign_id: UUID, relay: Relay) -> Reconciled:
-        """Compare the two ledgers, and note what came of it; fails where anything is lost or contradicted."""
+        """Compare the two ledgers and note the outcome. Fails if a send is lost or the ledgers disagree."""
         found = await reconcile(owner, campaign_id, relay)
         now = time.monotonic()
         outcome = Outcome(
@@ -97,11 +96,11 @@ class Scenario:
 
 
 def table(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """The outcomes in columns, those of one name as one."""
+    """The lines of the table; the outcomes of scenarios with the same name are added up."""
     sums: dict[str, Outcome] = {}
     for outcome in outcomes:
         sums[outcome.scenario] = sums[outcome.scenario] + outcome if outcome.scenario in sums else outcome
-    rows = [[figure.name for figure in fields(Outcome)]]
+    rows = [[field.name for field in fields(Outcome)]]
     rows += [
         [f"{value:.1f}" if isinstance(value, float) else str(value) for value in vars(outcome).values()]
         for outcome in sums.values()

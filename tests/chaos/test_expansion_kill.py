@@ -1,4 +1,4 @@
-"""A worker is killed while it makes a list: afterwards the list is exactly the eligible contacts, once each."""
+"""A worker is killed during an expansion: afterwards there is one row for each eligible contact, and no other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _RUNNING = (
 
 
 class Kill:
-    """One worker, one campaign, and the ways to catch the worker at a given point of its expansion."""
+    """Kills one worker at a given point of the expansion of one campaign."""
 
     def __init__(self, owner: Database, database_url: str, valkey: ValkeyServer, crm: LargeCrm) -> None:
         self.owner = owner
@@ -52,24 +52,24 @@ class Kill:
         self.worker.signal(signal.SIGKILL)
 
     async def when_page_is_asked_for(self, share: float) -> None:
-        """While the CRM has been asked for the page that far into the list, and has not answered."""
-        asked = asyncio.Event()
+        """The CRM has received the request for a page and has not responded. `share` is the position of the page."""
+        requested = asyncio.Event()
         wanted = round(self.crm.last_page * share)
 
         async def look(page: int) -> None:
             if page == wanted:
-                asked.set()
+                requested.set()
                 await self.worker.wait()
 
         self.crm.before_page = look
         await self._launch()
-        await asyncio.wait_for(asked.wait(), _SECONDS)
+        await asyncio.wait_for(requested.wait(), _SECONDS)
         self.now()
         await self.worker.wait()
         self.crm.before_page = None
 
     async def when_a_page_is_staged(self) -> None:
-        """While the COPY of a page in the middle waits, its progress already written in the same transaction."""
+        """The COPY of a page in the middle waits; its transaction has already written the progress."""
         async with AsyncExitStack() as locks:
 
             async def lock(page: int) -> None:
@@ -84,7 +84,7 @@ class Kill:
         self.crm.before_page = None
 
     async def when_the_merge_waits_for(self, table: str) -> None:
-        """While the merge waits to write its first row to the table."""
+        """The merge waits to write its first row to the table."""
         async with self._locked(f"LOCK TABLE {table} IN SHARE MODE"):
             await self._launch()
             await self._until_it_waits(f"INSERT INTO {table}")
@@ -92,21 +92,21 @@ class Kill:
             await self.worker.wait()
 
     async def while_rows_are_written(self) -> None:
-        """While the merge's INSERT runs, and is not waiting for anything."""
+        """The INSERT of the merge runs and waits for no lock."""
         await self._launch()
         await until(partial(self._is_running, "INSERT INTO marketing_sends"), seconds=_SECONDS)
         self.now()
         await self.worker.wait()
         assert (await campaign_row(self.owner, self.campaign_id))["expanded_at"] is None
 
-    async def between_the_list_and_the_choice_of_what_to_ring(self) -> None:
-        """The list has been committed. Whoever wants to ring finds the campaigns locked."""
+    async def before_batches_are_chosen_to_enqueue(self) -> None:
+        """The expansion is committed. The statement that chooses the batches to enqueue waits for a lock."""
         async with AsyncExitStack() as stack:
             async with self._locked("LOCK TABLE marketing_sends IN SHARE MODE"):
                 await self._launch()
                 await self._until_it_waits("INSERT INTO marketing_sends")
-                # It queues up behind the merge, and everything that follows the merge's commit behind it. (A row's
-                # lock would not do: once the merge has let go of it, whoever comes first gets it.)
+                # This lock waits for the merge, and every statement after the merge's commit waits for this lock. A row
+                # lock is not enough: after the merge releases it, the first statement that asks gets it.
                 statement = "LOCK TABLE marketing_campaigns IN EXCLUSIVE MODE"
                 locking = asyncio.create_task(stack.enter_async_context(self._locked(statement)))
                 await self._until_it_waits(statement)
@@ -115,18 +115,18 @@ class Kill:
             await self.worker.wait()
         assert (await self._batches("enqueued_at IS NULL")) > 0 == await self._batches("enqueued_at IS NOT NULL")
 
-    async def between_that_choice_and_the_ring(self) -> None:
-        """What is to be rung has been chosen and committed, and Redis does not answer."""
-        asked = asyncio.Event()
+    async def before_chosen_batches_are_enqueued(self) -> None:
+        """The batches to enqueue are chosen and committed, and Redis does not respond."""
+        requested = asyncio.Event()
 
         async def look(page: int) -> None:
             if page == self.crm.last_page:
                 os.kill(self.valkey.pid, signal.SIGSTOP)
-                asked.set()
+                requested.set()
 
         self.crm.before_page = look
         await self._launch()
-        await asyncio.wait_for(asked.wait(), _SECONDS)
+        await asyncio.wait_for(requested.wait(), _SECONDS)
         try:
 
             async def chosen() -> bool:
@@ -137,7 +137,7 @@ class Kill:
             await self.worker.wait()
         finally:
             os.kill(self.valkey.pid, signal.SIGCONT)
-        assert await self._batches("epoch > 0") == 0, "no batch had been claimed"
+        assert await self._batches("epoch > 0") == 0, "a batch was claimed before it was enqueued"
 
     async def _launch(self) -> None:
         redis = connect(self.valkey.url())
@@ -157,7 +157,7 @@ class Kill:
             await connection.close()
 
     async def _until_it_waits(self, words: str) -> None:
-        """Until a statement with these words waits for a lock."""
+        """Wait until a statement with these words waits for a lock."""
         await until(partial(self._is_so, _RUNNING + " AND wait_event_type = 'Lock')", words=words), seconds=_SECONDS)
 
     async def _is_running(self, words: str) -> bool:
@@ -185,21 +185,21 @@ POINTS: dict[str, Point] = {
     "the merge's first row": lambda kill: kill.when_the_merge_waits_for("marketing_sends"),
     "the merge's rows": Kill.while_rows_are_written,
     "the merge's batches": lambda kill: kill.when_the_merge_waits_for("marketing_batches"),
-    "committed, nothing chosen": Kill.between_the_list_and_the_choice_of_what_to_ring,
-    "chosen, not rung": Kill.between_that_choice_and_the_ring,
+    "committed, no batch chosen": Kill.before_batches_are_chosen_to_enqueue,
+    "chosen, not enqueued": Kill.before_chosen_batches_are_enqueued,
 }
-# The most telling ones are left for every run; and the rows of a short list are written too quickly to be caught at it.
-_ONLY_FULL = POINTS.keys() - {"the merge's batches", "chosen, not rung"}
+# `make test` runs the other points, which find the most.
+_ONLY_FULL = POINTS.keys() - {"the merge's batches", "chosen, not enqueued"}
 
 
 @pytest.mark.parametrize(
     "point",
     [pytest.param(name, marks=[pytest.mark.full] if name in _ONLY_FULL else []) for name in POINTS],
 )
-async def test_a_kill_leaves_the_eligible_set_or_nothing(
+async def test_a_kill_during_an_expansion_loses_and_doubles_no_recipient(
     owner: Database, database_url: str, redis_url: str, valkey: ValkeyServer, tmp_path: Path, point: str, full: bool
 ) -> None:
-    """The short form sends the list as well, and counts what the relay got."""
+    """The short form also sends the campaign, and counts the messages at the relay."""
     contacts, page_size = (200_000, 1000) if full else (400, 50)
     async with LargeCrm(contacts, page_size) as crm, Relay() as relay:
         environment = worker_environment(
@@ -221,11 +221,11 @@ async def test_a_kill_leaves_the_eligible_set_or_nothing(
                 await _pause(owner, campaign_id)
             await worker.start()
 
-            async def stands() -> bool:
+            async def is_expanded_or_sent() -> bool:
                 row = await campaign_row(owner, campaign_id)
                 return row["expanded_at"] is not None if full else row["status"] == "SENT"
 
-            await until(stands, seconds=_SECONDS)
+            await until(is_expanded_or_sent, seconds=_SECONDS)
         rows = await _rows(database_url, campaign_id)
         found = {row["contact_id"]: (row["status"].replace("DELIVERED", "QUEUED"), row["reason"]) for row in rows}
         assert len(rows) == len(found)

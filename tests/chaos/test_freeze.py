@@ -1,4 +1,4 @@
-"""A worker is frozen past its lease while another one works, then thaws: what it writes then changes nothing."""
+"""A worker is frozen until after its lease while another one works, then thaws: what it writes then has no effect."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ async def freeze_once(
     recipients: int,
     amid: bool,
 ) -> None:
-    """Freeze the only worker with final dots unanswered, and thaw it: `amid` the other worker's work, or after it.
+    """Freeze the only worker before the replies to its final dots, and thaw it: `amid` the work of the other worker, or
+    after it.
 
-    Half of the answers that wait for the frozen worker are refusals: it would defer sends that are settled by then.
-    A 250 that waited for it is proof, though, and may still turn UNCONFIRMED into DELIVERED.
+    Half of the replies that wait for the frozen worker are refusals, so it tries to defer sends that have an outcome
+    by then. A 250 among them is proof of delivery: it may still change UNCONFIRMED to DELIVERED.
     """
     async with Relay() as relay:
         environment = worker_environment(database_url=database_url, redis_url=redis_url, smtp_url=relay.url)
@@ -88,7 +89,7 @@ async def freeze_once(
 
 
 def _odd(now: Now, frozen_at: list[int]) -> bool:
-    """Whether this is every other connection of the worker that is frozen."""
+    """Whether this is one of every second connection of the frozen worker."""
     return now.connection <= frozen_at[0] and now.connection % 2 == 1
 
 
@@ -106,12 +107,12 @@ async def test_a_worker_that_thaws_after_its_lease_writes_nothing_stale(
 
 
 @pytest.mark.full
-async def test_whoever_is_frozen_inside_a_transaction_holds_up_no_other(
+async def test_a_worker_frozen_inside_a_transaction_blocks_no_other(
     owner: Database, database_url: str, redis_url: str, begin: Callable[[str], Scenario]
 ) -> None:
-    """It holds the campaign's row, and would for as long as it sleeps, but for PostgreSQL's patience.
+    """The transaction locks the campaign's row until PostgreSQL ends it because it is idle.
 
-    Sends are recorded by calls that are whole transactions, so this one has to be left open on purpose.
+    The service commits results by calls that are complete transactions, so the test opens this one itself.
     """
     recipients = 1_000
     scenario = begin("frozen inside a transaction")
@@ -133,7 +134,7 @@ async def test_whoever_is_frozen_inside_a_transaction_holds_up_no_other(
                 await frozen.connection.execute(text("SELECT 1"))
 
         async with world.working():
-            await relay.until(lambda: len(relay.accepted) > recipients // 10, 60)
+            await relay.until(lambda: len(relay.accepted) > recipients // 10)
             with pytest.raises(Unavailable):
                 await freeze_inside()
         found = await scenario.reconciled(owner, campaign_id, relay)

@@ -1,4 +1,4 @@
-"""A worker is killed while final dots are unanswered: nothing is lost in silence, nothing is doubled in silence."""
+"""A worker is killed before the replies to its final dots: no send is lost or doubled without a trace."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def kill_repeatedly(
     recipients: int,
     policy: str,
 ) -> Reconciled:
-    """Send to so many with so many kills, each triggered by the relay with a final dot unanswered."""
+    """Send a campaign and kill the worker several times, each time before the relay replies to a final dot."""
     async with Relay() as relay:
         environment = worker_environment(
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, ambiguous_sends=policy
@@ -48,20 +48,20 @@ async def kill_repeatedly(
 
             relay.on(Step.DOT, call(kill), every=recipients // (kills + 1))
 
-            async def revived() -> bool:
+            async def killed_and_restarted() -> bool:
                 if scenario.faults >= worker.starts:
                     assert await worker.wait() == -signal.SIGKILL
                     await worker.start()
                 return scenario.faults == kills
 
-            await scenario.until(revived, relay, seconds=60 + 15 * kills)
+            await scenario.until(killed_and_restarted, relay, seconds=60 + 15 * kills)
             await scenario.until_sent(owner, campaign_id, relay, seconds=60 + 15 * kills)
             worker.signal(signal.SIGTERM)
             assert await worker.wait() == 0
         return await scenario.reconciled(owner, campaign_id, relay)
 
 
-async def test_under_hold_a_kill_loses_nothing_doubles_nothing_and_every_unknown_says_so(
+async def test_under_hold_a_kill_loses_and_doubles_nothing_and_an_unknown_outcome_is_unconfirmed(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path, begin: Callable[[str], Scenario], full: bool
 ) -> None:
     kills, recipients = (20, 10_000) if full else (2, 900)
@@ -69,7 +69,7 @@ async def test_under_hold_a_kill_loses_nothing_doubles_nothing_and_every_unknown
     found = await kill_repeatedly(
         scenario, owner, database_url, redis_url, tmp_path / "log", kills=kills, recipients=recipients, policy="hold"
     )
-    assert scenario.faults == kills, "the run counts only if every kill hit an unanswered final dot"
+    assert scenario.faults == kills, "the run proves something only if every kill came before the reply to a final dot"
     assert found.duplicates == 0
     assert found.counters["delivered"] + found.counters["unconfirmed"] == recipients
     assert kills <= found.counters["unconfirmed"] <= kills * 2 * CONNECTIONS

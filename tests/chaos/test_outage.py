@@ -1,4 +1,4 @@
-"""The relay is away far longer than all tries of a send would last: it costs nobody a try."""
+"""The relay is down far longer than all tries of a send last: no send loses a try."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 4
 SCHEDULE = "0.05,0.05"
-"""All tries of a send fit into a fraction of a second; the shortest outage here lasts ten times as long."""
+"""All tries of a send take 0.1 s; the shortest outage here takes ten times as long."""
 
 
 async def go_away(relay: Relay, how: str) -> None:
-    """From now on no new connection is of use, and those that are open are reset."""
+    """From now on no new connection works; the open ones are reset."""
     relay.behave()
     if how == "refuses connections":
         await relay.stop()
@@ -49,12 +49,12 @@ WAYS = ("refuses connections", "421 in its banner", "535 at the log-in", "hangs 
 
 
 @pytest.mark.parametrize("how", [pytest.param(way, marks=pytest.mark.full) for way in WAYS])
-async def test_a_relay_that_is_away_costs_nobody_a_try_and_touches_nobodys_row(
+async def test_a_relay_that_is_down_uses_no_try_and_updates_no_row(
     owner: Database, database_url: str, redis_url: str, begin: Callable[[str], Scenario], full: bool, how: str
 ) -> None:
-    """It goes with a final dot unanswered: only such sends may be unknown."""
+    """The relay goes down before its reply to a final dot: only such sends may be UNCONFIRMED."""
     recipients, away = (1_000, 20.0) if full else (100, 1.0)
-    scenario = begin(f"relay away: {how}")
+    scenario = begin(f"relay down: {how}")
     relay = Relay(credentials=("mailer", "secret") if how == "535 at the log-in" else None)
     due = asyncio.Event()
     relay.on(Step.DOT, call(lambda _: due.set(), then=delay(1.0)), nth=20)
@@ -65,18 +65,18 @@ async def test_a_relay_that_is_away_costs_nobody_a_try_and_touches_nobodys_row(
     ):
         campaign_id = await world.launch_to(*(f"someone@domain{n}.example" for n in range(recipients)))
 
-        async def held() -> bool:
+        async def paused() -> bool:
             row = await campaign_row(owner, campaign_id)
             return bool(row["pause_reason"] == "RELAY_DOWN" and row["sending"] == 0)
 
         async with world.working():
-            await asyncio.wait_for(due.wait(), 30)
+            await asyncio.wait_for(due.wait(), 60)
             await go_away(relay, how)
             scenario.faults += 1
-            await scenario.until(held, relay, seconds=60)
+            await scenario.until(paused, relay, seconds=60)
             before = await _rows(owner, campaign_id)
             await asyncio.sleep(away)
-            assert await _rows(owner, campaign_id) == before, "a row was touched while the relay was away"
+            assert await _rows(owner, campaign_id) == before, "a row was updated while the relay was down"
             await come_back(relay, how)
             await scenario.until_sent(owner, campaign_id, relay, seconds=120)
         found = await scenario.reconciled(owner, campaign_id, relay)

@@ -1,4 +1,4 @@
-"""The relay misbehaves in every phase: each send ends as the reply says, and what nobody can tell is UNCONFIRMED."""
+"""The relay misbehaves in every phase: each send gets the outcome of the reply, and UNCONFIRMED if it is unknown."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 RECIPIENTS = 24
 EVERY, FAULTS = 5, 3
-"""Every fifth time the relay comes to the phase, it misbehaves; three times in all."""
-IMPATIENT, PATIENT = "2", "30"
+"""The relay misbehaves at every fifth such step, three times in total."""
+SHORT_TIMEOUT, LONG_TIMEOUT = "2", "60"
+"""Seconds."""
 CREDENTIALS = ("mailer", "secret")
 
 
 class End(StrEnum):
-    """What becomes of a send that is hit."""
+    """The outcome of a send that the fault hits."""
 
     UNHARMED = "delivered at its first try"
     RETRIED = "delivered at a further try"
@@ -56,9 +57,9 @@ BREAKAGES: dict[str, Behaviour] = {
 
 
 def behaviour(step: Step, fault: str) -> Behaviour:
-    """A relay that refuses a message before its end hangs up too: else its ordinary answer to the dot would follow.
+    """A relay that refuses a message before its end also hangs up: otherwise its usual reply to the dot would follow.
 
-    One that hangs up or falls silent after the dot has taken the message: to send it again would double it.
+    A relay that hangs up or is silent after the dot has accepted the message: another try would double it.
     """
     then = hang_up() if step is Step.BODY else None
     code, text = REFUSALS[step].split(" ", 1)
@@ -73,8 +74,8 @@ def behaviour(step: Step, fault: str) -> Behaviour:
 
 
 def end(step: Step, fault: str) -> End:
-    """Before a recipient is named nobody is hit, and before the final dot is written nothing is unknown; the messages
-    here are small, and go out with their dots in one write."""
+    """Before RCPT a fault hits no send, and before the final dot is written no outcome is unknown. The messages here
+    are small, so one write sends a message together with its dot."""
     if fault == "delay" or step in OPENING:
         return End.UNHARMED
     if fault in BREAKAGES:
@@ -107,7 +108,7 @@ SHORT = {Case(Step.AUTH, "5xx", True), Case(Step.RCPT, "hang-up", True), Case(St
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if case in SHORT else pytest.mark.full, id=str(case)) for case in CASES]
 )
-async def test_each_send_ends_as_the_relay_says(
+async def test_each_send_gets_the_outcome_of_the_reply(
     owner: Database, database_url: str, redis_url: str, begin: Callable[[str], Scenario], case: Case
 ) -> None:
     scenario = begin(f"relay at {case.step}, {'pipelined' if case.pipelining else 'one by one'}")
@@ -133,12 +134,12 @@ async def test_each_send_ends_as_the_relay_says(
             database_url,
             redis_url,
             smtp_url=relay.url,
-            smtp_timeout=IMPATIENT if waits else PATIENT,
-            smtp_data_timeout=IMPATIENT if waits else PATIENT,
+            smtp_timeout=SHORT_TIMEOUT if waits else LONG_TIMEOUT,
+            smtp_data_timeout=SHORT_TIMEOUT if waits else LONG_TIMEOUT,
             retry_delays="0.2,0.2,0.2,0.2",
         ) as world,
     ):
-        # A domain each: what one of them is refused is no reason to be slow with the others.
+        # Each recipient has its own domain, so that no domain backs off.
         campaign_id = await world.launch_to(*(f"someone@domain{number}.example" for number in range(RECIPIENTS)))
         async with world.working():
             await scenario.until_sent(owner, campaign_id, relay, seconds=90)
@@ -149,22 +150,22 @@ async def test_each_send_ends_as_the_relay_says(
     stats, tries = found.counters, sum(row["attempts"] for row in found.rows)
     hit_by = {outcome: FAULTS if end(case.step, case.fault) is outcome else 0 for outcome in End}
     if case.fault == "reset" and case.step in ENVELOPE and case.pipelining:
-        # A RST may overtake the reply to the dot before it, and discard it.
+        # A RST can overtake the reply to the dot before it, and discard it.
         assert stats["unconfirmed"] <= FAULTS
     else:
         assert stats["unconfirmed"] == hit_by[End.UNKNOWN]
     assert stats["failed"] == hit_by[End.FAILED]
     assert stats["delivered"] + stats["failed"] + stats["unconfirmed"] == RECIPIENTS
-    assert tries == RECIPIENTS + hit_by[End.RETRIED], "only who was refused for now is tried again, and once for each"
+    assert tries == RECIPIENTS + hit_by[End.RETRIED], "only a send that was deferred is tried again, once per deferral"
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "singly"])
 @pytest.mark.parametrize("fault", ["hang-up", "reset"])
-async def test_a_connection_lost_within_a_large_message_leaves_nothing_unknown(
+async def test_a_connection_lost_within_a_large_message_makes_no_unconfirmed_send(
     owner: Database, database_url: str, redis_url: str, begin: Callable[[str], Scenario], fault: str, pipelining: bool
 ) -> None:
-    """It is longer than all buffers on the way, so its dot was not written: it is certain that nobody got it."""
+    """The message is longer than all buffers on the way: its dot was not written, so it was certainly not accepted."""
     scenario = begin(f"relay at BODY of 16 MB, {'pipelined' if pipelining else 'one by one'}")
 
     def hit(_: object) -> None:

@@ -1,4 +1,4 @@
-"""A rolling deploy: workers are told to stop while others start. What is on the wire is finished, nothing else."""
+"""A rolling deploy: workers stop while others start. A worker that stops finishes the submissions on the wire only."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.chaos.scenario import Scenario
 
-DRAIN_SECONDS = 20
-ANSWER_SECONDS = 0.5
-"""The relay is slow, and far quicker than a drain lasts."""
+DRAIN_SECONDS = 60
+REPLY_SECONDS = 0.5
+"""The relay is slow, but far quicker than the time limit of a drain."""
 
 
 class Deploy:
-    """A relay that tells a worker to stop while a final dot of its own is unanswered, and that keeps the campaign
-    from ending before the last worker was told."""
+    """A relay that stops a worker before the reply to a final dot of that worker, and that keeps the campaign from
+    ending before the last worker is stopped."""
 
     def __init__(self, scenario: Scenario, relay: Relay, *, stops: int, recipients: int) -> None:
         self.scenario = scenario
         self._relay = relay
         self._share = recipients // (stops + 1)
-        self._told: WorkerProcess | None = None
+        self._stopping: WorkerProcess | None = None
         self._since = 0
-        relay.on(Step.DOT, call(self._tell, then=delay(ANSWER_SECONDS)), when=self._is_due)
-        relay.on(Step.DOT, delay(ANSWER_SECONDS), when=self._is_ahead)
+        relay.on(Step.DOT, call(self._send_signal, then=delay(REPLY_SECONDS)), when=self._is_due)
+        relay.on(Step.DOT, delay(REPLY_SECONDS), when=self._is_ahead)
         relay.on(Step.DOT, delay(0.01))
 
-    def tell(self, worker: WorkerProcess) -> None:
-        """At the next final dot, on a connection it may have opened, this one is to stop."""
-        self._told = worker
+    def stop(self, worker: WorkerProcess) -> None:
+        """Stop this worker at a final dot that arrives after two messages on each open connection."""
+        self._stopping = worker
         self._since = len(self._relay.accepted)
 
     @property
-    def waits(self) -> bool:
-        return self._told is not None
+    def is_due_to_stop(self) -> bool:
+        return self._stopping is not None
 
     def _is_due(self, now: Now) -> bool:
-        return self._told is not None and len(self._relay.accepted) - self._since >= 2 * self._relay.open
+        return self._stopping is not None and len(self._relay.accepted) - self._since >= 2 * self._relay.open
 
     def _is_ahead(self, now: Now) -> bool:
         return len(self._relay.accepted) > self._share * (self.scenario.faults + 1)
 
-    def _tell(self, now: Now) -> None:
-        assert self._told is not None
-        self._told.signal(signal.SIGTERM)
-        self._told = None
+    def _send_signal(self, now: Now) -> None:
+        assert self._stopping is not None
+        self._stopping.signal(signal.SIGTERM)
+        self._stopping = None
         self.scenario.faults += 1
 
 
 async def test_a_rolling_deploy_loses_nothing_doubles_nothing_and_leaves_nothing_unconfirmed(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path, begin: Callable[[str], Scenario], full: bool
 ) -> None:
-    """Every other worker starts before the one it replaces is told to stop, the rest after that one's end."""
+    """Every second worker starts before its predecessor is stopped, the others after their predecessor has ended."""
     stops, recipients = (30, 10_000) if full else (2, 500)
     scenario = begin("SIGTERM, rolling deploy")
     async with Relay() as relay, AsyncExitStack() as workers:
@@ -70,6 +70,7 @@ async def test_a_rolling_deploy_loses_nothing_doubles_nothing_and_leaves_nothing
             redis_url=redis_url,
             smtp_url=relay.url,
             drain_seconds=str(DRAIN_SECONDS),
+            lease_seconds="60",
             log_level="INFO",
         )
         campaign_id = await launched(owner, [contact(number) for number in range(recipients)])
@@ -78,20 +79,20 @@ async def test_a_rolling_deploy_loses_nothing_doubles_nothing_and_leaves_nothing
         async def started(number: int) -> WorkerProcess:
             worker = await workers.enter_async_context(worker_process(environment, tmp_path / f"log{number}"))
 
-            async def works() -> bool:
+            async def is_running() -> bool:
                 return "worker_started" in worker.log()
 
-            await scenario.until(works, relay, seconds=60)
+            await scenario.until(is_running, relay, seconds=60)
             return worker
 
-        async def told() -> bool:
-            return not deploy.waits
+        async def signalled() -> bool:
+            return not deploy.is_due_to_stop
 
         old = await started(0)
         for number in range(1, stops + 1):
             before = await started(number) if number % 2 else None
-            deploy.tell(old)
-            await scenario.until(told, relay, seconds=60)
+            deploy.stop(old)
+            await scenario.until(signalled, relay, seconds=60)
             assert await old.wait(DRAIN_SECONDS + 20) == 0
             assert "drain_cut_short" not in old.log()
             old = before or await started(number)

@@ -1,4 +1,4 @@
-"""Redis emptied and restarted, PostgreSQL restarted, both in the middle of a campaign: the worker goes on by itself."""
+"""Redis is emptied and restarted, PostgreSQL is restarted, in the middle of a campaign: the worker continues."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ START_TRIES = 20
 
 
 class Outages:
-    """A relay that says when the next outage is due, while the worker has results to record and a final dot is
-    unanswered, and that keeps the campaign from ending before the last outage."""
+    """A relay that decides when the next outage is due: while the worker has results to commit and waits for the reply
+    to a final dot. It also keeps the campaign from ending before the last outage."""
 
     def __init__(self, scenario: Scenario, relay: Relay, *, outages: int, recipients: int) -> None:
         self._scenario = scenario
@@ -46,14 +46,14 @@ class Outages:
         relay.on(Step.DOT, delay(0.01))
 
     async def next(self) -> None:
-        """Return when the next outage is due; it counts as a fault."""
+        """Wait until the next outage is due, and count it as a fault."""
         async with asyncio.timeout(120):
             await self._due.wait()
         self._due.clear()
         self._scenario.faults += 1
 
     async def resumed(self) -> None:
-        """Return when the relay has taken more than had been on its way; fails after a minute."""
+        """Wait until the relay has accepted more messages than were on the wire. Fails after RESUMES_WITHIN seconds."""
         before = len(self._relay.accepted) + 2 * CONNECTIONS
         since = time.monotonic()
         async with asyncio.timeout(RESUMES_WITHIN):
@@ -62,15 +62,15 @@ class Outages:
                 await asyncio.sleep(0.05)
         self._scenario.say(f"  {self._scenario.name}: resumed after {time.monotonic() - since:.1f} s")
 
-    def _taken(self) -> float:
-        """In shares of what is to be sent between two outages."""
+    def _accepted_shares(self) -> float:
+        """The accepted messages, divided by the number of messages between two outages."""
         return len(self._relay.accepted) / self._share
 
     def _is_due(self, _: Now) -> bool:
-        return not self._due.is_set() and self._taken() > self._scenario.faults + 1
+        return not self._due.is_set() and self._accepted_shares() > self._scenario.faults + 1
 
     def _is_ahead(self, _: Now) -> bool:
-        return self._taken() > self._scenario.faults + 1.5
+        return self._accepted_shares() > self._scenario.faults + 1.5
 
     def _reached(self, _: Now) -> None:
         self._due.set()
@@ -78,7 +78,7 @@ class Outages:
 
 @asynccontextmanager
 async def one_worker(database_url: str, redis_url: str, relay: Relay, log: Path) -> AsyncIterator[WorkerProcess]:
-    """A worker that outlives whatever happens in the block, and then drains."""
+    """Run a worker that must survive the block, and drain it at the end."""
     environment = worker_environment(
         database_url=database_url, redis_url=redis_url, smtp_url=relay.url, lease_seconds="5"
     )
@@ -93,7 +93,7 @@ async def one_worker(database_url: str, redis_url: str, relay: Relay, log: Path)
 async def test_redis_emptied_and_restarted_loses_nothing_and_doubles_nothing(
     owner: Database, database_url: str, tmp_path: Path, begin: Callable[[str], Scenario], full: bool
 ) -> None:
-    """Emptied while it runs, then killed and started again: the ledger has all that Redis knew."""
+    """Redis is emptied while it runs, then killed and restarted. The ledger has all information that was in Redis."""
     outages, recipients, away = (10, 10_000, 5.0) if full else (1, 2_000, 0.5)
     scenario = begin("Redis emptied and restarted")
     async with Relay() as relay:
@@ -111,7 +111,7 @@ async def test_redis_emptied_and_restarted_loses_nothing_and_doubles_nothing(
                     await asyncio.to_thread(valkey.start)
                     await pace.resumed()
                 await scenario.until_sent(owner, campaign_id, relay, seconds=300)
-            assert worker.log().count("arq_ended") >= outages, "the worker outlived nothing"
+            assert worker.log().count("arq_ended") >= outages, "the worker has not noticed the outages"
         found = await scenario.reconciled(owner, campaign_id, relay)
     assert scenario.faults == outages
     assert (found.duplicates, found.ambiguous) == (0, 0)
@@ -120,7 +120,7 @@ async def test_redis_emptied_and_restarted_loses_nothing_and_doubles_nothing(
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    """A durable PostgreSQL of the test's own: its promises are part of the ledger's."""
+    """A durable PostgreSQL for this test alone: the guarantees of the ledger need its fsync."""
     with PostgresServer(tmp_path / "postgres") as server:
         migrate(server.url())
         yield server
@@ -128,7 +128,7 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 
 @pytest.mark.full
 @pytest.mark.parametrize("how", [pytest.param("fast shutdown", marks=pytest.mark.full), "SIGKILL"])
-async def test_postgresql_restarted_leaves_the_ledger_whole_and_the_worker_goes_on(
+async def test_a_restart_of_postgresql_keeps_the_ledger_consistent_and_the_worker_continues(
     own_postgres: PostgresServer,
     redis_url: str,
     tmp_path: Path,
@@ -136,8 +136,8 @@ async def test_postgresql_restarted_leaves_the_ledger_whole_and_the_worker_goes_
     full: bool,
     how: str,
 ) -> None:
-    """What the worker knows is recorded once PostgreSQL is back. A mark whose commit was never confirmed may stay
-    UNCONFIRMED, since nobody can tell; nothing was handed over for it."""
+    """The worker commits its results once PostgreSQL is back. A send whose mark was committed without a confirmation
+    may become UNCONFIRMED, because the worker cannot know of the commit; it was never submitted."""
     outages, recipients, away = (5, 10_000, 3.0) if full else (1, 1_000, 0.5)
     scenario = begin(f"PostgreSQL restarted, {how}")
     owner = Database(own_postgres.url(), role=None, pool_size=3)
@@ -160,11 +160,11 @@ async def test_postgresql_restarted_leaves_the_ledger_whole_and_the_worker_goes_
     assert found.counters["delivered"] + found.counters["unconfirmed"] == recipients
     assert found.counters["unconfirmed"] <= outages * 2 * CONNECTIONS
     unconfirmed = {row["email"] for row in found.rows if row["status"] == "UNCONFIRMED"}
-    assert not unconfirmed & relay.recipients.keys(), "the worker had the relay's answer, and did not record it"
+    assert not unconfirmed & relay.recipients.keys(), "the worker had the reply of the relay, and did not commit it"
 
 
 async def _start(server: PostgresServer) -> None:
-    """Start it; the children of a killed one may need a moment to notice."""
+    """Start the server. After a kill its children need a moment to end, so the start is tried several times."""
     for _ in range(START_TRIES):
         try:
             await asyncio.to_thread(server.start)

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 and localhost, made once per test process."""
+"""A certificate for 127.0.0.1 and localhost, created once per test process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 @dataclass(frozen=True, slots=True)
 class Certificate:
     path: Path
-    """The certificate, which is its own authority: what a client is to trust."""
+    """The self-signed certificate; a client must trust it."""
     key: Path
 
 
@@ -33,7 +33,7 @@ def certificate() -> Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -46,7 +46,7 @@ def certificate() -> Certificate:
         .sign(key, hashes.SHA256())
     )
     result = Certificate(folder / "certificate.pem", folder / "key.pem")
-    result.path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    result.path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     result.key.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -59,7 +59,7 @@ def certificate() -> Certificate:
 
 @functools.cache
 def server_context() -> ssl.SSLContext:
-    """For a server that shows this certificate."""
+    """The TLS context of a server with this certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate().path, certificate().key)
     return context

@@ -1,4 +1,4 @@
-"""The browser the console is tested with: the machine's own, so that none is fetched past the package manager."""
+"""The browser for the tests of the console: the one that the machine has, so that the tests download none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NO_CHROMIUM = "there is no Chromium on this machine (on Debian: the package `chromium`)"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
-    # Its sandbox needs a user of its own; what runs here is our own page.
+    # The sandbox does not work as root. The browser opens only our own pages.
     "--no-sandbox",
     "--disable-background-networking",
     "--disable-component-update",
@@ -25,14 +25,14 @@ _FLAGS = (
 
 
 def chromium() -> str | None:
-    """Where it is; None where there is none."""
+    """The path of the browser, or None if the machine has none."""
     return next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
 @asynccontextmanager
 async def running_chromium() -> AsyncIterator[Browser]:
-    """The browser, without a window, while the block runs."""
-    from playwright.async_api import async_playwright  # noqa: PLC0415 - only who has a browser needs its driver
+    """Run the browser without a window while the block runs."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - the driver is needed only with a browser
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=list(_FLAGS))

@@ -1,4 +1,4 @@
-"""One connection of the relay in `tests.support.relay`, seen from the relay."""
+"""One SMTP connection of the relay in `tests.support.relay`: the server's side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _path(line: str) -> str:
 
 
 class Conversation(asyncio.Protocol):
-    """Reads commands and messages, asks the script at each step, answers, and enters what it took in the ledger."""
+    """Reads commands and messages, looks up the behaviour for each step, replies, and enters accepted messages in the
+    relay's ledger."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -31,9 +32,9 @@ class Conversation(asyncio.Protocol):
         self._greeted = False
         self._in_body = False
         self._body_begun = False
-        self._held = False
-        """Nothing is answered meanwhile: a delay, a handshake, or silence for ever."""
-        self._mail = False
+        self._blocked = False
+        """True while this connection gets no reply: during a delay or a TLS handshake, or for ever after a silence."""
+        self._in_transaction = False
         self._logged_in = relay.credentials is None
         self._secrets: list[str] | None = None
         self._secure = False
@@ -51,12 +52,14 @@ class Conversation(asyncio.Protocol):
         self.proceed()
 
     def data_received(self, data: bytes) -> None:
-        self._relay.heard(self._number, data)
+        self._relay.octets_received(self._number, data)
         self._buffer += data
         self.proceed()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
+        if self._task is not None:
+            self._task.cancel()
         self._relay.closed(self)
 
     def write(self, octets: bytes) -> None:
@@ -64,7 +67,7 @@ class Conversation(asyncio.Protocol):
             self._transport.write(octets)
 
     def close(self, *, reset: bool = False) -> None:
-        self._held = True
+        self._blocked = True
         if self._transport is not None:
             if reset:
                 self._transport.abort()
@@ -83,8 +86,8 @@ class Conversation(asyncio.Protocol):
     # ── reading ──
 
     def proceed(self) -> None:
-        """Work through what has come, until it is used up or something holds."""
-        while not self._held and not self._relay.paused and self._transport is not None:
+        """Process the received octets until more are needed, or until the connection is blocked."""
+        while not self._blocked and not self._relay.paused and self._transport is not None:
             if not self._greeted:
                 self._greeted = True
                 self._take(Step.BANNER, b"220 relay.test ESMTP\r\n")
@@ -100,7 +103,7 @@ class Conversation(asyncio.Protocol):
         if self._secrets is not None:
             self._secret(line)
             return True
-        self._relay.noted(self._number, line)
+        self._relay.command_received(self._number, line)
         handler = self._handlers.get(line[:4].upper())
         if handler is None:
             self.write(b"500 5.5.2 What?\r\n")
@@ -127,8 +130,8 @@ class Conversation(asyncio.Protocol):
         if content.startswith(b"."):
             content = content[1:]
         self._now.content = content.replace(b"\r\n..", b"\r\n.")
-        some = bool(self._now.recipients)
-        self._take(Step.DOT, b"250 2.0.0 Ok: queued\r\n" if some else b"554 5.5.1 No valid recipients\r\n")
+        has_recipients = bool(self._now.recipients)
+        self._take(Step.DOT, b"250 2.0.0 Ok: queued\r\n" if has_recipients else b"554 5.5.1 No valid recipients\r\n")
         return True
 
     # ── the commands ──
@@ -180,7 +183,7 @@ class Conversation(asyncio.Protocol):
     def _mail_from(self, line: str) -> None:
         if not self._logged_in:
             self._take(Step.MAIL, b"530 5.7.0 Authentication required\r\n")
-        elif self._mail:
+        elif self._in_transaction:
             self._take(Step.MAIL, b"503 5.5.1 Nested MAIL command\r\n")
         else:
             self._now = Now(self._number, sender=_path(line))
@@ -188,7 +191,7 @@ class Conversation(asyncio.Protocol):
 
     def _rcpt_to(self, line: str) -> None:
         self._now.recipient = _path(line)
-        self._take(Step.RCPT, b"250 2.1.5 Ok\r\n" if self._mail else b"503 5.5.1 Need MAIL command\r\n")
+        self._take(Step.RCPT, b"250 2.1.5 Ok\r\n" if self._in_transaction else b"503 5.5.1 Need MAIL command\r\n")
 
     def _data(self, _line: str) -> None:
         if self._now.recipients:
@@ -197,7 +200,7 @@ class Conversation(asyncio.Protocol):
             self._take(Step.DATA, b"554 5.5.1 No valid recipients\r\n")
 
     def _rset(self, _line: str) -> None:
-        self._mail = False
+        self._in_transaction = False
         self._now = Now(self._number)
         self._take(Step.RSET, b"250 2.0.0 Ok\r\n")
 
@@ -207,7 +210,7 @@ class Conversation(asyncio.Protocol):
     def _quit(self, _line: str) -> None:
         self._take(Step.QUIT, b"221 2.0.0 Bye\r\n")
 
-    # ── behaving, or not ──
+    # ── replies and behaviours ──
 
     def _take(self, step: Step, ordinary: bytes) -> None:
         self._behave(step, ordinary, self._relay.behaviour(step, self._now))
@@ -215,9 +218,9 @@ class Conversation(asyncio.Protocol):
     def _behave(self, step: Step, ordinary: bytes, how: Behaviour) -> None:
         if how.call is not None:
             how.call(self._now)
-        if how.seconds is not None:
-            self._held = True
-            asyncio.get_running_loop().call_later(how.seconds, self._after, step, ordinary, how.then or ORDINARY)
+        if how.seconds is not None or how.gate is not None:
+            self._blocked = True
+            self._task = asyncio.get_running_loop().create_task(self._wait(step, ordinary, how))
         elif how.call is not None and how.then is not None:
             self._behave(step, ordinary, how.then)
         elif how.mute:
@@ -225,22 +228,22 @@ class Conversation(asyncio.Protocol):
                 self._relay.accept(self._now)
             if how.hang_up:
                 self.close(reset=how.reset)
-            self._held = True
+            self._blocked = True
         elif how.gap is not None and how.reply is not None:
-            self._held = True
+            self._blocked = True
             self._task = asyncio.get_running_loop().create_task(self._dribble(step, how))
         elif not how.is_reply:
             self.write(how.reply or b"")
             if how.then is not None:
                 self._behave(step, b"", how.then)
         else:
-            self._answer(step, ordinary if how.reply is None else how.reply, how.then)
+            self._reply(step, ordinary if how.reply is None else how.reply, how.then)
 
-    def _answer(self, step: Step, reply: bytes, then: Behaviour | None = None, written: int = 0) -> None:
-        """Write the reply, but for what is written, and do what follows from it."""
+    def _reply(self, step: Step, reply: bytes, then: Behaviour | None = None, written: int = 0) -> None:
+        """Write the reply without its first `written` octets, and change the state accordingly."""
         positive = reply.startswith(b"354" if step is Step.DATA else b"2")
         if step is Step.MAIL and positive:
-            self._mail = True
+            self._in_transaction = True
         elif step is Step.RCPT and positive:
             self._now.recipients.append(self._now.recipient)
         elif step is Step.DATA and positive:
@@ -248,21 +251,25 @@ class Conversation(asyncio.Protocol):
         elif step is Step.DOT:
             if positive:
                 self._relay.accept(self._now)
-            self._mail = False
+            self._in_transaction = False
             self._now = Now(self._number)
         self.write(reply[written:])
         if then is not None:
             self._behave(step, b"", then)
         elif step is Step.STARTTLS and positive:
-            self._held = True
+            self._blocked = True
             self._task = asyncio.get_running_loop().create_task(self._upgrade())
         elif reply.startswith((b"421", b"221")) or (step is Step.BANNER and not positive):
             self.close()
 
-    def _after(self, step: Step, ordinary: bytes, how: Behaviour) -> None:
+    async def _wait(self, step: Step, ordinary: bytes, how: Behaviour) -> None:
+        if how.gate is not None:
+            await how.gate.wait()
+        else:
+            await asyncio.sleep(how.seconds or 0.0)
         if self._transport is not None:
-            self._held = False
-            self._behave(step, ordinary, how)
+            self._blocked = False
+            self._behave(step, ordinary, how.then or ORDINARY)
             self.proceed()
 
     async def _dribble(self, step: Step, how: Behaviour) -> None:
@@ -270,8 +277,8 @@ class Conversation(asyncio.Protocol):
         for octet in reply[:-1]:
             self.write(bytes([octet]))
             await asyncio.sleep(gap)
-        self._held = False
-        self._answer(step, reply, how.then, written=len(reply) - 1)
+        self._blocked = False
+        self._reply(step, reply, how.then, written=len(reply) - 1)
         self.proceed()
 
     async def _upgrade(self) -> None:
@@ -284,7 +291,7 @@ class Conversation(asyncio.Protocol):
             self.connection_lost(None)
             return
         self._transport = secure
-        self._secure, self._held = True, False
+        self._secure, self._blocked = True, False
         self.proceed()
 
     _handlers: ClassVar[dict[str, Callable[[Conversation, str], None]]] = {

@@ -1,4 +1,4 @@
-"""`marketing-service dev`, run as a developer runs it."""
+"""`marketing-service dev` as a process, as a developer runs it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ANY_PORT = ("--port", "0")
 
 
 def unmeasured_environment() -> dict[str, str]:
-    """For a process whose coverage is not to be measured: that would take it twice as long."""
+    """The environment without coverage: a process whose coverage is measured takes twice as long."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 class Dev:
-    """One run of the command; with `below`, as a child of that command."""
+    """One run of the command. With `below`, the process is a child of that command."""
 
     def __init__(self, data_dir: Path, *flags: str, below: tuple[str, ...] = (), **env: str) -> None:
         self.data_dir = data_dir
-        self._begun = time.time()
+        self._started_at = time.time()
         self._output = data_dir.parent / f"{data_dir.name}.output"
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
@@ -46,11 +46,11 @@ class Dev:
         return self._output.read_text()
 
     def ready(self) -> dict[str, Any]:
-        """The facts it writes when everything is up."""
+        """The content of `ready.json`, which the command writes when everything has started."""
         path = self.data_dir / "ready.json"
-        deadline = time.monotonic() + 60
-        # One that was killed has left its file behind, until the next begins.
-        while not path.exists() or path.stat().st_mtime < self._begun:
+        deadline = time.monotonic() + 120
+        # A process that was killed leaves its file behind, so an older file does not count.
+        while not path.exists() or path.stat().st_mtime < self._started_at:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
@@ -58,11 +58,11 @@ class Dev:
         return facts
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        """Send a signal and wait until it and all that it has started is gone; returns its exit code."""
-        everything = descendants(self.process.pid)
+        """Send a signal, wait until the process and all its descendants have ended, and return the exit code."""
+        started = descendants(self.process.pid)
         self.process.send_signal(how)
-        code = self.process.wait(20)
-        wait_until_gone(*everything, seconds=15)
+        code = self.process.wait(60)
+        wait_until_gone(*started)
         return code
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL without fsync; no test cuts its power."""
+    """A PostgreSQL without fsync: no test cuts its power."""
     with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         yield server
 
@@ -35,7 +35,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 @pytest.fixture(scope="session")
 def template(postgres: PostgresServer) -> str:
-    """A migrated database that tests clone."""
+    """The name of a migrated database; each test gets a clone of it."""
     postgres.create_database("template")
     migrate(postgres.url("template"))
     return "template"
@@ -43,7 +43,7 @@ def template(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def database_url(postgres: PostgresServer, template: str) -> str:
-    """An empty, migrated database of the test's own."""
+    """An empty, migrated database for this test alone."""
     name = f"test_{uuid.uuid4().hex}"
     postgres.create_database(name, template=template)
     return postgres.url(name)
@@ -51,8 +51,12 @@ def database_url(postgres: PostgresServer, template: str) -> str:
 
 @pytest.fixture
 async def owner(database_url: str) -> AsyncIterator[Database]:
-    """The test's database, past every policy."""
-    database = Database(database_url, role=None, pool_size=3)
+    """The test's database as the superuser, so that row-level security hides nothing.
+
+    A test may start a hundred transactions at once. On a busy machine the last of them waits for one of the three
+    connections longer than the service allows, so the time limit is a minute here.
+    """
+    database = Database(database_url, role=None, pool_size=3, connect_timeout=60)
     yield database
     await database.close()
 

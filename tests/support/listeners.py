@@ -18,7 +18,7 @@ BOUNCES = (sys.executable, "-m", "marketing_service", "bounces")
 async def listener(
     environment: Mapping[str, str], *options: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """The listener, once it listens, and its port. It is to log at INFO, for that is how it says so."""
+    """Start the listener; yields the process and its port. It must log at INFO, because the port is in its log."""
     process = await asyncio.create_subprocess_exec(
         *(*BOUNCES, "lmtp", "--port", "0", *options), env=dict(environment), stderr=asyncio.subprocess.PIPE
     )
@@ -26,11 +26,11 @@ async def listener(
     try:
         while True:
             line = await asyncio.wait_for(process.stderr.readline(), 60)
-            assert line, "the door does not open"
-            said = json.loads(line)
-            if said["event"] == "listener_started":
+            assert line, "the listener does not start"
+            entry = json.loads(line)
+            if entry["event"] == "listener_started":
                 break
-        yield process, said["port"]
+        yield process, entry["port"]
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""A mail server's side of a conversation over LMTP or SMTP, one line at a time."""
+"""The client's side of an LMTP or SMTP conversation: a mail server that submits a report."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class MailServer:
-    """Says what it is told to, and returns what is answered."""
+    """Sends commands and returns the replies."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
 
     async def reply(self) -> str:
-        """The next reply; of several lines the last. Empty once the other side has hung up."""
+        """The next reply; the last line of a reply with several lines. Empty after the other side has closed."""
         while True:
             line = (await self._reader.readline()).decode()
             if line[3:4] != "-":
@@ -33,20 +33,20 @@ class MailServer:
         return await self.says(f"{verb} mx.example")
 
     async def addresses(self, *recipients: str) -> list[str]:
-        """The answers to a report's envelope, one for each recipient."""
+        """Send the envelope of a report; returns one reply for each recipient."""
         assert (await self.says("MAIL FROM:<>")).startswith("250")
         return [await self.says(f"RCPT TO:<{recipient}>") for recipient in recipients]
 
-    async def sends(self, raw: bytes, answers: int = 1) -> list[str]:
-        """The answers after the final dot."""
+    async def sends(self, raw: bytes, replies: int = 1) -> list[str]:
+        """Send a message; returns the replies after the final dot."""
         assert (await self.says("DATA")).startswith("354")
         self.writer.write(raw.replace(b"\r\n.", b"\r\n..") + b"\r\n.\r\n")
-        return [await self.reply() for _ in range(answers)]
+        return [await self.reply() for _ in range(replies)]
 
 
 @asynccontextmanager
 async def calling(port: int, verb: str | None = "LHLO") -> AsyncIterator[MailServer]:
-    """A connection to the port, greeted already unless `verb` is None."""
+    """A connection to the port. The greeting is done already unless `verb` is None."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     server = MailServer(reader, writer)
     try:

@@ -1,4 +1,4 @@
-"""A DNS server on loopback that knows a few text records."""
+"""A DNS server on loopback with a few TXT records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Names(asyncio.DatagramProtocol):
-    """Answers for the names in `texts`; each record is its strings. `silent`: not at all. `rcode`: with that error."""
+    """Responds with the records in `texts`: per name a list of records, and per record a list of strings. `silent`: it
+    never responds. `rcode`: it responds with that error."""
 
     texts: Mapping[str, Sequence[Sequence[bytes]]] = field(default_factory=dict)
     silent: bool = False
@@ -36,15 +37,15 @@ class Names(asyncio.DatagramProtocol):
         if self.silent:
             return
         query = dns.message.from_wire(data)
-        answer = dns.message.make_response(query)
-        answer.flags |= dns.flags.RA
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA
         question = query.question[0]
         known = self.texts.get(question.name.to_text(omit_final_dot=True).lower())
         if self.rcode != dns.rcode.NOERROR:
-            answer.set_rcode(self.rcode)
+            response.set_rcode(self.rcode)
         elif known is None:
-            answer.set_rcode(dns.rcode.NXDOMAIN)
+            response.set_rcode(dns.rcode.NXDOMAIN)
         elif known:
             records = [" ".join(f'"{part.decode()}"' for part in record) for record in known]
-            answer.answer.append(dns.rrset.from_text_list(question.name, 60, "IN", "TXT", records))
-        self._transport.sendto(answer.to_wire(), addr)
+            response.answer.append(dns.rrset.from_text_list(question.name, 60, "IN", "TXT", records))
+        self._transport.sendto(response.to_wire(), addr)

@@ -1,4 +1,4 @@
-"""What is left of a process whose parent was killed."""
+"""The processes that are left after their parent was killed."""
 
 import subprocess
 import sys
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def run_until_started(script: str, *arguments: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """Start a Python program; returns it and the process ids it printed in its first line."""
+    """Start a Python program; returns it and the process ids in the first line of its output."""
     program = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     return program, [int(word) for word in program.stdout.readline().split()]
 
 
-def wait_until_gone(*pids: int, seconds: float = 10.0) -> None:
+def wait_until_gone(*pids: int, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     left = list(pids)
     while left and time.monotonic() < deadline:
@@ -23,7 +23,7 @@ def wait_until_gone(*pids: int, seconds: float = 10.0) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether it does anything yet: a zombie only waits for whatever adopted it."""
+    """Whether the process still runs. A zombie does not: it only waits until its parent reads its exit code."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -31,7 +31,7 @@ def _runs(pid: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process that came from this one, and lives."""
+    """The ids of all processes below this one that still exist."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""A Postfix of the test's own (Debian's package, another configuration), which reports what it cannot deliver."""
+"""A Postfix for one test (Debian's package with its own configuration). It reports what it cannot deliver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMAND = "/usr/sbin/postfix"
 DAEMONS = "/usr/lib/postfix/sbin"
 
-# Tried once and then given up, except for the reports themselves, which are tried every second for an hour.
+# Postfix tries a message once. It tries a report every second for an hour.
 _MAIN = """\
 compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -36,7 +36,7 @@ mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
 disable_dns_lookups = yes
 relayhost = [127.0.0.1]:{next_hop}
-transport_maps = inline:{{ {bounce_domain}=lmtp:inet:[127.0.0.1]:{door} }}
+transport_maps = inline:{{ {bounce_domain}=lmtp:inet:[127.0.0.1]:{listener} }}
 maximal_queue_lifetime = 0
 bounce_queue_lifetime = 1h
 minimal_backoff_time = 1s
@@ -64,7 +64,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 def missing() -> str | None:
-    """Why there can be none here, if so."""
+    """The reason why this machine cannot run a Postfix, or None if it can."""
     if not os.access(COMMAND, os.X_OK):
         return f"{COMMAND} is not installed (Debian's package postfix)"
     if os.geteuid() != 0:
@@ -74,8 +74,8 @@ def missing() -> str | None:
 
 @asynccontextmanager
 async def postfix(*, port: int, next_hop: int, listener: int, bounce_domain: str) -> AsyncIterator[Path]:
-    """It takes mail at `port`, passes it on to `next_hop`, and brings what comes back for the domain to the LMTP
-    `door`; all on 127.0.0.1. Gives the file it logs to."""
+    """A Postfix that accepts mail at `port`, relays it to `next_hop`, and delivers mail to the bounce domain to the
+    LMTP `listener`. All ports are on 127.0.0.1. Yields the path of its log."""
     folder = _folder()
     settings = folder / "etc"
     names = {"folder": folder, "daemons": DAEMONS, "bounce_domain": bounce_domain}
@@ -90,7 +90,7 @@ async def postfix(*, port: int, next_hop: int, listener: int, bounce_domain: str
 
 
 def _folder() -> Path:
-    """Its processes do not run as root, so no folder above may be closed to them."""
+    """A folder that Postfix's processes can reach: they do not run as root."""
     folder = Path(tempfile.mkdtemp(prefix="postfix-", dir="/tmp"))
     folder.chmod(0o755)
     for name in ("etc", "queue", "data"):
@@ -99,9 +99,9 @@ def _folder() -> Path:
     return folder
 
 
-async def _run(settings: Path, order: str) -> None:
+async def _run(settings: Path, command: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(COMMAND, "-c", str(settings), order), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *(COMMAND, "-c", str(settings), command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()

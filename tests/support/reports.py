@@ -1,4 +1,4 @@
-"""Messages that came back, made for a send of a test."""
+"""Bounce messages and complaints about the sends of a test."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 BOUNCE_DOMAIN = "bounce.acme.example"
 KEY = "a-token-key-of-at-least-thirty-two-bytes"
-"""That of `make_settings`."""
-RING = TokenKeyring([KEY.encode()])
-ADDRESSES = BounceAddresses(RING, BOUNCE_DOMAIN)
+"""The token key in `make_settings`."""
+KEYRING = TokenKeyring([KEY.encode()])
+ADDRESSES = BounceAddresses(KEYRING, BOUNCE_DOMAIN)
 
 UNKNOWN_USER = "550 5.1.1 <gone@example.com>: User unknown"
 MAILBOX_FULL = "552 5.2.2 Mailbox full"
@@ -22,7 +22,7 @@ VACATION = b"From: ann@example.com\r\nAuto-Submitted: auto-replied\r\nSubject: A
 
 
 def delivery_report(said: str, *, action: str = "failed", address: str = "ann@example.com") -> bytes:
-    """A report about one recipient, of whom a server `said` this: a code, an enhanced code, a text."""
+    """A delivery report about one recipient. `said` is the server's reply: a code, an enhanced code, a text."""
     status = said.split(" ")[1]
     text = f"""\
 From: MAILER-DAEMON@relay.example
@@ -50,9 +50,9 @@ Diagnostic-Code: smtp; {said}
 
 
 def complaint(send_id: UUID, *, attempt: int | None = None, kind: str = "abuse") -> bytes:
-    """A feedback loop's report: proven by the unsubscribe link, or where an attempt is named by the return path."""
+    """A report of a feedback loop. Its proof is the return path if `attempt` is given, else the unsubscribe link."""
     if attempt is None:
-        proof = f"List-Unsubscribe: <https://x.example/unsubscribe/{RING.issue(Purpose.UNSUBSCRIBE, send_id)}>"
+        proof = f"List-Unsubscribe: <https://x.example/unsubscribe/{KEYRING.issue(Purpose.UNSUBSCRIBE, send_id)}>"
     else:
         proof = f"Return-Path: <{ADDRESSES.of(send_id, attempt)}>"
     text = f"""\

@@ -1,4 +1,4 @@
-"""Which tests run in one process when there are several: those that share something that takes long to start."""
+"""Which tests share a process when pytest runs several: those that share servers that take long to start."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ TOGETHER = {
     "tests/acceptance/test_campaign.py": "dev",
     "tests/acceptance/test_curl.py": "dev",
     "tests/acceptance/test_opting_out.py": "dev",
-    "tests/acceptance/test_outages.py": "parts",
+    "tests/acceptance/test_outages.py": "servers",
 }
 
 
 def scheduling(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Each test to whichever process is free, but for TOGETHER, which come first because they take longest.
+    """Give each test to the next free process, except the groups in TOGETHER. The groups start first, because they
+    take longest.
 
-    The mark `xdist_group` would say the same where it stands, had pytest 9.2 not taken away what it worked by.
+    The mark `xdist_group` does not work with pytest 9.2, which removed the hook that it needs.
     """
-    made = LoadScopeScheduling(config, log)
-    made._split_scope = lambda nodeid: TOGETHER.get(nodeid.partition("::")[0], nodeid)
-    return made
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda nodeid: TOGETHER.get(nodeid.partition("::")[0], nodeid)
+    return scheduler

@@ -1,4 +1,4 @@
-"""How the relay of `tests.support.relay` is told to misbehave."""
+"""The behaviours that a test sets on the relay of `tests.support.relay`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 
 class Step(StrEnum):
-    """Where the relay is about to answer. BODY: the first octets of a message; DOT: its final dot has come."""
+    """The point at which the relay is about to reply. BODY: the first octets of a message have arrived; DOT: its final
+    dot has arrived."""
 
     BANNER = "BANNER"
     EHLO = "EHLO"
@@ -29,20 +31,20 @@ class Step(StrEnum):
 
 @dataclass(slots=True)
 class Now:
-    """Where a conversation stands, as `when` and `call` see it."""
+    """The state of a conversation: the argument of `when` and `call`."""
 
     connection: int
     sender: str = ""
     recipients: list[str] = field(default_factory=list)
     recipient: str = ""
-    """The recipient last named, accepted or not."""
+    """The recipient of the last RCPT, accepted or not."""
     content: bytes = b""
-    """At DOT: the message, dots undoubled."""
+    """At DOT: the message, with dot-stuffing removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What to do instead of the ordinary; made by the functions below."""
+    """What to do instead of the usual reply. The functions below make one."""
 
     reply: bytes | None = None
     is_reply: bool = True
@@ -52,6 +54,7 @@ class Behaviour:
     silent: bool = False
     accepting: bool = False
     seconds: float | None = None
+    gate: asyncio.Event | None = None
     call: Callable[[Now], object] | None = None
     then: Behaviour | None = None
 
@@ -64,9 +67,9 @@ ORDINARY = Behaviour()
 
 
 def answer(code: int, text: str = "", *, gap: float | None = None, then: Behaviour | None = None) -> Behaviour:
-    r"""This reply, then what `then` says; lines are told apart by `\n`.
+    r"""Send this reply, then apply `then`. `\n` separates the lines of the reply.
 
-    With a gap, octet by octet, so many seconds apart.
+    With a gap, each octet is sent separately, `gap` seconds after the one before it.
     """
     lines = text.split("\n")
     wire = "".join(f"{code}{' ' if n == len(lines) else '-'}{line}\r\n" for n, line in enumerate(lines, 1))
@@ -74,33 +77,38 @@ def answer(code: int, text: str = "", *, gap: float | None = None, then: Behavio
 
 
 def raw(octets: bytes, then: Behaviour | None = None) -> Behaviour:
-    """These octets, which are no reply, whatever they look like; nothing follows from them for the relay."""
+    """Send these octets. The relay does not treat them as a reply: its state does not change."""
     return Behaviour(reply=octets, is_reply=False, then=then)
 
 
 def hang_up(*, accepting: bool = False, reset: bool = False) -> Behaviour:
-    """Close without a reply; `reset` is a TCP RST. At DOT, `accepting` enters the message in the ledger first."""
+    """Close without a reply; `reset` sends a TCP RST. At DOT, `accepting` enters the message in the ledger first."""
     return Behaviour(hang_up=True, accepting=accepting, reset=reset)
 
 
 def silence(*, accepting: bool = False) -> Behaviour:
-    """Never answer again on this connection. At DOT, `accepting` enters the message in the ledger first."""
+    """Never reply again on this connection. At DOT, `accepting` enters the message in the ledger first."""
     return Behaviour(silent=True, accepting=accepting)
 
 
 def delay(seconds: float, then: Behaviour = ORDINARY) -> Behaviour:
-    """Wait; then do as told, or the ordinary."""
+    """Wait, then apply `then`; by default the usual reply."""
     return Behaviour(seconds=seconds, then=then)
 
 
+def wait_for(gate: asyncio.Event, then: Behaviour = ORDINARY) -> Behaviour:
+    """Wait until the test sets the event, then apply `then`; by default the usual reply."""
+    return Behaviour(gate=gate, then=then)
+
+
 def call(function: Callable[[Now], object], then: Behaviour = ORDINARY) -> Behaviour:
-    """Call back before the answer; then do as told, or the ordinary."""
+    """Call `function` before the reply, then apply `then`; by default the usual reply."""
     return Behaviour(call=function, then=then)
 
 
 @dataclass(slots=True)
 class Rule:
-    """A behaviour, and when it is due."""
+    """A behaviour, and the conditions under which it applies."""
 
     behaviour: Behaviour
     when: Callable[[Now], bool] | None = None

@@ -1,4 +1,4 @@
-"""Worker processes of the real command, to be killed, frozen and told to stop."""
+"""`marketing-service worker` as a process that a test kills, freezes or stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def worker_environment(*, database_url: str, redis_url: str, smtp_url: str, **settings: str) -> dict[str, str]:
-    """What `marketing-service worker` needs. It has no CRM to speak of: the lists stand already."""
+    """The environment of `marketing-service worker`. It has no CRM: its campaigns are expanded already."""
     values = {
         "database_url": database_url,
         "redis_url": redis_url,
@@ -33,18 +33,18 @@ def worker_environment(*, database_url: str, redis_url: str, smtp_url: str, **se
         "retry_delays": "0.2,0.2",
         "sweep_seconds": "0.5",
         "requeue_seconds": "2",
-        "lease_seconds": "2",
+        "lease_seconds": "5",
         "smtp_connections": "10",
         "log_level": "WARNING",
         "domain_backoff_seconds": "0.2",
     } | settings
-    # They are started again and again; their code is measured in other tests.
+    # These processes start many times. Other tests measure the coverage of their code.
     kept = {name: value for name, value in unmeasured_environment().items() if not name.startswith("MARKETING_")}
     return kept | {f"MARKETING_{name.upper()}": value for name, value in values.items()}
 
 
 class WorkerProcess:
-    """One `marketing-service worker`, started again as often as asked. Its log is appended to one file."""
+    """One `marketing-service worker` that can be started again. All its runs log to one file."""
 
     def __init__(self, environment: Mapping[str, str], log: Path, *options: str) -> None:
         self._environment = environment
@@ -73,12 +73,12 @@ class WorkerProcess:
         self.starts += 1
 
     def signal(self, number: signal.Signals) -> None:
-        """Reaches it if it still runs."""
+        """Send a signal, if the process still exists."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    async def wait(self, seconds: float = 30) -> int:
-        """Its exit code, once it has ended."""
+    async def wait(self, seconds: float = 60) -> int:
+        """Wait until the process has ended, and return its exit code."""
         assert self._process is not None
         return await asyncio.wait_for(self._process.wait(), seconds)
 
@@ -88,7 +88,7 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(environment: Mapping[str, str], log: Path, *options: str) -> AsyncIterator[WorkerProcess]:
-    """A worker that runs, and is gone when the block ends."""
+    """Run a worker while the block runs, and kill it at the end if it still runs."""
     worker = WorkerProcess(environment, log, *options)
     await worker.start()
     try:

@@ -1,4 +1,4 @@
-"""The whole service on real parts, in one process: PostgreSQL, Valkey, a relay, the CRM stand-in, a worker."""
+"""The whole service in one process, on real servers: PostgreSQL, Valkey, a relay, the CRM stand-in, a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from marketing_service.bootstrap import Resources
 from marketing_service.devstack.contacts import ORG_ID, ContactBook
 from marketing_service.devstack.crm import create_crm_app
 from marketing_service.ledger import lifecycle
+from marketing_service.queue import Queue, connect
 from marketing_service.settings import Settings, load_settings
+from marketing_service.worker.dependencies import WorkerDependencies
 from marketing_service.worker.process import WorkerProcess
 from marketing_service.worker.shutdown import ShutdownSignals
 from tests.support.ledger import campaign_row, contact, draft, launched, send_rows
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
+    from arq.connections import ArqRedis
     from starlette.requests import Request
 
     from marketing_service.db import Database
@@ -38,7 +41,7 @@ ISSUER = "https://portal.example.com"
 
 
 def make_settings(**values: Any) -> Settings:
-    """Settings as tests want them: quick to retry, quick to notice."""
+    """Settings for tests: short intervals, so that retries and sweeps come soon, and long time limits."""
     defaults = {
         "crm_url": "http://crm.example.com",
         "crm_token": CRM_TOKEN,
@@ -52,8 +55,8 @@ def make_settings(**values: Any) -> Settings:
         "sweep_seconds": "0.2",
         "requeue_seconds": "1",
         "smtp_connections": "4",
-        "smtp_timeout": "5",
-        "drain_seconds": "10",
+        "smtp_timeout": "30",
+        "drain_seconds": "60",
         "domain_backoff_seconds": "0.2",
     }
     return load_settings(**(defaults | values))
@@ -61,7 +64,7 @@ def make_settings(**values: Any) -> Settings:
 
 @dataclass
 class Crm:
-    """The CRM stand-in, and a switch that makes it misbehave."""
+    """The CRM stand-in. `fault` makes it misbehave."""
 
     book: ContactBook
     fault: Callable[[Request], Awaitable[Response | None]] | None = None
@@ -83,19 +86,21 @@ class Crm:
 
 @dataclass
 class World:
-    """What a test of the whole needs to look at and to break."""
+    """Everything that a test of the whole service reads and breaks."""
 
     owner: Database
     relay: Relay
     crm: Crm
     settings: Settings
     worker: Resources
-    """As the worker's role; `api` is the same, as the API's."""
+    """The resources with the database role of the worker; `api` has the role of the API."""
     api: Resources
+    redis: ArqRedis
+    """A client of the test's own."""
     org_id: str = ORG_ID
 
     async def launch(self, audience: Audience | None = None, **values: Any) -> UUID:
-        """A campaign, launched; `values` are its columns."""
+        """A campaign that has been launched; `values` are its columns."""
         campaign_id = await draft(self.owner, **({"org_id": self.org_id} | values))
         async with self.worker.transactions() as tx:
             assert await lifecycle.launch(tx.connection, campaign_id, audience=audience)
@@ -103,12 +108,34 @@ class World:
         return campaign_id
 
     async def launch_to(self, *emails: str, **values: Any) -> UUID:
-        """A campaign whose list stands already, with one contact for each address."""
+        """A campaign that has been launched and expanded, with one contact for each address."""
         people = [
             contact(number, email=email, address=email.lower(), contact_id=f"x{number}")
             for number, email in enumerate(emails)
         ]
         return await launched(self.owner, people, **({"org_id": self.org_id} | values))
+
+    async def sweep(self) -> None:
+        """Sweep once, beside the sweeps of the workers that run. Raises Unavailable."""
+        await WorkerDependencies.of(self.worker).sweep.sweep()
+
+    async def until_idle(self) -> None:
+        """Wait until no job waits in the queue or runs: then only a sweep, a request or a due time starts work."""
+
+        async def idle() -> bool:
+            now = time.time() * 1000
+            return not any([await self.redis.zcount(queue, "-inf", now) for queue in Queue])
+
+        await until(idle)
+
+    async def sweep_until_idle(self, times: int = 5) -> None:
+        """Sweep several times, and each time let the workers finish the jobs that the sweep has enqueued.
+
+        Proves that nothing further happens: what has not happened now, no later sweep starts.
+        """
+        for _ in range(times):
+            await self.sweep()
+            await self.until_idle()
 
     async def sends(self, campaign_id: UUID) -> dict[str, dict[str, Any]]:
         """The campaign's rows, by email."""
@@ -116,7 +143,7 @@ class World:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[asyncio.Event]:
-        """A worker runs while the block does, and drains at its end; set the event to end it sooner."""
+        """Run a worker while the block runs, and drain it at the end. Set the event to drain it sooner."""
         shutdown = ShutdownSignals()
         process = WorkerProcess(self.worker)
         task = asyncio.create_task(process.run(shutdown))
@@ -126,8 +153,8 @@ class World:
             shutdown.drain.set()
             await task
 
-    async def until_status(self, campaign_id: UUID, *statuses: str, seconds: float = 20) -> dict[str, Any]:
-        """The campaign's row, as soon as it has one of the statuses."""
+    async def until_status(self, campaign_id: UUID, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the campaign has one of the statuses, and return its row."""
         row: dict[str, Any] = {}
 
         async def reached() -> bool:
@@ -138,8 +165,8 @@ class World:
         return row
 
 
-async def until(reached: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
-    """Wait until it is so; fails after `seconds`."""
+async def until(reached: Callable[[], Awaitable[bool]], *, seconds: float = 60) -> None:
+    """Wait until `reached` returns true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not await reached():
         assert time.monotonic() < deadline, f"not reached within {seconds} s"
@@ -150,23 +177,26 @@ async def until(reached: Callable[[], Awaitable[bool]], *, seconds: float = 20) 
 async def open_world(
     owner: Database, database_url: str, redis_url: str, *, contacts: int = 40, **settings: Any
 ) -> AsyncIterator[World]:
-    """Everything open, with an empty ledger; no worker runs yet."""
+    """Open everything, with an empty ledger. No worker runs yet."""
     crm = Crm(ContactBook.of_size(contacts))
     async with AsyncExitStack() as stack:
         relay = await stack.enter_async_context(Relay())
-        chosen = make_settings(
+        resolved = make_settings(
             **({"database_url": database_url, "redis_url": redis_url, "smtp_url": relay.url} | settings)
         )
         app = create_crm_app(crm.book, CRM_TOKEN, faults=crm.faults)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app)))
-        audience = CrmAudience(client, chosen.crm_url, CRM_TOKEN, page_size=10, timeout=2.0, retry_seconds=0.5)
-        worker = await stack.enter_async_context(Resources.open(chosen, process="worker"))
-        api = await stack.enter_async_context(Resources.open(chosen, process="api"))
+        audience = CrmAudience(client, resolved.crm_url, CRM_TOKEN, page_size=10, timeout=10.0, retry_seconds=0.5)
+        worker = await stack.enter_async_context(Resources.open(resolved, process="worker"))
+        api = await stack.enter_async_context(Resources.open(resolved, process="api"))
+        redis = connect(redis_url)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
         yield World(
             owner=owner,
             relay=relay,
             crm=crm,
-            settings=chosen,
+            settings=resolved,
             worker=replace(worker, audience=audience),
             api=replace(api, audience=audience),
+            redis=redis,
         )

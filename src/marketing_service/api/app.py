@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from marketing_service import __version__
 from marketing_service.api import error_handlers
-from marketing_service.api.deadline import DeadlineMiddleware
+from marketing_service.api.deadline import SECONDS, DeadlineMiddleware
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
@@ -53,10 +53,12 @@ _ROUTERS = (
 )
 
 
-def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> ASGIApp:
+def create_app(
+    resources: Resources, more_routers: Sequence[APIRouter] = (), *, response_seconds: float = SECONDS
+) -> ASGIApp:
     """The whole service on open resources. The caller closes the resources. `more_routers` are served too, but are not
-    part of the API: the console, the log-in page for development."""
-    app = routed_app(resources, more_routers)
+    part of the API: the console, the log-in page for development. A response must start within `response_seconds`."""
+    app = routed_app(resources, more_routers, response_seconds=response_seconds)
     return PixelMiddleware(
         app,
         tokens=resources.tokens,
@@ -66,7 +68,9 @@ def create_app(resources: Resources, more_routers: Sequence[APIRouter] = ()) -> 
     )
 
 
-def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = ()) -> FastAPI:
+def routed_app(
+    resources: Resources | None, more_routers: Sequence[APIRouter] = (), *, response_seconds: float = SECONDS
+) -> FastAPI:
     """The application without PixelMiddleware. With None it cannot serve requests, only describe itself (OpenAPI)."""
     routers = (*_ROUTERS, *more_routers)
     app = FastAPI(
@@ -83,6 +87,6 @@ def routed_app(resources: Resources | None, more_routers: Sequence[APIRouter] = 
     for router in routers:
         app.include_router(router)
     error_handlers.install(app, [route for router in routers for route in router.routes])
-    app.add_middleware(DeadlineMiddleware)
+    app.add_middleware(DeadlineMiddleware, seconds=response_seconds)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     return app

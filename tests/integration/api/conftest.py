@@ -56,7 +56,8 @@ async def resources(database_url: str, valkey: ValkeyServer, crm: Crm) -> AsyncI
 
 @pytest.fixture
 def app(resources: Resources) -> ASGIApp:
-    return create_app(resources)
+    """The API. A busy machine may need longer for a response than the service allows itself."""
+    return create_app(resources, response_seconds=60)
 
 
 @pytest.fixture

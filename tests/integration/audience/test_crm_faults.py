@@ -23,6 +23,7 @@ from tests.integration.audience.crm_server import (
     stops_halfway,
 )
 from tests.integration.audience.test_sources import contact, everyone
+from tests.support.world import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -293,7 +294,11 @@ async def test_after_a_cancelled_call_the_client_is_usable(
     crm.faults.append(says_nothing)
     source = make_crm()
     call = asyncio.create_task(source.statuses("org"))
-    await asyncio.sleep(0.05)
+
+    async def asked() -> bool:
+        return bool(crm.requests)
+
+    await until(asked)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -11,7 +11,7 @@ from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase
 from tests.integration.delivery.support import envelope, envelopes, mailer_for, shorten_timeouts, submit
 from tests.integration.delivery.test_transactions import PIPELINING, submit_all
-from tests.support.relay import Behaviour, Relay, Step, answer, delay, hang_up, raw, silence
+from tests.support.relay import Behaviour, Relay, Step, answer, hang_up, raw, silence, wait_for
 
 if TYPE_CHECKING:
     from marketing_service.delivery import SmtpMailer
@@ -136,7 +136,7 @@ async def test_a_relay_that_stops_reading_times_out(tls: str) -> None:
 async def test_a_cancelled_submission_closes_the_connection(*, pipelining: bool, step: Step) -> None:
     """Otherwise a late reply would count for the next envelope."""
     async with Relay(pipelining=pipelining) as relay, mailer_for(relay) as mailer:
-        relay.on(step, delay(0.05), nth=1)
+        relay.on(step, wait_for(asyncio.Event()), nth=1)
         async with mailer.connection() as connection:
             task = asyncio.ensure_future(submit(connection, envelope("slow@example.com"), envelope()))
             verb = "DATA" if step is Step.DOT else step.value

@@ -39,7 +39,7 @@ async def test_no_more_connections_than_allowed_and_borrowers_are_served_in_orde
                 await connection.submit(envelope())
 
         await asyncio.gather(*(one(number) for number in range(30)))
-    assert relay.most_open == relay.connections == 3
+    assert relay.max_open == relay.connections == 3
     assert served == list(range(30))
     assert len(relay.accepted) == 30
 

@@ -11,7 +11,7 @@ import pytest
 from marketing_service.ports import Envelope, MailConnection, Submission, SubmissionOutcome
 from marketing_service.replies import Phase
 from tests.integration.delivery.support import BODY, SENDER, envelope, envelopes, mailer_for, submit
-from tests.support.relay import Relay, Step, answer, delay
+from tests.support.relay import Relay, Step, answer, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +72,14 @@ async def test_nothing_is_announced_to_a_relay_without_pipelining() -> None:
 async def test_a_message_waits_for_its_354(*, pipelining: bool) -> None:
     relay = Relay(keep_reads=True, pipelining=pipelining)
     async with relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        relay.on(Step.DATA, delay(0.1))
+        go_ahead = asyncio.Event()
+        relay.on(Step.DATA, wait_for(go_ahead))
         seen: list[bytes] = []
         task = asyncio.ensure_future(connection.submit(envelope()))
         await relay.until(lambda: "DATA" in relay.verbs())
         await asyncio.sleep(0.05)
         seen = [octets for _, octets in relay.reads]
+        go_ahead.set()
         assert (await task).outcome is SubmissionOutcome.ACCEPTED
     assert not any(b"Subject:" in octets for octets in seen)
 
@@ -86,13 +88,15 @@ async def test_at_most_one_final_dot_is_unanswered() -> None:
     """The second message is not written before the reply to the first, although its DATA is open."""
     first, second = envelopes(2)
     async with Relay(keep_reads=True) as relay, mailer_for(relay) as mailer, mailer.connection() as connection:
-        relay.on(Step.DOT, delay(0.1), nth=1)
+        accept = asyncio.Event()
+        relay.on(Step.DOT, wait_for(accept), nth=1)
         task = asyncio.ensure_future(submit_all(connection, [first, second]))
         await relay.until(lambda: any(b"..0\r\n.\r\n" in octets for _, octets in relay.reads))
         await asyncio.sleep(0.05)
         assert not relay.accepted
         assert not any(b"..1" in octets for _, octets in relay.reads)
-        assert [one.outcome for one in await task] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.ACCEPTED]
+        accept.set()
+        assert [hand.outcome for hand in await task] == [SubmissionOutcome.ACCEPTED, SubmissionOutcome.ACCEPTED]
 
 
 @PIPELINING

@@ -103,7 +103,9 @@ async def test_a_link_of_an_unmarked_send_or_an_unknown_link_is_not_found(owner:
 
 async def test_a_hundred_clicks_at_once_add_up(owner: Database) -> None:
     campaign_id, sends = await delivered(owner)
-    await asyncio.gather(*(click(owner, sends[n % 3], 1 + n % 2, machine=n % 5 == 0) for n in range(100)))
+    async with asyncio.TaskGroup() as clicking:
+        for n in range(100):
+            clicking.create_task(click(owner, sends[n % 3], 1 + n % 2, machine=n % 5 == 0))
     links = await stats(owner, campaign_id)
     assert [sum(column) for column in zip(*links, strict=True)] == [6, 80, 20]
     assert (await assert_adds_up(owner, campaign_id))["clicks"] == 3

@@ -1,4 +1,4 @@
-"""What a large campaign, or a slow CRM, leaves to the others. Told by the order in the ledger, never by the clock."""
+"""A large campaign or a slow CRM does not block the others. Proven by the order in the ledger, not by the clock."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 LARGE = 5_000
 MAX_BEFORE_A_SMALL_ONE = 2_000
-"""The promise is for a large campaign of any size."""
+"""The bound does not depend on the size of the large campaign."""
 
-# How many of the large campaign's messages were marked from the small one's list until its last message was.
-_MARKED_MEANWHILE = text(
+# The messages of the large campaign that were marked between the small campaign's expansion and its last message.
+_MARKED_BEFORE_SMALL_ENDED = text(
     """
     SELECT count(*) FROM marketing_sends
     WHERE campaign_id = :large
@@ -37,9 +37,11 @@ _MARKED_MEANWHILE = text(
 )
 
 
-async def marked_meanwhile(owner: Database, *, large: UUID, small: UUID) -> int:
+async def marked_before_small_ended(owner: Database, *, large: UUID, small: UUID) -> int:
     async with owner.transaction() as tx:
-        return int((await tx.connection.execute(_MARKED_MEANWHILE, {"large": large, "small": small})).scalar_one())
+        return int(
+            (await tx.connection.execute(_MARKED_BEFORE_SMALL_ENDED, {"large": large, "small": small})).scalar_one()
+        )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -56,47 +58,47 @@ async def test_a_small_campaign_does_not_wait_for_a_large_one(
             row = await world.until_status(small, "SENT", seconds=120)
         assert row["recipients"] >= 100
         assert (await campaign_row(owner, large))["queued"] > 0, "the large one was still being sent"
-        assert await marked_meanwhile(owner, large=large, small=small) <= MAX_BEFORE_A_SMALL_ONE
+        assert await marked_before_small_ended(owner, large=large, small=small) <= MAX_BEFORE_A_SMALL_ONE
 
 
 async def test_reading_audiences_takes_no_sending_slot(owner: Database, database_url: str, redis_url: str) -> None:
-    """As many launches as there are slots for, and more, hang on a CRM that does not answer."""
+    """More launches than there are slots wait for a CRM that does not respond."""
     async with open_world(owner, database_url, redis_url, worker_jobs="1", worker_audiences="1") as world:
-        answer = asyncio.Event()
+        respond = asyncio.Event()
 
         async def hang(_: Request) -> Response | None:
-            await answer.wait()
+            await respond.wait()
             return None
 
         world.crm.fault = hang
         async with world.working():
             hanging = [await world.launch() for _ in range(3)]
 
-            async def asked() -> bool:
+            async def requested() -> bool:
                 return bool(world.crm.requests)
 
-            await until(asked)
-            standing = await world.launch_to("a@example.com", "b@example.com")
-            await world.until_status(standing, "SENT")
+            await until(requested)
+            expanded = await world.launch_to("a@example.com", "b@example.com")
+            await world.until_status(expanded, "SENT")
             assert {(await campaign_row(owner, campaign_id))["expanded_at"] for campaign_id in hanging} == {None}
-            answer.set()
+            respond.set()
             for campaign_id in hanging:
                 await world.until_status(campaign_id, "SENT")
 
 
 async def test_sending_takes_no_slot_of_a_launch(owner: Database, database_url: str, redis_url: str) -> None:
-    """Every sending slot waits for a relay that says nothing."""
+    """Every sending slot waits for a relay that does not reply."""
     async with open_world(owner, database_url, redis_url, worker_jobs="1") as world:
         world.relay.pause()
         async with world.working():
             sending = await world.launch_to("a@example.com")
             await world.relay.until(lambda: world.relay.connections > 0)
             small = await world.launch(Audience(AudienceType.BY_STATUS, ("LEAD",)))
-            await until(lambda: stands(world, small))
+            await until(lambda: is_expanded(world, small))
             assert (await campaign_row(owner, sending))["status"] == "SENDING"
             world.relay.resume()
             await world.until_status(small, "SENT")
 
 
-async def stands(world: World, campaign_id: UUID) -> bool:
+async def is_expanded(world: World, campaign_id: UUID) -> bool:
     return (await campaign_row(world.owner, campaign_id))["expanded_at"] is not None

@@ -1,4 +1,4 @@
-"""From a launch to messages at the relay, and what becomes of each answer."""
+"""From a launch to messages at the relay, and the outcome of each reply."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from marketing_service.ledger import lifecycle
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, illegal_moves, send_rows
-from tests.support.relay import Step, answer, delay, hang_up
+from tests.support.relay import Step, answer, call, delay, hang_up
 from tests.support.world import World, open_world, until
 
 if TYPE_CHECKING:
     from marketing_service.db import Database
 
 
-async def test_everybody_eligible_gets_one_message_with_their_names(world: World) -> None:
+async def test_every_eligible_contact_gets_one_message_with_their_name(world: World) -> None:
     await audit_moves(world.owner)
     campaign_id = await world.launch()
     async with world.working():
@@ -35,7 +35,7 @@ async def test_everybody_eligible_gets_one_message_with_their_names(world: World
         assert str(by_email[accepted.recipients[0]]["first_name"] or "") in str(message["Subject"])
 
 
-async def test_a_4xx_is_tried_again_by_the_schedule_and_then_has_failed(world: World) -> None:
+async def test_a_4xx_is_tried_again_by_the_schedule_and_fails_after_the_last_try(world: World) -> None:
     """`twice` is accepted at its third and last try; `always` is not. Message-ID and Date are the same each time."""
     await audit_moves(world.owner)
     later = answer(451, "4.7.1 Greylisted")
@@ -53,7 +53,7 @@ async def test_a_4xx_is_tried_again_by_the_schedule_and_then_has_failed(world: W
     assert await illegal_moves(world.owner) == set()
 
 
-async def test_a_5xx_fails_the_send_with_its_code_and_nobody_else(world: World) -> None:
+async def test_a_5xx_fails_its_own_send_with_its_code_and_no_other(world: World) -> None:
     world.relay.on(Step.RCPT, answer(550, "5.1.1 No such user"), when=lambda now: now.recipient == "no@example.com")
     campaign_id = await world.launch_to("no@example.com", "a@example.com", "b@example.com")
     async with world.working():
@@ -64,7 +64,7 @@ async def test_a_5xx_fails_the_send_with_its_code_and_nobody_else(world: World) 
     assert world.relay.recipients == {"a@example.com": 1, "b@example.com": 1}
 
 
-async def test_a_connection_that_dies_after_the_final_dot_makes_an_unconfirmed_send(world: World) -> None:
+async def test_a_connection_lost_after_the_final_dot_makes_an_unconfirmed_send(world: World) -> None:
     world.relay.on(Step.DOT, hang_up(accepting=True), when=lambda now: now.recipient == "drop@example.com", times=1)
     campaign_id = await world.launch_to("drop@example.com", "a@example.com", "b@example.com")
     async with world.working():
@@ -88,9 +88,7 @@ async def test_under_the_policy_resend_an_unconfirmed_send_goes_out_again(
 
 
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA])
-async def test_a_connection_lost_before_the_final_dot_costs_no_try_and_doubles_nothing(
-    world: World, step: Step
-) -> None:
+async def test_a_connection_lost_before_the_final_dot_uses_no_try_and_doubles_nothing(world: World, step: Step) -> None:
     world.relay.on(step, hang_up(), times=2)
     campaign_id = await world.launch_to(*(f"p{number}@example.com" for number in range(12)))
     async with world.working():
@@ -100,27 +98,27 @@ async def test_a_connection_lost_before_the_final_dot_costs_no_try_and_doubles_n
     assert {send["attempts"] for send in (await world.sends(campaign_id)).values()} == {1}
 
 
-async def test_a_message_the_relay_always_hangs_up_on_ends_like_a_deferred_one(world: World) -> None:
+async def test_a_message_the_relay_always_hangs_up_on_fails_like_a_deferred_one(world: World) -> None:
     world.relay.on(Step.RCPT, hang_up(), when=lambda now: now.recipient == "poison@example.com")
     campaign_id = await world.launch_to("poison@example.com", "a@example.com")
     async with world.working():
-        row = await world.until_status(campaign_id, "SENT", seconds=60)
+        row = await world.until_status(campaign_id, "SENT")
     assert (row["delivered"], row["failed"]) == (1, 1)
     poison = (await world.sends(campaign_id))["poison@example.com"]
     assert (poison["reason"], poison["attempts"]) == ("DEFERRED_TOO_OFTEN", 3)
 
 
-async def test_a_relay_that_is_down_holds_the_campaign_costs_nobody_a_try_and_is_noticed_when_back(
+async def test_a_relay_that_is_down_pauses_the_campaign_uses_no_try_and_the_campaign_resumes_by_itself(
     world: World,
 ) -> None:
     await world.relay.stop()
     campaign_id = await world.launch_to("a@example.com", "b@example.com")
 
-    async def held() -> bool:
+    async def paused() -> bool:
         return bool((await campaign_row(world.owner, campaign_id))["pause_reason"] == "RELAY_DOWN")
 
     async with world.working():
-        await until(held)
+        await until(paused)
         assert {(s["status"], s["attempts"]) for s in (await world.sends(campaign_id)).values()} == {("QUEUED", 0)}
         await world.relay.start()
         row = await world.until_status(campaign_id, "SENT")
@@ -128,37 +126,40 @@ async def test_a_relay_that_is_down_holds_the_campaign_costs_nobody_a_try_and_is
     assert {send["attempts"] for send in (await world.sends(campaign_id)).values()} == {1}
 
 
-async def test_a_relay_that_refuses_the_sender_holds_the_campaign_instead_of_failing_everybody(world: World) -> None:
+async def test_a_relay_that_refuses_the_sender_pauses_the_campaign_and_fails_no_send(world: World) -> None:
     world.relay.on(Step.MAIL, answer(550, "5.7.1 Sender not allowed"))
     campaign_id = await world.launch_to("a@example.com", "b@example.com")
 
-    async def held() -> bool:
+    async def paused() -> bool:
         return bool((await campaign_row(world.owner, campaign_id))["pause_reason"] == "RELAY_REFUSES_SENDER")
 
     async with world.working():
-        await until(held)
+        await until(paused)
         world.relay.behave()
         row = await world.until_status(campaign_id, "SENT")
     assert (row["delivered"], row["failed"]) == (2, 0)
     assert {send["attempts"] for send in (await world.sends(campaign_id)).values()} == {1}
 
 
-async def test_after_a_pause_is_answered_at_most_the_marked_sends_leave(world: World) -> None:
-    world.relay.on(Step.DOT, delay(0.02))
+async def test_after_the_response_to_a_pause_at_most_the_marked_sends_leave(world: World) -> None:
+    """The relay replies to nothing between its 21st message and the pause: the sends cannot outrun a slow pause."""
+    world.relay.on(Step.DOT, call(lambda _: world.relay.pause()), nth=21)
     campaign_id = await world.launch_to(*(f"p{number}@example.com" for number in range(250)))
     async with world.working():
-        await world.relay.until(lambda: len(world.relay.accepted) > 20)
+        await world.relay.until(lambda: world.relay.paused)
         async with world.api.transactions(world.org_id) as tx:
             assert await lifecycle.pause(tx.connection, campaign_id, lifecycle.PauseReason.USER)
         marked = (await campaign_row(world.owner, campaign_id))["sending"]
-        submitted = len(world.relay.accepted)
+        accepted = len(world.relay.accepted)
         assert marked <= 2 * world.settings.smtp_connections
+        world.relay.resume()
 
         async def settled() -> bool:
             return bool((await campaign_row(world.owner, campaign_id))["sending"] == 0)
 
         await until(settled)
-        assert len(world.relay.accepted) <= submitted + 2 * world.settings.smtp_connections
+        await world.until_idle()
+        assert len(world.relay.accepted) <= accepted + 2 * world.settings.smtp_connections
         assert (await campaign_row(world.owner, campaign_id))["queued"] > 0
         async with world.api.transactions(world.org_id) as tx:
             assert await lifecycle.resume(tx.connection, campaign_id)
@@ -167,7 +168,7 @@ async def test_after_a_pause_is_answered_at_most_the_marked_sends_leave(world: W
     assert set(world.relay.recipients.values()) == {1}
 
 
-async def test_a_drain_finishes_what_is_on_the_wire_and_gives_the_rest_back(world: World) -> None:
+async def test_a_drain_finishes_what_is_on_the_wire_and_releases_the_other_sends(world: World) -> None:
     world.relay.on(Step.DOT, delay(0.05))
     campaign_id = await world.launch_to(*(f"p{number}@example.com" for number in range(150)))
     async with world.working() as stop:
@@ -188,26 +189,26 @@ async def test_losing_every_key_in_redis_loses_nothing(world: World) -> None:
     campaign_id = await world.launch_to(*(f"p{number}@example.com" for number in range(1200)))
     async with world.working():
         await world.relay.until(lambda: len(world.relay.accepted) > 50)
-        await world.worker.job_queue._redis.flushall()
+        await world.redis.flushall()
         world.relay.behave()
-        row = await world.until_status(campaign_id, "SENT", seconds=60)
+        row = await world.until_status(campaign_id, "SENT")
     assert row["delivered"] == 1200
     assert set(world.relay.recipients.values()) == {1}
     await assert_adds_up(world.owner, campaign_id)
 
 
-async def test_one_recipient_for_whom_we_are_refused_is_not_asked_for_again_and_again(world: World) -> None:
-    """Nobody is left who could show whether it is us or that recipient, so the campaign is held."""
-    nobody = ("a@example.com", "b@example.com")
-    world.relay.on(Step.RCPT, answer(550, "5.1.1 No such user"), when=lambda now: now.recipient in nobody)
+async def test_a_sender_that_is_refused_for_the_last_recipient_pauses_the_campaign(world: World) -> None:
+    """No other recipient is left that shows whether the sender or that recipient is refused: the campaign is paused."""
+    unknown = ("a@example.com", "b@example.com")
+    world.relay.on(Step.RCPT, answer(550, "5.1.1 No such user"), when=lambda now: now.recipient in unknown)
     world.relay.on(Step.RCPT, answer(550, "5.7.60 You may not send as this sender"))
-    campaign_id = await world.launch_to(*nobody, "c@example.com")
+    campaign_id = await world.launch_to(*unknown, "c@example.com")
 
-    async def held() -> bool:
+    async def paused() -> bool:
         return bool((await campaign_row(world.owner, campaign_id))["pause_reason"] == "RELAY_REFUSES_SENDER")
 
     async with world.working():
-        await until(held)
+        await until(paused)
         world.relay.behave()
         row = await world.until_status(campaign_id, "SENT")
     assert (row["delivered"], row["failed"]) == (1, 2)

@@ -1,4 +1,4 @@
-"""A campaign that tracks clicks, from its launch to a click on what the relay was given."""
+"""A campaign that tracks clicks, from its launch to a click on a link in a message that the relay accepted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def links(world: World, campaign_id: Any) -> list[tuple[int, str]]:
         return [(link.number, link.url) for link in await links_of(tx.connection, campaign_id)]
 
 
-async def test_every_message_has_links_of_its_own_that_lead_to_the_authors(world: World) -> None:
+async def test_every_message_has_its_own_links_that_redirect_to_the_authors_links(world: World) -> None:
     async with world.working():
         campaign_id = await world.launch(html_body=HTML, track_clicks=True)
         await world.until_status(campaign_id, "SENT")
@@ -44,18 +44,18 @@ async def test_every_message_has_links_of_its_own_that_lead_to_the_authors(world
     found = {accepted.recipients[0]: CLICK.findall(html_of(accepted.content)) for accepted in world.relay.accepted}
     assert found.keys() == rows.keys()
     tokens = {address.split("/")[-2] for addresses in found.values() for address, _ in addresses}
-    assert len(tokens) == len(rows), "one for each message, however many links"
+    assert len(tokens) == len(rows), "one token for each message, with any number of links"
     transport = httpx.ASGITransport(create_app(world.api))
     async with httpx.AsyncClient(transport=transport, base_url="http://marketing.test") as client:
         for email, addresses in found.items():
             assert [number for _, number in addresses] == (["1", "2"] if rows[email]["first_name"] else ["1"])
-            led = [httpx.URL((await client.get(address)).headers["location"]) for address, _ in addresses]
-            assert (led[0].host, led[0].params["x"]) == ("b.example", "1")
-            assert led[0].params["n"] == (rows[email]["last_name"] or "")
-            assert [str(address) for address in led[1:]] == ["https://a.example/"] * len(led[1:])
+            targets = [httpx.URL((await client.get(address)).headers["location"]) for address, _ in addresses]
+            assert (targets[0].host, targets[0].params["x"]) == ("b.example", "1")
+            assert targets[0].params["n"] == (rows[email]["last_name"] or "")
+            assert [str(address) for address in targets[1:]] == ["https://a.example/"] * len(targets[1:])
 
 
-async def test_without_it_the_links_are_the_authors_and_nothing_is_written(world: World) -> None:
+async def test_without_click_tracking_the_links_stay_and_nothing_is_stored(world: World) -> None:
     async with world.working():
         campaign_id = await world.launch(html_body=HTML)
         await world.until_status(campaign_id, "SENT")
@@ -63,8 +63,8 @@ async def test_without_it_the_links_are_the_authors_and_nothing_is_written(world
     assert not any(CLICK.search(html_of(message.content)) for message in world.relay.accepted)
 
 
-async def test_another_worker_gives_the_links_the_numbers_they_have(world: World) -> None:
-    """Even one that would number them otherwise: the ledger's are taken."""
+async def test_another_worker_uses_the_numbers_that_the_links_already_have(world: World) -> None:
+    """The numbers in the ledger apply, even for a worker that would number the links in another order."""
     campaign_id = await world.launch_to("ada@example.com", html_body=HTML, track_clicks=True)
     async with world.owner.transaction() as tx:
         urls = ["https://a.example/", "https://b.example/?n={{ lastName }}&amp;x=1"]
@@ -72,4 +72,4 @@ async def test_another_worker_gives_the_links_the_numbers_they_have(world: World
     messages = Messages(world.worker.transactions, public_base_url=world.settings.public_base_url)
     message = await messages.of_launched(campaign_id)
     assert message.links == tuple(urls)
-    assert (await messages.of_current_version(campaign_id)).links == (), "a test's links are the author's"
+    assert (await messages.of_current_version(campaign_id)).links == (), "a test mail has the author's links"

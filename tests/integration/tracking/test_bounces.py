@@ -20,9 +20,9 @@ from marketing_service.tracking import Outcome, ReportHandler
 from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, contact, illegal_moves, launched, send_rows
 from tests.support.reports import (
     ADDRESSES,
+    KEYRING,
     MAILBOX_FULL,
     REFUSED,
-    RING,
     UNKNOWN_USER,
     VACATION,
     complaint,
@@ -57,7 +57,7 @@ def handler(world: World) -> ReportHandler:
 def handler_of(world: World, *, soft_bounces: int = 3) -> ReportHandler:
     worker = world.worker
     return ReportHandler(
-        worker.transactions, worker.job_queue, tokens=RING, addresses=ADDRESSES, soft_bounces=soft_bounces
+        worker.transactions, worker.job_queue, tokens=KEYRING, addresses=ADDRESSES, soft_bounces=soft_bounces
     )
 
 
