@@ -123,3 +123,23 @@ def _renderer(log_format: Literal["json", "console"]) -> Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+class LogThrottle:
+    """Allows one line per cause in `seconds`, so that a failure that repeats does not fill the log."""
+
+    MAX_CAUSES = 100
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._logged_at: dict[object, float] = {}
+
+    def allows(self, cause: object, now: float) -> bool:
+        """Whether a line about this cause may be logged at `now`, in seconds by any monotonic clock."""
+        last = self._logged_at.get(cause)
+        if last is not None and now - last < self._seconds:
+            return False
+        if len(self._logged_at) >= self.MAX_CAUSES:
+            self._logged_at.clear()
+        self._logged_at[cause] = now
+        return True

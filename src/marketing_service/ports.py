@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from marketing_service.replies import Phase
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
-    from marketing_service.replies import Phase, Reply
+    from marketing_service.relay_capacity import RelayCapacity
+    from marketing_service.replies import Reply
+
+_PERMANENT = 500
 
 # ── the audience ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,10 +212,17 @@ class Submission(NamedTuple):
 class RelayDown(Exception):
     """No connection could be opened: connect, banner, EHLO, TLS or log-in failed. No message was submitted."""
 
-    def __init__(self, phase: Phase, detail: str) -> None:
+    def __init__(self, phase: Phase, detail: str, reply: Reply | None = None) -> None:
         super().__init__(detail)
         self.phase = phase
         self.detail = detail
+        self.reply = reply
+        """The relay's negative reply, if it gave one."""
+
+    @property
+    def refuses_login(self) -> bool:
+        """Whether the relay refused the user name and password (RFC 4954 §6), or requires them."""
+        return self.phase is Phase.AUTH and self.reply is not None and self.reply.code >= _PERMANENT
 
 
 class MailConnection(Protocol):
@@ -224,6 +236,15 @@ class MailConnection(Protocol):
     @property
     def eight_bit(self) -> bool:
         """Whether it accepts 8-bit content (RFC 6152)."""
+        ...
+
+    @property
+    def accepted(self) -> int:
+        """How many messages the relay has accepted on it."""
+        ...
+
+    def retire(self) -> None:
+        """Take no further envelope. An envelope that is already sent to the relay is finished."""
         ...
 
     async def submit(self, envelope: Envelope) -> Submission:
@@ -251,15 +272,26 @@ class Mailer(Protocol):
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether a borrower waits for a connection."""
+        """Whether a borrower waits for a connection, or more connections are open than the relay allows now."""
+        ...
+
+    @property
+    def capacity(self) -> RelayCapacity:
+        """What this process has learned about the relay's limits."""
         ...
 
     def connection(self) -> AbstractAsyncContextManager[MailConnection]:
         """Borrow a connection, waiting for a free one. Raises RelayDown."""
         ...
 
-    async def probe(self) -> None:
-        """Open a connection and close it again. Raises RelayDown."""
+    async def probe(self, sender: str | None = None) -> Reply | None:
+        """Open a connection, name `sender` in a MAIL command if there is one, and close the connection. Returns the
+        reply that refuses the sender, if any. Raises RelayDown."""
+        ...
+
+    async def message_size_limit(self) -> int | None:
+        """The largest message that the relay accepts, in octets (SIZE, RFC 1870); None if it does not say. Opens a
+        connection if none was opened before. Raises RelayDown."""
         ...
 
 

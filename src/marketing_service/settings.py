@@ -187,6 +187,7 @@ class Settings(BaseSettings):
     rate_org: Rates = []
     domain_backoff_seconds: Seconds = 10.0
 
+    relay_probe_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 20
     smtp_messages_per_connection: Annotated[int, Field(ge=1)] = 100
     smtp_idle_seconds: Seconds = 30.0

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from marketing_service.ledger.commit_results import CommitResult, MarkedSend
 from marketing_service.ports import Allowance, Envelope, RelayDown, Submission, SubmissionOutcome
+from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.rendering import NotRenderable
 from marketing_service.replies import Phase, Reply
 from marketing_service.sending.batch import ActiveBatch
@@ -82,6 +83,7 @@ class ScriptedConnection:
     script: Callable[[Envelope], Submission]
     messages: int = 1000
     eight_bit: bool = True
+    accepted: int = 0
     log: list[str] = field(default_factory=list)
     announced: list[str] = field(default_factory=list)
 
@@ -96,9 +98,13 @@ class ScriptedConnection:
         self.log.append(envelope.recipient)
         await asyncio.sleep(0)
         submission = self.script(envelope)
+        self.accepted += submission.outcome is SubmissionOutcome.ACCEPTED
         if submission.outcome in (SubmissionOutcome.LOST, SubmissionOutcome.UNKNOWN):
             self.messages = 0
         return submission
+
+    def retire(self) -> None:
+        self.messages = 0
 
     def announce(self, envelope: Envelope) -> None:
         self.announced.append(envelope.recipient)
@@ -112,6 +118,9 @@ class ScriptedMailer:
     down: RelayDown | None = None
     is_waited_for: bool = False
     connections: list[ScriptedConnection] = field(default_factory=list)
+    capacity: RelayCapacity = field(
+        default_factory=lambda: RelayCapacity(20, clock=lambda: asyncio.get_running_loop().time())
+    )
 
     @property
     def connections_open(self) -> int:
@@ -126,9 +135,14 @@ class ScriptedMailer:
         self.connections.append(connection)
         yield connection
 
-    async def probe(self) -> None:
+    async def probe(self, sender: str | None = None) -> Reply | None:
+        assert sender != ""
         if self.down is not None:
             raise self.down
+        return None
+
+    async def message_size_limit(self) -> int | None:
+        return None
 
 
 @dataclass

@@ -58,6 +58,7 @@ def make_settings(**values: Any) -> Settings:
         "smtp_timeout": "30",
         "drain_seconds": "60",
         "domain_backoff_seconds": "0.2",
+        "relay_probe_seconds": "0.6",
     }
     return load_settings(**(defaults | values))
 

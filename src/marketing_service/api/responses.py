@@ -74,6 +74,9 @@ class CampaignResponse(ResponseModel):
     sent_at: datetime | None
     paused_at: datetime | None
     pause_reason: str | None
+    pause_message: Annotated[
+        str | None, Field(description="The relay's own words, if a reply of the relay caused the pause.")
+    ]
     cancelled_at: datetime | None
     created_by: str
     created_at: datetime
@@ -103,6 +106,7 @@ class CampaignResponse(ResponseModel):
             sent_at=campaign.sent_at,
             paused_at=campaign.paused_at,
             pause_reason=campaign.pause_reason,
+            pause_message=campaign.pause_message,
             cancelled_at=campaign.cancelled_at,
             created_by=campaign.created_by,
             created_at=campaign.created_at,
@@ -132,6 +136,15 @@ class ExpansionResponse(ResponseModel):
     fetched: Annotated[Count, Field(description="The number of contacts read so far.")]
 
 
+class ThrottleResponse(ResponseModel):
+    """What the relay's replies have reduced the sending to, for one worker process."""
+
+    connections: Annotated[int, Field(ge=1, description="Connections that the relay allows now.")]
+    messages_per_second: Annotated[
+        float | None, Field(description="The rate that the relay allows now; null if only the connections are limited.")
+    ]
+
+
 class CampaignStatsResponse(ResponseModel):
     """Always: recipients = queued + sending + deferred + delivered + failed + skipped + unconfirmed."""
 
@@ -157,10 +170,14 @@ class CampaignStatsResponse(ResponseModel):
     expanding: Annotated[
         ExpansionResponse | None, Field(description="Only present while the recipient list is being made.")
     ] = None
+    throttled_to: Annotated[
+        ThrottleResponse | None,
+        Field(description="Only present while the relay accepts less than configured. It recovers by itself."),
+    ] = None
 
     @classmethod
     def of(cls, campaign: StatsSnapshot) -> Self:
-        stats, fetched = campaign.stats, campaign.contacts_fetched
+        stats, fetched, throttle = campaign.stats, campaign.contacts_fetched, campaign.throttle
         return cls(
             status=campaign.status,
             recipients=stats.recipients,
@@ -180,6 +197,8 @@ class CampaignStatsResponse(ResponseModel):
             hard_bounces=stats.hard_bounces,
             soft_bounces=stats.soft_bounces,
             expanding=None if fetched is None else ExpansionResponse(fetched=fetched),
+            throttled_to=throttle
+            and ThrottleResponse(connections=throttle.connections, messages_per_second=throttle.messages_per_second),
         )
 
 

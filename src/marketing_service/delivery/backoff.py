@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import RelayDown
-from marketing_service.replies import Phase
+from marketing_service.replies import Phase, closes_connection
 
 if TYPE_CHECKING:
     from marketing_service.replies import Reply
@@ -24,7 +24,8 @@ class RelayBackoff:
         self._until = 0.0
         self._last = RelayDown(Phase.CONNECT, "")
         self.ended_with_421 = False
-        """Whether the last failure was a session that the relay ended. The relay is up then, so it is worth waiting."""
+        """Whether the last failure was a 421: the relay ended a session, or refused a connection for now. It is up
+        then, so it is worth waiting."""
 
     def remaining(self, now: float) -> float:
         """Seconds for which no connection may be opened."""
@@ -32,7 +33,7 @@ class RelayBackoff:
 
     def last_failure(self) -> RelayDown:
         """A new exception that describes the last failure."""
-        return RelayDown(self._last.phase, self._last.detail)
+        return RelayDown(self._last.phase, self._last.detail, self._last.reply)
 
     def attempt_failed(self, down: RelayDown, *, tried_at: float, now: float) -> None:
         """An attempt to connect, started at `tried_at`, failed.
@@ -41,7 +42,7 @@ class RelayBackoff:
         """
         if tried_at >= self._failed_at:
             self._fail(down, now)
-            self.ended_with_421 = False
+            self.ended_with_421 = down.reply is not None and closes_connection(down.reply)
 
     def attempt_succeeded(self, *, tried_at: float) -> None:
         """An attempt to connect, started at `tried_at`, succeeded: connections may be opened again.
@@ -54,11 +55,14 @@ class RelayBackoff:
                 self._failures = 0
 
     def session_ended(self, reply: Reply, *, accepted_any: bool, now: float) -> None:
-        """The relay ended a session with 421 (RFC 5321 §3.8). `accepted_any`: it accepted a message in this session."""
+        """The relay ended a session with 421 (RFC 5321 §3.8). `accepted_any`: it accepted a message in this session.
+        Then there is no wait."""
         if self.remaining(now) > 0:
             return
         if accepted_any:
+            # Many relays end a session after some messages. The next connection is opened at once.
             self._failures = 0
+            return
         # Only the codes are kept: the text of a reply can contain addresses.
         codes = " ".join(filter(None, (str(reply.code), reply.enhanced_code)))
         self._fail(RelayDown(Phase.MAIL, f"the relay ended the session ({codes})"), now)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.delivery.octets import dot_stuffed, is_smtp_mailbox, mail_from, rcpt_to
 from marketing_service.delivery.wire import WireBroken
-from marketing_service.ports import Submission, SubmissionOutcome
+from marketing_service.ports import RelayDown, Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply, closes_connection
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _DOT = b".\r\n"
 _START_MAIL_INPUT = 354
 _CHUNK = 65_536
 """Octets. A larger message is written in chunks, each when the write buffer has room for it."""
+_MAX_SIZE_DIGITS = 20
+"""RFC 1870 §4: the SIZE parameter has at most 20 digits."""
 _ENVELOPE_PHASES = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _UNEXPECTED = "the relay's reply does not fit the command"
 _INVALID_ADDRESS = Reply.of(553, "5.1.3 The address is not valid in an SMTP command; it was not sent to the relay.")
@@ -99,6 +101,12 @@ class SmtpConnection:
         return "8bitmime" in self._extensions
 
     @property
+    def max_message_octets(self) -> int | None:
+        """The largest message that the relay accepts (SIZE, RFC 1870 §4); None if it does not say."""
+        limit = self._extensions.get("size", "").strip()
+        return int(limit) if limit.isdecimal() and len(limit) <= _MAX_SIZE_DIGITS and int(limit) > 0 else None
+
+    @property
     def between_messages(self) -> bool:
         """Whether no transaction is open, so that another borrower can use it, or QUIT can be sent."""
         return self._wire.broken is None and not self._next_is_open
@@ -134,6 +142,20 @@ class SmtpConnection:
 
     # ── used by the sender ──
 
+    async def try_sender(self, sender: str) -> Reply | None:
+        """Name the sender in a MAIL command without a message. Returns the reply that refuses it; None if it is
+        accepted. Raises RelayDown if the connection is lost."""
+        try:
+            self._wire.write(mail_from(sender, {}, 0), replies=1)
+            reply = await self._wire.read_reply(self.timeout)
+        except WireBroken as broken:
+            raise RelayDown(Phase.MAIL, str(broken)) from None
+        return None if reply.positive else self._close_on_421(reply)
+
+    def retire(self) -> None:
+        """See MailConnection."""
+        self._messages_left = 0
+
     def announce(self, envelope: Envelope) -> None:
         """See MailConnection."""
         self._announced.append(_Transaction(envelope))
@@ -157,9 +179,19 @@ class SmtpConnection:
             transaction = _Transaction(envelope)
         if not transaction.opened and (invalid := _invalid_address(envelope)):
             return Submission(SubmissionOutcome.REFUSED, invalid, _INVALID_ADDRESS)
+        if not transaction.opened and (too_large := self._too_large(envelope)):
+            return Submission(SubmissionOutcome.REFUSED, Phase.MAIL, too_large)
         if why := self._cannot_begin(transaction):
             return Submission(SubmissionOutcome.NOT_BEGUN, Phase.MAIL, detail=why)
         return await self._submit(transaction)
+
+    def _too_large(self, envelope: Envelope) -> Reply | None:
+        """The reply that the relay would give at MAIL (RFC 1870 §6.1), if the message is larger than it accepts."""
+        limit = self.max_message_octets
+        if limit is None or len(envelope.content) <= limit:
+            return None
+        size = len(envelope.content)
+        return Reply.of(552, f"5.3.4 The message has {size} octets; the relay accepts at most {limit}.")
 
     def _cannot_begin(self, transaction: _Transaction) -> str | None:
         if transaction.opened:
@@ -333,7 +365,9 @@ class SmtpConnection:
         if not self._announced or not self._pipelining or self._messages_left <= 0:
             return None
         following = self._announced[0]
-        return None if following.opened or _invalid_address(following.envelope) else following
+        if following.opened or _invalid_address(following.envelope) or self._too_large(following.envelope):
+            return None
+        return following
 
 
 def _invalid_address(envelope: Envelope) -> Phase | None:

@@ -105,7 +105,11 @@ class ConnectionAttempt:
                 phase = Phase.TLS
             elif isinstance(error, SMTPResponseException) or isinstance(cause, SMTPException) or cause is error:
                 phase = Phase.BANNER
-        return RelayDown(phase, self._without_secrets(self._detail(cause)))
+        detail = self._without_secrets(self._detail(cause))
+        reply = None
+        if isinstance(cause, SMTPResponseException) and cause.code > 0:
+            reply = Reply.of(cause.code, self._without_secrets(cause.message))
+        return RelayDown(phase, detail, reply)
 
     def _detail(self, error: Exception) -> str:
         if isinstance(error, SMTPResponseException):

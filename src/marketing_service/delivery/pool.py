@@ -15,14 +15,17 @@ from marketing_service.delivery.backoff import RELAY_BACKOFF, RelayBackoff
 from marketing_service.delivery.connection import SmtpConnection
 from marketing_service.delivery.opening import ConnectionAttempt
 from marketing_service.delivery.wire import Wire
+from marketing_service.logs import LogThrottle
 from marketing_service.ports import RelayDown
-from marketing_service.replies import Phase
+from marketing_service.relay_capacity import RelayCapacity
+from marketing_service.replies import Phase, closes_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from marketing_service.backoff import ExponentialBackoff
     from marketing_service.delivery.address import RelayAddress
+    from marketing_service.replies import Reply
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +54,11 @@ class SmtpMailer:
     If the relay is down, borrowers get RelayDown at once until the back-off is over: half a second, then twice as long
     each time, up to 30 seconds. A failed attempt does not count as "down" while other connections are open or being
     opened, because many relays allow fewer connections than this pool tries to open. The borrower then waits for one of
-    the others, until `timeout` after its attempt.
+    the others, until `timeout` after its attempt. The pool then opens no more connections than the relay allowed, and
+    tries one more from time to time (see RelayCapacity).
+
+    While no attempt has succeeded since the last failure, only one connection is opened at a time: a relay that refuses
+    the log-in sees one log-in, not one for each connection.
 
     `timeout` limits the opening of a connection as a whole, each command, and each chunk of a message. `data_timeout`
     limits the wait for the reply to a final dot (RFC 5321 §4.5.3.2.6: ten minutes). All durations are in seconds.
@@ -72,7 +79,7 @@ class SmtpMailer:
         """Opens no connection. Raises SettingsError if the address names a certificate file that cannot be used."""
         self._address = address
         self._tls_context = None if address.encryption is Encryption.NONE else address.tls_context()
-        self._max_connections = connections
+        self.capacity = RelayCapacity(connections, clock=lambda: asyncio.get_running_loop().time())
         self._messages = messages_per_connection
         self._idle_seconds = idle_seconds
         self._timeout = timeout
@@ -88,6 +95,12 @@ class SmtpMailer:
         self._waiting: deque[asyncio.Future[SmtpConnection | None]] = deque()
         """Borrowers that wait for an idle connection, or for a slot to open one in (None)."""
         self._backoff = RelayBackoff(timings.backoff)
+        self._opening = 0
+        """Attempts to open a connection that are under way."""
+        self._last_attempt_succeeded = False
+        self._has_connected = False
+        self._max_message_octets: int | None = None
+        self._log_throttle = LogThrottle()
         self._serve_timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._connection_closed = asyncio.Event()
@@ -100,7 +113,7 @@ class SmtpMailer:
 
     @property
     def is_waited_for(self) -> bool:
-        return any(not waiter.done() for waiter in self._waiting)
+        return len(self._open) > self.capacity.connections or any(not waiter.done() for waiter in self._waiting)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SmtpConnection]:
@@ -115,15 +128,21 @@ class SmtpMailer:
         finally:
             self._return(connection)
 
-    async def probe(self) -> None:
-        """Open a new connection, even if idle ones exist, and close it again. Raises RelayDown.
-
-        A success ends the back-off.
-        """
-        self._slots_used += 1
+    async def probe(self, sender: str | None = None) -> Reply | None:
+        """See Mailer. A new connection is opened even if idle ones exist. A success ends the back-off."""
+        self._reserve_slot()
         connection = await self._new()
-        connection.quit()
-        self._serve()
+        try:
+            return None if sender is None else await connection.try_sender(sender)
+        finally:
+            connection.quit()
+            self._serve()
+
+    async def message_size_limit(self) -> int | None:
+        """See Mailer."""
+        if not self._has_connected:
+            await self.probe()
+        return self._max_message_octets
 
     async def close(self) -> None:
         """Close idle connections with QUIT and the others at once. Returns when all are closed, after some seconds at
@@ -160,8 +179,9 @@ class SmtpMailer:
                 deadline = loop.time() + self._timeout
             try:
                 return await self._new()
-            except RelayDown:
-                if not self._slots_used or loop.time() >= deadline:
+            except RelayDown as down:
+                may_succeed_soon = self._slots_used or _asks_to_wait(down)
+                if not may_succeed_soon or loop.time() >= deadline:
                     raise
 
     async def _wait_in_queue(self) -> SmtpConnection | None:
@@ -176,6 +196,7 @@ class SmtpMailer:
                 connection = waiter.result()
                 if connection is None:
                     self._slots_used -= 1
+                    self._opening -= 1
                     self._serve()
                 else:
                     self._return(connection)
@@ -203,8 +224,8 @@ class SmtpMailer:
             return False
         elif pause:
             waiter.set_exception(self._backoff.last_failure())
-        elif self._slots_used < self._max_connections:
-            self._slots_used += 1
+        elif self._slots_used < self.capacity.connections and (self._last_attempt_succeeded or not self._opening):
+            self._reserve_slot()
             waiter.set_result(None)
         else:
             return False
@@ -225,8 +246,13 @@ class SmtpMailer:
 
     # ── opening ──
 
+    def _reserve_slot(self) -> None:
+        """Reserve a slot for `_new`."""
+        self._slots_used += 1
+        self._opening += 1
+
     async def _new(self) -> SmtpConnection:
-        """Open a connection in a slot that is counted as used. Raises RelayDown, and has then freed the slot."""
+        """Open a connection in a reserved slot. Raises RelayDown, and has then freed the slot."""
         loop = asyncio.get_running_loop()
         tried_at = loop.time()
         try:
@@ -235,11 +261,13 @@ class SmtpMailer:
             ).run()
         except BaseException as error:
             if isinstance(error, RelayDown):
-                self._backoff.attempt_failed(error, tried_at=tried_at, now=loop.time())
-                log.info("relay_down", phase=error.phase.value, detail=error.detail)
+                self._attempt_failed(error, tried_at=tried_at, now=loop.time())
             self._slots_used -= 1
+            self._opening -= 1
             self._serve()
             raise
+        self._opening -= 1
+        self._last_attempt_succeeded = self._has_connected = True
         self._backoff.attempt_succeeded(tried_at=tried_at)
         wire = Wire(opened.transport, lambda: self._on_closed(connection), quit_timeout=self._timings.quit_timeout)
         connection = SmtpConnection(
@@ -249,11 +277,21 @@ class SmtpMailer:
             timeout=self._timeout,
             data_timeout=self._data_timeout,
         )
+        self._max_message_octets = connection.max_message_octets
         self._open.add(connection)
+        self._serve()  # other borrowers may open connections now, too
         if self._closed:
             connection.abort()
             raise RelayDown(Phase.CONNECT, "the pool of connections is closed")
         return connection
+
+    def _attempt_failed(self, down: RelayDown, *, tried_at: float, now: float) -> None:
+        self._last_attempt_succeeded = False
+        if self._open:
+            self.capacity.connection_refused(len(self._open))
+        self._backoff.attempt_failed(down, tried_at=tried_at, now=now)
+        if self._log_throttle.allows((down.phase, None if down.reply is None else down.reply.code), now):
+            log.info("relay_connection_failed", phase=down.phase.value, detail=down.detail, open=len(self._open))
 
     # ── returning ──
 
@@ -261,7 +299,8 @@ class SmtpMailer:
         loop = asyncio.get_running_loop()
         if connection.closing_reply is not None:
             self._backoff.session_ended(connection.closing_reply, accepted_any=connection.accepted > 0, now=loop.time())
-        if self._closed or not (connection.usable and connection.between_messages):
+        is_excess = len(self._open) > self.capacity.connections
+        if self._closed or is_excess or not (connection.usable and connection.between_messages):
             connection.quit()
         else:
             self._idle[connection] = loop.call_later(self._idle_seconds, self._close_idle, connection)
@@ -285,3 +324,8 @@ class SmtpMailer:
         self._slots_used -= 1
         self._connection_closed.set()
         self._serve()
+
+
+def _asks_to_wait(down: RelayDown) -> bool:
+    """Whether the relay works, and refuses a connection only for now: 421 (RFC 5321 §3.8)."""
+    return down.reply is not None and closes_connection(down.reply)

@@ -1,6 +1,7 @@
 """From a launch to batches in the queue: the expansion of the audience, and the sweep."""
 
 from marketing_service.launching.expander import Expander
+from marketing_service.launching.relay_probes import RelayProbes
 from marketing_service.launching.sweep import Sweep
 
-__all__ = ["Expander", "Sweep"]
+__all__ = ["Expander", "RelayProbes", "Sweep"]

@@ -8,7 +8,6 @@ import structlog
 
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import commit_results, expired_leases, lifecycle
-from marketing_service.ports import RelayDown
 from marketing_service.store import batches, expansions, idempotency, preflights
 from marketing_service.store.campaigns import active_campaigns, lock_campaign
 from marketing_service.store.test_mails import due_test_mails
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.ports import JobQueue, Mailer
+    from marketing_service.launching.relay_probes import RelayProbes
+    from marketing_service.ports import JobQueue
     from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.retries import RetryPolicy
 
@@ -37,14 +37,14 @@ class Sweep:
         *,
         job_queue: JobQueue,
         enqueuer: BatchEnqueuer,
-        mailer: Mailer | None,
+        probes: RelayProbes | None,
         retries: RetryPolicy,
         resend_ambiguous: bool,
     ) -> None:
         self._transactions = transactions
         self._job_queue = job_queue
         self._enqueuer = enqueuer
-        self._mailer = mailer
+        self._probes = probes
         self._retries = retries
         self._resend_ambiguous = resend_ambiguous
 
@@ -52,7 +52,8 @@ class Sweep:
         """Settle the batches whose leases have expired, put due sends into batches, enqueue all due work, and delete
         old data. Raises Unavailable."""
         await self._settle_expired()
-        await self._resume_after_relay()
+        if self._probes is not None:
+            await self._probes.run()
         await self._gather_due()
         active, cancelled = await self._campaigns()
         for campaign_id in cancelled:
@@ -78,20 +79,6 @@ class Sweep:
                 if campaign is not None and campaign.cancelled_at is not None:
                     await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_MAX_SKIPPED)
             log.warning("lease_expired", campaign_id=str(campaign_id), unconfirmed=len(unconfirmed))
-
-    async def _resume_after_relay(self) -> None:
-        async with self._transactions() as tx:
-            paused = await lifecycle.any_paused_by_relay(tx.connection)
-        if not paused or self._mailer is None:
-            return
-        try:
-            await self._mailer.probe()
-        except RelayDown as down:
-            log.info("relay_still_down", phase=down.phase, error=down.detail)
-            return
-        async with self._transactions() as tx:
-            resumed = await lifecycle.resume_after_relay(tx.connection)
-        log.info("relay_reachable", campaigns_resumed=len(resumed))
 
     async def _gather_due(self) -> None:
         async with self._transactions() as tx:

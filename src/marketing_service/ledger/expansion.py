@@ -92,6 +92,7 @@ _EXPANDED = text(
     """
     UPDATE marketing_campaigns
     SET expanded_at = clock_timestamp(), expansion_lease_until = NULL, expansion_due_at = NULL, next_batch = :batches,
+        first_retry_batch = :batches,
         recipients = row.queued + row.failed + row.skipped,
         queued = row.queued, failed = row.failed, skipped = row.skipped,
         status = CASE WHEN row.queued = 0 THEN 'SENT' ELSE 'SENDING' END,

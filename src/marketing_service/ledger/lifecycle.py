@@ -9,10 +9,12 @@ from sqlalchemy import text
 
 from marketing_service.ledger.counters import MOVED, counted
 from marketing_service.store.campaigns import lock_campaign
+from marketing_service.store.relay_pauses import ProbeSchedule, record_pause
 from marketing_service.store.rules import has_unsettled_sends, is_expanding, is_waiting, predates_cancel
 from marketing_service.store.states import CampaignStatus, SkipReason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,7 +30,33 @@ class PauseReason(StrEnum):
 
     USER = "USER"
     RELAY_DOWN = "RELAY_DOWN"
+    """No connection can be opened."""
+    RELAY_BUSY = "RELAY_BUSY"
+    """The relay works, and has accepted nothing at all for minutes."""
+    RELAY_QUOTA = "RELAY_QUOTA"
+    """The quota of our account at the relay is used up."""
     RELAY_REFUSES_SENDER = "RELAY_REFUSES_SENDER"
+    RELAY_LOGIN_REFUSED = "RELAY_LOGIN_REFUSED"
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    """The message is larger than the relay accepts. Only a person can resume the campaign."""
+
+
+def probe_schedules(seconds: float) -> Mapping[PauseReason, ProbeSchedule]:
+    """When the relay is probed after a pause; `seconds` is the first wait after a refusal.
+
+    A relay that is down is probed soon. A quota lasts for hours, so it is probed every fifteen times that. A refused
+    log-in may lock the account if it is repeated too often, so these waits grow to an hour.
+    """
+    return {
+        PauseReason.RELAY_DOWN: ProbeSchedule(seconds / 12, seconds * 5),
+        PauseReason.RELAY_BUSY: ProbeSchedule(seconds, seconds * 15),
+        PauseReason.RELAY_QUOTA: ProbeSchedule(seconds * 15, seconds * 15),
+        PauseReason.RELAY_REFUSES_SENDER: ProbeSchedule(seconds, seconds * 60),
+        PauseReason.RELAY_LOGIN_REFUSED: ProbeSchedule(seconds, seconds * 60),
+    }
+
+
+PROBES = probe_schedules(60.0)
 
 
 class FailureCode(StrEnum):
@@ -77,10 +105,20 @@ _PAUSE = text(
 )
 
 
-async def pause(connection: AsyncConnection, campaign_id: UUID, reason: PauseReason) -> bool:
+async def pause(
+    connection: AsyncConnection,
+    campaign_id: UUID,
+    reason: PauseReason,
+    *,
+    message: str | None = None,
+    probes: Mapping[PauseReason, ProbeSchedule] = PROBES,
+) -> bool:
     """Pause the campaign: no more of its sends are marked. USER replaces another reason, and no other reason replaces
-    one. False unless the campaign is SENDING and not cancelled."""
-    return (await connection.execute(_PAUSE, {"campaign_id": campaign_id, "reason": reason.value})).rowcount == 1
+    one. False unless the campaign is SENDING and not cancelled. `message`: the relay's own words."""
+    paused = (await connection.execute(_PAUSE, {"campaign_id": campaign_id, "reason": reason.value})).rowcount == 1
+    if paused and reason is not PauseReason.USER:
+        await record_pause(connection, campaign_id, message=message, schedule=probes.get(reason))
+    return paused
 
 
 _RESUME = text(
@@ -97,28 +135,18 @@ async def resume(connection: AsyncConnection, campaign_id: UUID) -> bool:
     return (await connection.execute(_RESUME, {"campaign_id": campaign_id})).rowcount == 1
 
 
-_PAUSED_BY_RELAY = "status = 'SENDING' AND pause_reason LIKE 'RELAY%'"
-_RESUME_ALL = text(
-    f"""
+_RESUME_AFTER_RELAY = text(
+    """
     UPDATE marketing_campaigns
     SET paused_at = NULL, pause_reason = NULL, updated_at = clock_timestamp(), version = version + 1
-    -- In the order of the ids, as an opt-out locks campaigns, so that the two cannot deadlock.
-    WHERE id IN (SELECT id FROM marketing_campaigns WHERE {_PAUSED_BY_RELAY} ORDER BY id FOR NO KEY UPDATE)
-    RETURNING id
+    WHERE id = :campaign_id AND status = 'SENDING' AND pause_reason LIKE 'RELAY%'
     """
 )
 
 
-async def resume_after_relay(connection: AsyncConnection) -> list[UUID]:
-    """Resume every campaign that is paused because of the relay; returns their ids."""
-    return list((await connection.execute(_RESUME_ALL)).scalars())
-
-
-_ANY_PAUSED = text(f"SELECT EXISTS (SELECT FROM marketing_campaigns WHERE {_PAUSED_BY_RELAY})")
-
-
-async def any_paused_by_relay(connection: AsyncConnection) -> bool:
-    return bool((await connection.execute(_ANY_PAUSED)).scalar_one())
+async def resume_after_relay(connection: AsyncConnection, campaign_id: UUID) -> bool:
+    """Resume a campaign that is paused because of the relay. False if it is not (any more)."""
+    return (await connection.execute(_RESUME_AFTER_RELAY, {"campaign_id": campaign_id})).rowcount == 1
 
 
 _CANCEL = text(

@@ -12,7 +12,7 @@ import structlog
 
 from marketing_service.addresses import normal_form
 from marketing_service.backoff import ExponentialBackoff
-from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable
+from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, RelayDown
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
 from marketing_service.rendering import (
@@ -32,7 +32,7 @@ from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
     from marketing_service.db import Transactions
-    from marketing_service.ports import AudienceSource, TextRecords
+    from marketing_service.ports import AudienceSource, Mailer, TextRecords
     from marketing_service.rendering import MessageSource
     from marketing_service.store.preflights import PreflightAttempt
 
@@ -64,11 +64,18 @@ class DryRun:
     """Runs preflights. Its memory hardly grows with the audience (see AudienceStats)."""
 
     def __init__(
-        self, transactions: Transactions, *, audience: AudienceSource, records: TextRecords, rules: PreflightRules
+        self,
+        transactions: Transactions,
+        *,
+        audience: AudienceSource,
+        records: TextRecords,
+        mailer: Mailer | None,
+        rules: PreflightRules,
     ) -> None:
         self._transactions = transactions
         self._audience = audience
         self._records = records
+        self._mailer = mailer
         self._rules = rules
         self._draining = False
 
@@ -104,11 +111,14 @@ class DryRun:
             return
         findings = [] if self._rules.relay_configured else [_NO_RELAY]
         try:
-            render_check, of_message = await asyncio.to_thread(_try_out, attempt.message, self._rules.public_base_url)
+            render_check, of_message, octets = await asyncio.to_thread(
+                _try_out, attempt.message, self._rules.public_base_url
+            )
         except (TemplateError, NotRenderable) as error:
             await self._fail(attempt, f"The message cannot be rendered: {error}")
             return
         findings += of_message
+        findings += await self._size_findings(octets)
         domain = ascii_address(attempt.message.from_email).rpartition("@")[2]
         findings += await domain_findings(
             self._records,
@@ -123,6 +133,19 @@ class DryRun:
                 await preflights.postpone_preflight(tx.connection, attempt, delay=0.0)
             return
         await self._finish(attempt, findings, stats)
+
+    async def _size_findings(self, octets: int) -> list[Finding]:
+        """Whether the message is larger than the relay accepts (RFC 1870). A relay that is down has no say."""
+        if self._mailer is None:
+            return []
+        try:
+            limit = await self._mailer.message_size_limit()
+        except RelayDown:
+            return []
+        if limit is None or octets <= limit:
+            return []
+        message = f"The message has about {octets:,} octets; the relay accepts at most {limit:,}."
+        return [Finding("MESSAGE_TOO_LARGE", Severity.ERROR, message, "htmlBody")]
 
     async def _unknown_statuses(self, attempt: PreflightAttempt) -> list[Finding]:
         if attempt.audience.type is not AudienceType.BY_STATUS:
@@ -202,13 +225,13 @@ _NO_RELAY = Finding(
 )
 
 
-def _try_out(source: MessageSource, public_base_url: str) -> tuple[RenderCheck, list[Finding]]:
-    """The templates, ready to be rendered for contacts, and the findings about the message itself. Raises TemplateError
-    and NotRenderable."""
+def _try_out(source: MessageSource, public_base_url: str) -> tuple[RenderCheck, list[Finding], int]:
+    """The templates, ready to be rendered for contacts, the findings about the message itself, and its size in octets
+    for the sample recipient. Raises TemplateError and NotRenderable."""
     message = compile_message(source, public_base_url=public_base_url, one_click=False)
     token = "x" * 43  # the length of a real token
     personal = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
-    return RenderCheck(source.subject, source.html_body, source.text_body), lint(
-        source.html_body, source.text_body, html=html
-    )
+    findings = lint(source.html_body, source.text_body, html=html)
+    render_check = RenderCheck(source.subject, source.html_body, source.text_body)
+    return render_check, findings, len(message.render(personal, eight_bit=False))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-from marketing_service.replies import Cause, Classification, Phase, Reply, ReplyClass, classify
-
-_FIRST_FINAL = 500
-# RFC 3463 §3.4 and §3.7: the message is too large, or in a format that is not accepted.
-_ABOUT_MESSAGE = re.compile(r"5\.(?:3\.4|6\.\d+)")
+from marketing_service.replies import Cause, Phase, Reply, ReplyClass, classify
 
 
 class Kind(StrEnum):
@@ -62,25 +57,15 @@ def failure_of(reply: Reply, *, code_is_assumed: bool) -> Failure:
     """The failure that a final reply, quoted in a report, describes. It uses the same rules as replies of the relay.
 
     The phase of the reply is not known. RCPT is assumed, because that is where a single recipient is refused. A 4xx
-    reply was repeated until the sending system stopped trying: it is never hard. The 5xx reply with the same last
-    digits tells whether it is about the address.
+    reply was repeated until the sending system stopped trying: it is never hard. A failure counts against the address
+    only if the reply positively speaks of it: an empty or unknown statement, or a timeout, does not.
     """
     classification = classify(reply, Phase.RCPT)
-    is_final = classification.reply_class is not ReplyClass.TRANSIENT and not (reply.enhanced_code or "5").startswith(
-        "4"
-    )
-    if classification.reply_class is ReplyClass.TRANSIENT:
-        classification = classify(replace(reply, code=_FIRST_FINAL + reply.code % 100), Phase.RCPT)
+    is_final = classification.reply_class is ReplyClass.PERMANENT and not (reply.enhanced_code or "5").startswith("4")
     return Failure(
         is_hard=is_final and classification.cause is Cause.ADDRESS,
-        is_about_address=_is_about_address(classification, reply.enhanced_code or ""),
+        is_about_address=classification.counts_against_address,
         smtp_code=None if code_is_assumed else reply.code,
         enhanced_code=reply.enhanced_code,
         text=reply.text,
     )
-
-
-def _is_about_address(classification: Classification, enhanced_code: str) -> bool:
-    if classification.cause is Cause.OTHER:
-        return _ABOUT_MESSAGE.fullmatch(enhanced_code) is None
-    return classification.reply_class is not ReplyClass.SENDER and classification.cause is not Cause.POLICY

@@ -7,6 +7,7 @@ which session gets which send next. `commit_loop` and `committer` record results
 from marketing_service.sending.enqueueing import BatchEnqueuer
 from marketing_service.sending.leases import RENEWALS_PER_LEASE
 from marketing_service.sending.messages import Messages
+from marketing_service.sending.relay_feedback import RelayFeedback
 from marketing_service.sending.retries import RetryPolicy
 from marketing_service.sending.sender import Sender, SendingRules
 from marketing_service.sending.stats import SECONDS, SendingStats
@@ -18,6 +19,7 @@ __all__ = [
     "BatchEnqueuer",
     "DomainThrottle",
     "Messages",
+    "RelayFeedback",
     "RetryPolicy",
     "Sender",
     "SendingRules",

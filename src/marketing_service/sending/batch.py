@@ -11,13 +11,12 @@ import structlog
 from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import Phase
-from marketing_service.sending.retries import refuses_sender
-from marketing_service.sending.throttle import asks_for_less
+from marketing_service.replies import Phase, Scope, classify
+from marketing_service.sending.throttle import backs_off_domain
 from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from marketing_service.ledger.commit_results import MarkedSend
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_RELAY_REFUSALS = 5
+"""So many refusals of one send for reasons of the relay, while it accepts others, show that they are about the send."""
+MAX_CONNECTION_REFUSALS = 20
+"""The same for refusals that end a connection. A send can meet several connections that have reached their limit."""
 MAX_SENDER_REFUSALS = 3
 """So many recipients in a row, with no message accepted, show that the relay refuses the sender."""
 
@@ -55,10 +58,14 @@ class ActiveBatch:
         envelopes: EnvelopeSource,
         retries: RetryPolicy,
         throttle: DomainThrottle,
+        is_stalled: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_stalled`: whether the relay has accepted nothing at all for so long that the campaign must pause."""
         self.claim = claim
         self.pause_reason: PauseReason | None = None
         """Why the campaign must be paused; None if it must not."""
+        self.pause_message: str | None = None
+        """The relay's own words about it."""
         self.release_for: float | None = None
         """Seconds after which the batch is enqueued again, if the rate limiter does not allow more now."""
         self.had_connection = False
@@ -73,7 +80,11 @@ class ActiveBatch:
         self._retries = retries
         self._throttle = throttle
         self._connection_losses: Counter[UUID] = Counter()
-        self._accepted_any = False
+        self._accepted = 0
+        self._is_stalled = is_stalled
+        self._relay_refusals: dict[UUID, tuple[int, int]] = {}
+        """For each send: how often the relay refused it for reasons of its own after MAIL, and how many messages it
+        had accepted before the first of these refusals."""
         self._sender_refusals: set[UUID] = set()
         self._stopped = False
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -137,9 +148,10 @@ class ActiveBatch:
         self._finish_if_done()
 
     def settle(self, send_id: UUID, *, waits_again: bool) -> None:
-        """The result of the send is committed."""
+        """The result of the send is committed. If it waits again, it is the next one: on a new connection it comes
+        first, before that connection can reach a limit of its own."""
         if waits_again:
-            self._waiting.append(self._sends[send_id])
+            self._waiting.appendleft(self._sends[send_id])
         self.drop()
 
     def _finish_if_done(self) -> None:
@@ -169,22 +181,57 @@ class ActiveBatch:
             message=str(error),
         )
 
-    def result(self, marked: MarkedSend, submission: Submission) -> SendResult:
-        """What a submission means for its send, for the batch and for the receiving domain."""
-        if refuses_sender(submission):
-            return self._sender_refused(marked, submission)
+    def result(self, marked: MarkedSend, submission: Submission, scope: Scope | None = None) -> SendResult:
+        """What a submission means for its send, for the batch and for the receiving domain. `scope`: what its refusal
+        is about; None if it is not refused. Only a refusal that is about the recipient or its domain uses up a try."""
+        match scope:
+            case Scope.SENDER:
+                return self._sender_refused(marked, submission)
+            case Scope.ACCOUNT:
+                return self._pause(PauseReason.RELAY_QUOTA, marked, submission)
+            case Scope.MESSAGE:
+                return self._pause(PauseReason.MESSAGE_TOO_LARGE, marked, submission)
+            case Scope.RELAY | Scope.CONNECTION:
+                self._tell_throttle(marked, submission)
+                return self._postponed_by_relay(marked, submission, scope)
         if submission.outcome is SubmissionOutcome.LOST:
             self._connection_losses[marked.send.id] += 1
         elif submission.outcome is SubmissionOutcome.ACCEPTED:
-            self._accepted_any = True
+            self._accepted += 1
         self._tell_throttle(marked, submission)
         return self._retries.result(marked, submission, losses=self._connection_losses[marked.send.id])
+
+    def _postponed_by_relay(self, marked: MarkedSend, submission: Submission, scope: Scope) -> SendResult:
+        """The relay takes nothing, or no more on this connection: the send waits again, and no try is used up.
+
+        If the relay refuses the same send again and again while it accepts others, the refusal is about that send.
+        """
+        send_id = marked.send.id
+        refusals, accepted_before = self._relay_refusals.get(send_id, (0, self._accepted))
+        refusals += submission.phase is not Phase.MAIL
+        self._relay_refusals[send_id] = refusals, accepted_before
+        limit = MAX_RELAY_REFUSALS if scope is Scope.RELAY else MAX_CONNECTION_REFUSALS
+        if refusals >= limit and self._accepted > accepted_before:
+            return self._retries.deferred(marked, submission)
+        if scope is Scope.RELAY and self._is_stalled():
+            return self._pause(PauseReason.RELAY_BUSY, marked, submission)
+        return self._retries.requeued(marked, submission)
+
+    def _pause(self, reason: PauseReason, marked: MarkedSend, submission: Submission) -> SendResult:
+        self.pause(reason, None if submission.reply is None else submission.reply.text)
+        return self._retries.requeued(marked, submission)
+
+    def pause(self, reason: PauseReason, message: str | None) -> None:
+        """Take no more sends, and have the campaign paused. `message`: the relay's own words."""
+        if self.pause_reason is None:
+            self.pause_reason, self.pause_message = reason, message
+        self.stop()
 
     def _tell_throttle(self, marked: MarkedSend, submission: Submission) -> None:
         started = self._started.get(marked.send.id, 0.0)
         if submission.outcome is SubmissionOutcome.ACCEPTED:
             self._throttle.accepted(marked.send.email, started=started)
-        elif asks_for_less(submission):
+        elif backs_off_domain(submission):
             seconds = self._throttle.deferred(marked.send.email, started=started)
             if seconds is not None:
                 log.info("domain_backs_off", seconds=seconds)
@@ -195,11 +242,15 @@ class ActiveBatch:
         At MAIL this is certain. In a later phase the relay may pass on what one recipient's server says. So other
         recipients are tried first: if the relay accepts a message for one of them, the refusal is about this recipient.
         """
-        if submission.phase is not Phase.MAIL and self._accepted_any:
-            return self._retries.rejected(marked, submission)
+        if submission.phase is not Phase.MAIL and self._accepted:
+            return self._retries.result(marked, submission, losses=0)
         is_alone = marked.send.id in self._sender_refusals
         self._sender_refusals.add(marked.send.id)
         if submission.phase is Phase.MAIL or is_alone or len(self._sender_refusals) >= MAX_SENDER_REFUSALS:
-            self.pause_reason = PauseReason.RELAY_REFUSES_SENDER
-            self.stop()
+            return self._pause(_sender_reason(submission), marked, submission)
         return self._retries.requeued(marked, submission)
+
+
+def _sender_reason(submission: Submission) -> PauseReason:
+    is_login = submission.reply is not None and classify(submission.reply, submission.phase).is_login
+    return PauseReason.RELAY_LOGIN_REFUSED if is_login else PauseReason.RELAY_REFUSES_SENDER

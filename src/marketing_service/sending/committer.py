@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from marketing_service.db import Call, Transactions
     from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import RateLimiter
+    from marketing_service.relay_capacity import RelayCapacity
     from marketing_service.sending.stats import SendingStats
     from marketing_service.store.batches import Claim, WaitingSend
 
@@ -47,6 +48,7 @@ class Committer:
         call: Call,
         campaign_id: UUID,
         *,
+        capacity: RelayCapacity,
         rates: RateLimiter | None,
         resend_ambiguous: bool,
         stats: SendingStats,
@@ -55,20 +57,25 @@ class Committer:
         self._transactions = transactions
         self._call = call
         self._campaign_id = campaign_id
+        self._capacity = capacity
         self._rates = rates
         self._resend_ambiguous = resend_ambiguous
         self._stats = stats
         self._backoff = backoff
 
     async def allowance(self, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> Allowance:
-        """How many of these sends the rate limiter allows now.
+        """How many of these sends the relay and the rate limiter allow now.
 
-        Exactly what the next commit marks is taken, so that nothing has to be given back.
+        From the rate limiter, exactly what the next commit marks is taken, so that nothing has to be given back.
         """
-        if self._rates is None or not to_mark:
-            return Allowance(len(to_mark))
+        if not to_mark:
+            return Allowance(0)
+        granted, wait = self._capacity.take(len(to_mark))
+        if self._rates is None or not granted:
+            return Allowance(granted, wait)
         try:
-            return await self._rates.take(to_mark[0][0].org_id, len(to_mark))
+            allowance = await self._rates.take(to_mark[0][0].org_id, granted)
+            return Allowance(allowance.granted, max(allowance.wait, wait))
         except Unavailable as error:
             log.warning("rates_unavailable", campaign_id=str(self._campaign_id), error=error.detail)
             return Allowance(0, _RATE_LIMITER_RETRY_SECONDS)

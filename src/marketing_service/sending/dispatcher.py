@@ -10,6 +10,7 @@ import structlog
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import RelayDown
 from marketing_service.rendering import NotRenderable
+from marketing_service.replies import closes_connection
 from marketing_service.sending.assignment import Assignment
 from marketing_service.sending.commit_loop import CommitLoop
 from marketing_service.sending.connection_session import ConnectionSession
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import Mailer
     from marketing_service.sending.batch import ActiveBatch
     from marketing_service.sending.commit_loop import Commits
+    from marketing_service.sending.relay_feedback import RelayFeedback
     from marketing_service.sending.stats import SendingStats
     from marketing_service.sending.throttle import DomainThrottle
 
@@ -45,10 +47,12 @@ class Dispatcher:
         mailer: Mailer,
         committer: Commits,
         throttle: DomainThrottle,
+        feedback: RelayFeedback,
         stats: SendingStats,
     ) -> None:
         self._max_connections = max_connections
         self._mailer = mailer
+        self._feedback = feedback
         self._stats = stats
         self._now = throttle.now
         self._assignment = Assignment()
@@ -59,6 +63,11 @@ class Dispatcher:
         """The connection tasks."""
         self._without_connection: set[asyncio.Task[None]] = set()
         """The connection tasks that have no connection now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no batch."""
+        return not self._assignment.batches
 
     async def send(self, batch: ActiveBatch) -> None:
         """Send what waits in the batch. Returns when nothing waits, when nothing more may be marked, or when no
@@ -122,9 +131,10 @@ class Dispatcher:
         later."""
         log.warning("relay_down", phase=down.phase, error=down.detail)
         for batch in self._assignment.batches:
-            if not batch.had_connection and batch.pause_reason is None:
-                batch.pause_reason = PauseReason.RELAY_DOWN
-            batch.stop()
+            if batch.had_connection:
+                batch.stop()
+            else:
+                batch.pause(_reason_of(down), down.detail)
 
     async def _use_connections(self) -> None:
         task = asyncio.current_task()
@@ -149,6 +159,7 @@ class Dispatcher:
             for batch in self._assignment.batches:
                 batch.release_for = seconds
                 batch.stop()
+            self._commit_loop.rate_wait = None  # a batch that comes later asks again
             return
         self._stats.rate_waits += 1
         await asyncio.sleep(seconds)
@@ -166,7 +177,8 @@ class Dispatcher:
                 submission = await session.connection.submit(envelope)
                 self._stats.submitted(submission, self._now() - started)
                 session.prepared.popleft()
-                self._record(self._assignment.batch_of(marked).result(marked, submission))
+                scope = self._feedback.read(submission, session.connection)
+                self._record(self._assignment.batch_of(marked).result(marked, submission, scope))
         finally:
             self._assignment.sessions.remove(session)
 
@@ -220,3 +232,11 @@ class Dispatcher:
             else:
                 self._prepare(session)  # at once: its envelope can still travel behind the message under way
         self._open_connections()  # for sends that wait again, or that were marked for a session that has ended
+
+
+def _reason_of(down: RelayDown) -> PauseReason:
+    """Why a campaign is paused that could open no connection."""
+    if down.refuses_login:
+        return PauseReason.RELAY_LOGIN_REFUSED
+    is_for_now = down.reply is not None and closes_connection(down.reply)
+    return PauseReason.RELAY_BUSY if is_for_now else PauseReason.RELAY_DOWN

@@ -21,15 +21,6 @@ MAX_LOSSES = 3
 or it may be this message that makes the relay close the connection."""
 
 
-def refuses_sender(submission: Submission) -> bool:
-    """Whether the relay's reply is about the sender, not about the recipient."""
-    return (
-        submission.outcome is SubmissionOutcome.REFUSED
-        and submission.reply is not None
-        and classify(submission.reply, submission.phase).reply_class is ReplyClass.SENDER
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """The waits before each further try, in seconds. After the last try a deferred send has failed."""
@@ -37,8 +28,10 @@ class RetryPolicy:
     delays: Sequence[float]
 
     def result(self, marked: MarkedSend, submission: Submission, *, losses: int) -> SendResult:
-        """The result of a submission that does not refuse the sender. `losses`: how often the send has lost its
-        connection in this batch."""
+        """The result of a submission whose reply, if it has one, is about the recipient or its domain.
+
+        `losses`: how often the send has lost its connection in this batch.
+        """
         match submission.outcome:
             case SubmissionOutcome.ACCEPTED:
                 return _result(marked, submission, SendStatus.DELIVERED)
@@ -47,7 +40,7 @@ class RetryPolicy:
             case SubmissionOutcome.NOT_BEGUN:
                 return self.requeued(marked, submission)
             case SubmissionOutcome.LOST:
-                again = self.requeued if losses < MAX_LOSSES else self._deferred
+                again = self.requeued if losses < MAX_LOSSES else self.deferred
                 return again(marked, submission)
             case SubmissionOutcome.REFUSED:
                 return self._refused(marked, submission)
@@ -68,9 +61,10 @@ class RetryPolicy:
         if submission.reply is None:
             raise ValueError("A refused submission must have a reply.")
         is_transient = classify(submission.reply, submission.phase).reply_class is ReplyClass.TRANSIENT
-        return self._deferred(marked, submission) if is_transient else self.rejected(marked, submission)
+        return self.deferred(marked, submission) if is_transient else self.rejected(marked, submission)
 
-    def _deferred(self, marked: MarkedSend, submission: Submission) -> SendResult:
+    def deferred(self, marked: MarkedSend, submission: Submission) -> SendResult:
+        """The send uses up a try, and is due again later; after its last try it has failed."""
         delay = self.delay_after(marked.tries)
         if delay is None:
             return _result(marked, submission, SendStatus.FAILED, reason=FailReason.DEFERRED_TOO_OFTEN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -17,19 +16,23 @@ from marketing_service.sending.committer import Committer
 from marketing_service.sending.dispatcher import Dispatcher
 from marketing_service.sending.envelopes import EnvelopeBuilder
 from marketing_service.sending.leases import Leases
+from marketing_service.sending.relay_feedback import RelayFeedback
 from marketing_service.sending.stats import SendingStats
-from marketing_service.store import batches
+from marketing_service.store import batches, relay_pauses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from marketing_service.db import Call, Transaction, Transactions
+    from marketing_service.ledger.lifecycle import PauseReason
     from marketing_service.ports import Mailer, RateLimiter
     from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.throttle import DomainThrottle
     from marketing_service.store.batches import Claim, WaitingSend
+    from marketing_service.store.relay_pauses import ProbeSchedule
     from marketing_service.tokens import BounceAddresses, TokenKeyring
 
 log = structlog.get_logger(__name__)
@@ -43,6 +46,10 @@ _MAX_RELEASE_SECONDS = 60.0
 """A released batch is enqueued again after this at the latest, even if an hourly limit is used up: the limit may have
 been raised since."""
 
+_MAX_STALLED_SECONDS = 300.0
+"""A campaign is paused (RELAY_BUSY) if the relay has accepted nothing for so long. It is longer than the minute that
+relays usually count messages in."""
+
 
 @dataclass(frozen=True, slots=True)
 class SendingRules:
@@ -52,6 +59,8 @@ class SendingRules:
     lease: float
     resend_ambiguous: bool
     """Whether a send with an unknown outcome is sent again by itself."""
+    probes: Mapping[PauseReason, ProbeSchedule]
+    """When the relay is probed after it caused a pause."""
 
 
 class Sender:
@@ -73,6 +82,7 @@ class Sender:
         rules: SendingRules,
     ) -> None:
         self.stats = SendingStats()
+        self.feedback = RelayFeedback(mailer.capacity)
         self.leases = Leases(transactions, seconds=rules.lease)
         self._transactions = transactions
         self._call = call
@@ -85,14 +95,33 @@ class Sender:
         self._rates = rates
         self._throttle = throttle
         self._rules = rules
-        self._dispatchers: WeakValueDictionary[UUID, Dispatcher] = WeakValueDictionary()
+        self._dispatchers: dict[UUID, Dispatcher] = {}
         self._active: set[ActiveBatch] = set()
+        self._throttled: set[UUID] = set()
+        """The campaigns whose throttle is recorded."""
         self._draining = False
 
     @property
     def batches_running(self) -> int:
         """How many batches are being sent."""
         return len(self._active)
+
+    async def report_throttle(self) -> None:
+        """Record for each campaign being sent what the relay's replies have reduced its sending to. Call it as often as
+        leases are renewed. Raises Unavailable."""
+        campaigns = sorted({batch.claim.campaign_id for batch in self._active})
+        capacity = self._mailer.capacity
+        throttled = campaigns if capacity.is_reduced else []
+        ended = sorted(self._throttled.difference(throttled))
+        self._throttled = set(throttled)
+        if throttled or ended:
+            async with self._transactions() as tx:
+                if throttled:
+                    await relay_pauses.report_throttle(
+                        tx.connection, throttled, connections=capacity.connections, rate=capacity.rate
+                    )
+                if ended:
+                    await relay_pauses.end_throttle(tx.connection, ended)
 
     def drain(self) -> None:
         """Mark no more sends. Marked sends are finished and recorded; the others stay in their batch."""
@@ -128,25 +157,33 @@ class Sender:
             envelopes=EnvelopeBuilder(message, tokens=self._tokens, bounces=self._bounces),
             retries=self._retries,
             throttle=self._throttle,
+            is_stalled=self._is_stalled,
         )
         self._active.add(batch)
+        dispatcher = self._dispatcher_of(claim.campaign_id)
         try:
             with self.leases.kept(claim, batch.stop):
                 if self._draining:
                     batch.stop()
-                await self._dispatcher_of(claim.campaign_id).send(batch)
+                await dispatcher.send(batch)
         finally:
             self._active.discard(batch)
+            if dispatcher.is_idle and self._dispatchers.get(claim.campaign_id) is dispatcher:
+                del self._dispatchers[claim.campaign_id]
         return batch
 
+    def _is_stalled(self) -> bool:
+        return self._mailer.capacity.stalled_for > _MAX_STALLED_SECONDS
+
     def _dispatcher_of(self, campaign_id: UUID) -> Dispatcher:
-        """The campaign's dispatcher. Its batches share it; it is removed with the last of them."""
+        """The campaign's dispatcher. Its batches share it; `_send` removes it with the last of them."""
         dispatcher = self._dispatchers.get(campaign_id)
         if dispatcher is None:
             committer = Committer(
                 self._transactions,
                 self._call,
                 campaign_id,
+                capacity=self._mailer.capacity,
                 rates=self._rates,
                 resend_ambiguous=self._rules.resend_ambiguous,
                 stats=self.stats,
@@ -156,6 +193,7 @@ class Sender:
                 mailer=self._mailer,
                 committer=committer,
                 throttle=self._throttle,
+                feedback=self.feedback,
                 stats=self.stats,
             )
             self._dispatchers[campaign_id] = dispatcher
@@ -199,11 +237,13 @@ class Sender:
         if reason is None and not postponed:
             return
         async with self._transactions() as tx:
-            paused = reason is not None and await lifecycle.pause(tx.connection, claim.campaign_id, reason)
+            paused = reason is not None and await lifecycle.pause(
+                tx.connection, claim.campaign_id, reason, message=batch.pause_message, probes=self._rules.probes
+            )
             if postponed:
                 await batches.postpone_sends(tx.connection, claim, postponed)
         if reason is not None and paused:
-            log.warning("campaign_paused", reason=reason)
+            log.warning("campaign_paused", reason=reason, relay=batch.pause_message)
             self.stats.pauses[reason] += 1
         if postponed:
             log.info("sends_postponed", sends=len(postponed))

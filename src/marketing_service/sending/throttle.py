@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import Phase
+from marketing_service.replies import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +31,12 @@ _MAX_DOMAINS = 10_000
 """How many domains are kept; beyond this the one that was deferred longest ago is forgotten."""
 
 
-def asks_for_less(submission: Submission) -> bool:
-    """Whether a refusal is about the receiving system, not about one mailbox (RFC 3463 §3.2, §3.3) or the sender."""
-    reply = submission.reply
+def backs_off_domain(submission: Submission) -> bool:
+    """Whether a refusal is about the receiving system, not about one mailbox or the sender (see replies/rules.py)."""
     return (
         submission.outcome is SubmissionOutcome.REFUSED
-        and reply is not None
-        and (reply.code == 421 or reply.code // 10 == 45)  # noqa: PLR2004 - RFC 5321 §4.2.3: try later, closing
-        and submission.phase in (Phase.RCPT, Phase.DATA, Phase.DOT)
-        and not (reply.enhanced_code or "").startswith(("4.1.", "4.2."))
+        and submission.reply is not None
+        and classify(submission.reply, submission.phase).backs_off_domain
     )
 
 

@@ -52,9 +52,19 @@ _TAKE = text(
         WHERE campaign_id = :campaign_id AND lease_until IS NULL AND enqueued_at IS NOT NULL
           AND enqueued_at < now() - :requeue_after * interval '1 second'
         UNION ALL
-        (SELECT number FROM marketing_batches
-         WHERE campaign_id = :campaign_id AND enqueued_at IS NULL
-         ORDER BY number
+        -- One of the due retries, one of the first tries, and so on: each kind gets half if both wait.
+        (SELECT number FROM (
+            (SELECT b.number, 2 * row_number() OVER (ORDER BY b.number) - 1 AS place
+             FROM marketing_batches b JOIN marketing_campaigns c ON c.id = b.campaign_id
+             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number >= c.first_retry_batch
+             ORDER BY b.number LIMIT :window)
+            UNION ALL
+            (SELECT b.number, 2 * row_number() OVER (ORDER BY b.number)
+             FROM marketing_batches b JOIN marketing_campaigns c ON c.id = b.campaign_id
+             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number < c.first_retry_batch
+             ORDER BY b.number LIMIT :window)
+         ) AS waiting
+         ORDER BY place
          LIMIT greatest(0, :window - (
             SELECT count(*) FROM marketing_batches
             WHERE campaign_id = :campaign_id AND enqueued_at IS NOT NULL AND lease_until IS NULL)))
@@ -78,7 +88,7 @@ class BatchToEnqueue(NamedTuple):
 async def take_batches_to_enqueue(
     connection: AsyncConnection, campaign_id: UUID, *, window: int, requeue_after: float
 ) -> list[BatchToEnqueue]:
-    """Choose the batches to put in the queue, lowest number first: at most `window` batches of a campaign wait there
+    """Choose the batches to put in the queue: at most `window` batches of a campaign wait there
     at a time, and a batch that was not claimed within `requeue_after` seconds is enqueued again."""
     campaign = await lock_campaign(connection, campaign_id)
     if campaign is None or not campaign.may_mark:

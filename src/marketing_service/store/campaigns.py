@@ -9,9 +9,11 @@ from sqlalchemy import Float, cast, delete, func, insert, select, text, tuple_, 
 
 from marketing_service.ports import Audience, AudienceType
 from marketing_service.store.page import Page
+from marketing_service.store.relay_pauses import Throttle, find_throttle
 from marketing_service.store.rules import is_expanded, may_mark
 from marketing_service.store.states import CampaignStatus
 from marketing_service.store.tables import campaigns
+from marketing_service.store.tables_relay import relay_pauses
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,6 +92,8 @@ class Campaign:
     sent_at: datetime | None
     paused_at: datetime | None
     pause_reason: str | None
+    pause_message: str | None
+    """The relay's own words, if the relay caused the pause."""
     cancelled_at: datetime | None
     created_by: str
     created_at: datetime
@@ -107,6 +111,8 @@ class StatsSnapshot:
     stats: CampaignStats
     contacts_fetched: int | None
     """How many contacts the expansion has read so far; None if no expansion is running."""
+    throttle: Throttle | None = None
+    """What the sending is reduced to because of the relay; None if it is not reduced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,18 @@ PAGE_BYTES = 8_000_000
 _COUNTERS = tuple(field.name for field in fields(CampaignStats))
 
 
+_PAUSE_MESSAGE = (
+    select(relay_pauses.c.message)
+    .where(
+        relay_pauses.c.campaign_id == campaigns.c.id,
+        campaigns.c.pause_reason.is_not(None),
+        campaigns.c.pause_reason != "USER",
+    )
+    .scalar_subquery()
+    .label("pause_message")
+)
+
+
 async def add(conn: AsyncConnection, org_id: str, content: Content, *, created_by: str) -> Campaign:
     """Insert a DRAFT and return it."""
     values = _columns(content) | {"org_id": org_id, "created_by": created_by}
@@ -157,7 +175,7 @@ async def add(conn: AsyncConnection, org_id: str, content: Content, *, created_b
 
 async def find(conn: AsyncConnection, org_id: str, campaign_id: UUID, *, for_update: bool = False) -> Campaign | None:
     """The campaign; None if the organisation has none with this id. `for_update` locks its row."""
-    statement = select(campaigns).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
+    statement = select(campaigns, _PAUSE_MESSAGE).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
     result = await conn.execute(statement.with_for_update(key_share=True) if for_update else statement)
     row = result.mappings().one_or_none()
     return None if row is None else _campaign(row)
@@ -172,7 +190,11 @@ async def find_stats(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> S
         return None
     status = CampaignStatus(row["status"])
     expanding = status is CampaignStatus.SENDING and row["expanded_at"] is None
-    return StatsSnapshot(status, row["launched_at"], _stats(row), row["expansion_fetched"] if expanding else None)
+    throttle = None
+    if status is CampaignStatus.SENDING:
+        throttle = await find_throttle(conn, org_id=org_id, campaign_id=campaign_id)
+    fetched = row["expansion_fetched"] if expanding else None
+    return StatsSnapshot(status, row["launched_at"], _stats(row), fetched, throttle)
 
 
 async def replace_content(conn: AsyncConnection, campaign: Campaign, content: Content) -> Campaign:
@@ -220,7 +242,7 @@ async def newest_first(
         func.count().over().label("candidates"),
     ).subquery()
     statement = (
-        select(campaigns, sized.c.candidates)
+        select(campaigns, _PAUSE_MESSAGE, sized.c.candidates)
         .join(sized, campaigns.c.id == sized.c.id)
         .where(campaigns.c.org_id == org_id, sized.c.bytes_before < PAGE_BYTES)
         .order_by(*(column.desc() for column in place))
@@ -316,6 +338,7 @@ def _campaign(row: RowMapping) -> Campaign:
         sent_at=row["sent_at"],
         paused_at=row["paused_at"],
         pause_reason=row["pause_reason"],
+        pause_message=row.get("pause_message"),
         cancelled_at=row["cancelled_at"],
         created_by=row["created_by"],
         created_at=row["created_at"],

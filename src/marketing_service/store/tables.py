@@ -90,6 +90,8 @@ campaigns = Table(
     Column("expansion_fetched", Integer, nullable=False, server_default=_zero),
     _moment("audience_read_at"),
     Column("next_batch", Integer, nullable=False, server_default=_zero),
+    # Batches with this number and higher ones are made of due sends; lower ones are of the expansion.
+    Column("first_retry_batch", Integer, nullable=False, server_default=_zero),
     _counter("recipients"),
     _counter("queued"),
     _counter("sending"),

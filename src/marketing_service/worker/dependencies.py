@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from marketing_service.campaigns.test_mails import TestMailer
-from marketing_service.launching import Expander, Sweep
+from marketing_service.launching import Expander, RelayProbes, Sweep
+from marketing_service.ledger.lifecycle import probe_schedules
 from marketing_service.preflight import DryRun, PreflightRules
 from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender, SendingRules
 
@@ -57,6 +58,7 @@ class WorkerDependencies:
                     max_connections=settings.smtp_connections,
                     lease=settings.lease_seconds,
                     resend_ambiguous=resend_ambiguous,
+                    probes=probe_schedules(settings.relay_probe_seconds),
                 ),
             )
         return cls(
@@ -74,6 +76,7 @@ class WorkerDependencies:
                 transactions,
                 audience=resources.audience,
                 records=resources.records,
+                mailer=resources.mailer,
                 rules=PreflightRules(
                     relay_configured=resources.mailer is not None,
                     public_base_url=settings.public_base_url,
@@ -95,7 +98,7 @@ class WorkerDependencies:
                 transactions,
                 job_queue=resources.job_queue,
                 enqueuer=enqueuer,
-                mailer=resources.mailer,
+                probes=_probes(resources),
                 retries=retries,
                 resend_ambiguous=resend_ambiguous,
             ),
@@ -107,3 +110,16 @@ class WorkerDependencies:
         self.dry_run.drain()
         if self.sender is not None:
             self.sender.drain()
+
+
+def _probes(resources: Resources) -> RelayProbes | None:
+    if resources.mailer is None:
+        return None
+    bounces = resources.bounces
+    return RelayProbes(
+        resources.transactions,
+        resources.mailer,
+        schedules=probe_schedules(resources.settings.relay_probe_seconds),
+        # A return path of the campaign's own domain, that no send has.
+        sender_of=lambda campaign: campaign.from_email if bounces is None else bounces.of(campaign.id, 0),
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from marketing_service.ports import Mailer
-    from marketing_service.sending import Sender, SendingStats
+    from marketing_service.sending import RelayFeedback, Sender, SendingStats
 
 
 class SendingCollector:
@@ -35,6 +35,18 @@ class SendingCollector:
             "Results that were not recorded, because another process had already taken over the batch.",
             value=stats.refused_by_fence,
         )
+        capacity = self._mailer.capacity
+        yield GaugeMetricFamily(
+            "marketing_relay_connections_allowed",
+            "Connections that this process opens at most, as the relay's replies ask.",
+            value=capacity.connections,
+        )
+        yield GaugeMetricFamily(
+            "marketing_relay_rate_allowed",
+            "Messages per second that this process submits at most, as the relay's replies ask; 0 means no limit.",
+            value=capacity.rate or 0.0,
+        )
+        yield _unknown_replies(self._sender.feedback)
         yield GaugeMetricFamily(
             "marketing_relay_connections_open",
             "Connections to the relay that are open.",
@@ -85,3 +97,14 @@ def _delays(stats: SendingStats) -> Iterator[Metric]:
     for reason, count in sorted(stats.pauses.items()):
         pauses.add_metric((reason,), count)
     yield pauses
+
+
+def _unknown_replies(feedback: RelayFeedback) -> Metric:
+    unknown = CounterMetricFamily(
+        "marketing_replies_unknown",
+        "Refusals that no rule of the reply table knows, by phase and code.",
+        labels=("phase", "code"),
+    )
+    for (phase, code), count in sorted(feedback.unknown.items()):
+        unknown.add_metric((phase, str(code)), count)
+    return unknown

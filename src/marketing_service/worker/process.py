@@ -74,6 +74,7 @@ class WorkerProcess:
         background = [
             asyncio.create_task(_repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
             asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
+            asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),
         ]
         renewing = asyncio.create_task(self._renew_leases())
         log.info("worker_started", relay=self._resources.mailer is not None)
@@ -98,6 +99,10 @@ class WorkerProcess:
         if self._dependencies.sender is not None:
             leases = self._dependencies.sender.leases
             await _repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
+
+    async def _report_throttle(self) -> None:
+        if self._dependencies.sender is not None:
+            await self._dependencies.sender.report_throttle()
 
     async def _write_opt_outs(self) -> None:
         await write_opt_outs_to_crm(self._resources.transactions, self._resources.audience)

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from marketing_service.ledger import lifecycle
-from marketing_service.ledger.lifecycle import PauseReason
+from marketing_service.ledger.lifecycle import PauseReason, probe_schedules
 from marketing_service.sending.leases import Leases
 from marketing_service.store.idempotency import KeyedRequest, StoredResponse, store_response
 from marketing_service.worker.dependencies import WorkerDependencies
 from tests.support.ledger import assert_adds_up, campaign_row
 from tests.support.steps import claim, let_leases_run_out, mark
+from tests.support.world import until
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -53,14 +54,18 @@ async def test_marked_sends_of_a_dead_process_are_settled_and_the_others_are_que
 async def test_a_campaign_paused_by_the_relay_resumes_after_a_successful_probe(world: World) -> None:
     campaign_id = await world.launch_to("a@example.com")
     async with world.owner.transaction() as tx:
-        assert await lifecycle.pause(tx.connection, campaign_id, PauseReason.RELAY_DOWN)
+        assert await lifecycle.pause(tx.connection, campaign_id, PauseReason.RELAY_DOWN, probes=probe_schedules(0.001))
     sweep = WorkerDependencies.of(world.worker).sweep
     await world.relay.stop()
     await sweep.sweep()
     assert (await campaign_row(world.owner, campaign_id))["pause_reason"] == "RELAY_DOWN"
     await world.relay.start()
-    await sweep.sweep()
-    assert (await campaign_row(world.owner, campaign_id))["paused_at"] is None
+
+    async def resumed() -> bool:
+        await sweep.sweep()
+        return (await campaign_row(world.owner, campaign_id))["paused_at"] is None
+
+    await until(resumed)
 
 
 async def test_the_sweep_does_not_resume_a_campaign_paused_by_a_user(world: World) -> None:

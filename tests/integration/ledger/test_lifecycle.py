@@ -181,7 +181,7 @@ class CampaignLifecycle(RuleBasedStateMachine):
         self.within(lambda c: expired_leases.settle_expired(c, self.campaign_id))
         self.within(lambda c: batches.gather_due(c, self.campaign_id, limit=100))
         self.within(expansions.clean_staging)
-        self.within(lifecycle.resume_after_relay)
+        self.within(lambda c: lifecycle.resume_after_relay(c, self.campaign_id))
 
     # ── the recipients ──
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SLOW = [f"p{number}@slow.example" for number in range(40)]
 OTHERS = [f"p{number}@example.com" for number in range(80)]
-LATER = answer(451, "4.7.1 Too many messages from you")
+LATER = answer(451, "4.7.1 Server busy, try again later")
 
 
 def is_slow(now: Now) -> bool:

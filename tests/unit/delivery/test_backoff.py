@@ -39,7 +39,7 @@ def test_an_attempt_older_than_the_failure_does_not_end_the_back_off() -> None:
 
 def test_a_421_is_described_by_its_codes_only() -> None:
     backoff = RelayBackoff()
-    backoff.session_ended(BYE, accepted_any=True, now=100.0)
+    backoff.session_ended(BYE, accepted_any=False, now=100.0)
     assert backoff.ended_with_421
     assert (backoff.last_failure().phase, backoff.last_failure().detail) == (
         Phase.MAIL,
@@ -55,4 +55,4 @@ def test_after_421s_the_back_off_grows_until_a_session_accepts_a_message() -> No
         pauses.append(backoff.remaining(now))
         now += pauses[-1]
         backoff.attempt_succeeded(tried_at=now)
-    assert pauses == [0.5, 1, 2, 0.5]
+    assert pauses == [0.0, 0.5, 1, 0.0]

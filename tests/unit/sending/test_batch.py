@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
 
 from marketing_service.ledger.lifecycle import PauseReason
-from marketing_service.replies import Phase
-from marketing_service.sending.batch import MAX_SENDER_REFUSALS
+from marketing_service.replies import Phase, Scope
+from marketing_service.sending.batch import MAX_RELAY_REFUSALS, MAX_SENDER_REFUSALS
 from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle
 from marketing_service.store.states import FailReason, SendStatus
 from tests.support.engine import ACCEPTED, NOT_BEGUN, active_batch, marked, refused, waiting
+
+if TYPE_CHECKING:
+    from marketing_service.ports import Submission
 
 DENIED = refused(554, "5.7.1 Relay access denied")
 
@@ -69,7 +75,7 @@ async def test_sends_of_a_domain_that_backs_off_are_postponed_and_the_batch_fini
 
 async def test_a_refusal_of_the_sender_at_mail_pauses_the_campaign_at_once() -> None:
     batch = active_batch(waiting(1), waiting(2))
-    result = batch.result(marked(waiting(1)), refused(550, "5.7.1 Sender rejected", Phase.MAIL))
+    result = batch.result(marked(waiting(1)), refused(550, "5.7.1 Sender rejected", Phase.MAIL), Scope.SENDER)
     assert result.status is SendStatus.QUEUED
     assert batch.pause_reason is PauseReason.RELAY_REFUSES_SENDER
     assert batch.waiting == 0
@@ -79,16 +85,16 @@ async def test_after_rcpt_several_recipients_must_be_refused_before_the_campaign
     sends = [waiting(number) for number in range(MAX_SENDER_REFUSALS + 1)]
     batch = active_batch(*sends)
     for send in sends[: MAX_SENDER_REFUSALS - 1]:
-        assert batch.result(marked(send), DENIED).status is SendStatus.QUEUED
+        assert batch.result(marked(send), DENIED, Scope.SENDER).status is SendStatus.QUEUED
         assert batch.pause_reason is None
-    batch.result(marked(sends[MAX_SENDER_REFUSALS - 1]), DENIED)
+    batch.result(marked(sends[MAX_SENDER_REFUSALS - 1]), DENIED, Scope.SENDER)
     assert batch.pause_reason is PauseReason.RELAY_REFUSES_SENDER
 
 
 async def test_once_a_message_was_accepted_the_same_refusal_is_about_the_recipient() -> None:
     batch = active_batch(waiting(1), waiting(2))
     assert batch.result(marked(waiting(1)), ACCEPTED).status is SendStatus.DELIVERED
-    result = batch.result(marked(waiting(2)), DENIED)
+    result = batch.result(marked(waiting(2)), DENIED, Scope.SENDER)
     assert (result.status, result.reason) == (SendStatus.FAILED, FailReason.REJECTED)
     assert batch.pause_reason is None
 
@@ -97,3 +103,40 @@ async def test_a_send_that_was_not_started_waits_again() -> None:
     batch = active_batch(waiting(1))
     assert batch.not_started(marked(waiting(1))).status is SendStatus.QUEUED
     assert batch.result(marked(waiting(1)), NOT_BEGUN).status is SendStatus.QUEUED
+
+
+@pytest.mark.parametrize("scope", [Scope.RELAY, Scope.CONNECTION])
+async def test_a_refusal_that_is_not_about_the_recipient_uses_up_no_try(scope: Scope) -> None:
+    batch = active_batch(waiting(1), delays=())
+    for _ in range(50):
+        result = batch.result(marked(waiting(1)), refused(450, "4.7.1 Error: too much mail", Phase.MAIL), scope)
+        assert result.status is SendStatus.QUEUED
+    assert batch.pause_reason is None
+
+
+async def test_a_send_that_alone_is_refused_by_the_relay_uses_up_a_try_in_the_end() -> None:
+    batch = active_batch(waiting(1), waiting(2))
+    answer = refused(451, "4.7.1 Rate limit exceeded", Phase.DOT)
+    assert batch.result(marked(waiting(1)), answer, Scope.RELAY).status is SendStatus.QUEUED
+    batch.result(marked(waiting(2)), ACCEPTED)
+    found = [batch.result(marked(waiting(1)), answer, Scope.RELAY).status for _ in range(MAX_RELAY_REFUSALS)]
+    assert found[-1] is SendStatus.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("scope", "submission", "reason"),
+    [
+        (Scope.ACCOUNT, refused(454, "Throttling failure: Daily message quota exceeded.", Phase.DOT), "RELAY_QUOTA"),
+        (Scope.MESSAGE, refused(552, "5.3.4 Message size exceeds fixed limit", Phase.MAIL), "MESSAGE_TOO_LARGE"),
+        (Scope.SENDER, refused(530, "5.7.0 Authentication required", Phase.MAIL), "RELAY_LOGIN_REFUSED"),
+        (Scope.SENDER, refused(450, "4.1.8 Sender address rejected", Phase.MAIL), "RELAY_REFUSES_SENDER"),
+    ],
+)
+async def test_the_campaign_pauses_with_its_reason_and_the_relays_words(
+    scope: Scope, submission: Submission, reason: str
+) -> None:
+    batch = active_batch(waiting(1), waiting(2))
+    assert batch.result(marked(waiting(1)), submission, scope).status is SendStatus.QUEUED
+    assert submission.reply is not None
+    assert (batch.pause_reason, batch.pause_message) == (reason, submission.reply.text)
+    assert batch.waiting == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
 from marketing_service.ports import Allowance
+from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.sending.committer import Committer
 from marketing_service.sending.stats import SendingStats
 from tests.support.engine import CAMPAIGN, claim, marked, waiting
@@ -61,6 +62,7 @@ def committer(ledger: Ledger, rates: RateLimiter | None = None) -> Committer:
         no_transactions,
         ledger.call,
         CAMPAIGN,
+        capacity=RelayCapacity(20, clock=lambda: 0.0),
         rates=rates,
         resend_ambiguous=False,
         stats=SendingStats(),

@@ -12,6 +12,7 @@ from marketing_service.ports import Allowance, Envelope, RelayDown, Submission
 from marketing_service.replies import Phase
 from marketing_service.sending.assignment import MAX_MARKED_PER_CONNECTION
 from marketing_service.sending.dispatcher import Dispatcher
+from marketing_service.sending.relay_feedback import RelayFeedback
 from marketing_service.sending.stats import SendingStats
 from marketing_service.sending.throttle import DomainThrottle
 from marketing_service.store.states import SendStatus
@@ -37,6 +38,7 @@ def dispatcher(mailer: ScriptedMailer, committer: MemoryCommitter, *, connection
         mailer=mailer,
         committer=committer,
         throttle=DomainThrottle(first_backoff=10.0),
+        feedback=RelayFeedback(mailer.capacity),
         stats=SendingStats(),
     )
 
@@ -119,6 +121,15 @@ async def test_a_long_wait_for_the_rate_limiter_releases_the_batch() -> None:
     await dispatcher(ScriptedMailer(lambda: ScriptedConnection(accept)), committer).send(batch)
     assert batch.release_for == 30.0
     assert list(committer.statuses().values()) == [SendStatus.DELIVERED]
+
+
+async def test_a_batch_that_comes_after_a_released_one_is_sent() -> None:
+    committer = MemoryCommitter(allowances=deque([Allowance(1, 30.0)]))
+    engine = dispatcher(ScriptedMailer(lambda: ScriptedConnection(accept)), committer)
+    await engine.send(active_batch(*map(waiting, range(5))))
+    assert engine.is_idle
+    await engine.send(active_batch(*map(waiting, range(10, 15)), number=1))
+    assert len(committer.results) == 6
 
 
 async def test_a_commit_that_fails_for_good_fails_the_batch() -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from marketing_service.replies import Phase
-from marketing_service.sending.retries import MAX_LOSSES, RetryPolicy, refuses_sender
+from marketing_service.sending.retries import MAX_LOSSES, RetryPolicy
 from marketing_service.store.states import FailReason, SendStatus
 from tests.support.engine import ACCEPTED, LOST, NOT_BEGUN, UNKNOWN, marked, refused, waiting
 
@@ -55,18 +54,3 @@ def test_a_refusal_is_recorded_with_the_relays_own_words() -> None:
 def test_without_delays_the_first_deferral_is_the_last_try() -> None:
     result = RetryPolicy(()).result(marked(waiting(1)), GREYLISTED, losses=0)
     assert (result.status, result.reason) == (SendStatus.FAILED, FailReason.DEFERRED_TOO_OFTEN)
-
-
-@pytest.mark.parametrize(
-    ("submission", "expected"),
-    [
-        (refused(550, "5.7.1 Sender rejected", Phase.MAIL), True),
-        (refused(554, "5.7.1 Relay access denied", Phase.RCPT), True),
-        (NO_SUCH_USER, False),
-        (GREYLISTED, False),
-        (ACCEPTED, False),
-        (LOST, False),
-    ],
-)
-def test_which_submissions_refuse_the_sender(submission: Submission, expected: bool) -> None:
-    assert refuses_sender(submission) is expected

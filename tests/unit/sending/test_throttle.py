@@ -8,7 +8,7 @@ import pytest
 
 from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply
-from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle, asks_for_less
+from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle, backs_off_domain
 
 
 @dataclass
@@ -125,23 +125,13 @@ def test_the_number_of_domains_kept_is_bounded(throttle: DomainThrottle) -> None
 @pytest.mark.parametrize(
     ("code", "text", "phase", "expected"),
     [
+        (451, "4.7.1 Server busy, try again later", Phase.RCPT, True),
         (421, "4.7.0 Try again later, closing connection", Phase.RCPT, True),
-        (421, "Service not available", Phase.DOT, True),
-        (450, "4.7.1 Rate limited", Phase.RCPT, True),
-        (451, "Temporary local problem", Phase.DOT, True),
-        (452, "4.3.1 Insufficient system storage", Phase.DATA, True),
         (452, "4.2.2 Mailbox full", Phase.RCPT, False),
         (450, "4.2.0 Greylisted", Phase.RCPT, False),
-        (450, "4.1.2 Domain not found", Phase.RCPT, False),
         (550, "5.7.1 Blocked", Phase.RCPT, False),
         (421, "4.7.0 Too many connections", Phase.MAIL, False),
-        (432, "4.7.12 A password transition is needed", Phase.DOT, False),
     ],
 )
-def test_which_refusals_are_about_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
-    assert asks_for_less(Submission(SubmissionOutcome.REFUSED, phase, Reply.of(code, text))) is expected
-
-
-def test_an_accepted_and_a_lost_message_say_nothing_of_the_kind() -> None:
-    assert not asks_for_less(Submission(SubmissionOutcome.ACCEPTED, Phase.DOT, Reply.of(250, "Ok")))
-    assert not asks_for_less(Submission(SubmissionOutcome.LOST, Phase.RCPT, detail="hung up"))
+def test_which_refusals_back_off_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
+    assert backs_off_domain(Submission(SubmissionOutcome.REFUSED, phase, Reply.of(code, text))) is expected

@@ -171,10 +171,18 @@ function failureNotice({ failureReason }) {
   return notice(what, { tone: "danger" });
 }
 
-function stateNotice({ status, pausedAt, pauseReason, cancelledAt, expandedAt }, stats) {
+function stateNotice({ status, pausedAt, pauseReason, pauseMessage, cancelledAt, expandedAt }, stats) {
   if (status !== "SENDING") return null;
   if (cancelledAt !== null) return notice("This campaign is cancelled. Emails that are already being sent will still go out.", { tone: "warning" });
-  if (pausedAt !== null) return notice(pauseText(pauseReason), { tone: "warning" });
+  if (pausedAt !== null) {
+    const said = pauseMessage ? h("p", { class: "quiet" }, "The mail relay said: ", pauseMessage) : null;
+    return notice([pauseText(pauseReason), said].filter(Boolean), { tone: "warning" });
+  }
+  if (expandedAt !== null && stats.throttledTo) {
+    const { connections, messagesPerSecond } = stats.throttledTo;
+    const rate = messagesPerSecond === null ? "" : ` and ${messagesPerSecond.toFixed(1)} messages a second`;
+    return notice(`The mail relay limits sending: ${connections} ${connections === 1 ? "connection" : "connections"}${rate}. Sending continues at this speed.`);
+  }
   if (expandedAt !== null) return null;
   const read = stats.expanding ? `${number(stats.expanding.fetched)} contacts read so far. ` : "";
   return notice([h("span", { class: "spinner" }), ` Building the recipient list. ${read}Sending starts when the list is complete.`]);

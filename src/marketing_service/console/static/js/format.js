@@ -68,7 +68,11 @@ export const reasonText = (code) => REASONS[code] ?? code.toLowerCase().replaceA
 const PAUSES = {
   USER: "Paused by a user. No more emails are sent until you resume.",
   RELAY_DOWN: "Paused because the relay is not responding. Sending resumes automatically when the relay is back.",
+  RELAY_BUSY: "Paused because the relay has accepted no email for several minutes. Sending resumes automatically.",
+  RELAY_QUOTA: "Paused because the quota of your account at the relay is used up. Sending resumes automatically when the relay accepts emails again.",
   RELAY_REFUSES_SENDER: "Paused because the relay refuses the sender address. The service tries again automatically.",
+  RELAY_LOGIN_REFUSED: "Paused because the relay refuses the log-in of this service. Ask your administrator to check it. Sending resumes automatically.",
+  MESSAGE_TOO_LARGE: "Paused because the message is larger than the relay accepts. Cancel this campaign, duplicate it and make the message smaller.",
 };
 
 export const pauseText = (code) => PAUSES[code] ?? `Paused: ${reasonText(code ?? "")}.`;

@@ -1,5 +1,7 @@
--- Releases a batch and claims the campaign's lowest batch that was not enqueued, in one transaction and one round
--- trip: during a release the campaign's row is locked, and every commit of the campaign waits for it.
+-- Releases a batch and claims the campaign's next batch that was not enqueued: after a batch of first tries, the lowest
+-- batch with due retries, and else the lowest one. So due retries do not wait behind all first tries. It is one
+-- transaction and one round trip, because during a release the campaign's row is locked, and every commit of the
+-- campaign waits for it.
 --
 -- Called by: store/batches.py, in the worker.
 -- Takes: the batch to release and its epoch; `lease` is in seconds.
@@ -24,10 +26,15 @@ BEGIN
         enqueued_at = clock_timestamp()
     FROM marketing_campaigns c
     WHERE c.id = this_campaign AND {{may_mark}}
-      AND b.campaign_id = c.id AND b.number = (
-        SELECT free.number FROM marketing_batches free
-        WHERE free.campaign_id = this_campaign AND free.enqueued_at IS NULL AND free.lease_until IS NULL
-        ORDER BY free.number LIMIT 1)
+      AND b.campaign_id = c.id AND b.number = coalesce(
+        CASE WHEN done_number < c.first_retry_batch THEN (
+            SELECT free.number FROM marketing_batches free
+            WHERE free.campaign_id = this_campaign AND free.number >= c.first_retry_batch
+              AND free.enqueued_at IS NULL AND free.lease_until IS NULL
+            ORDER BY free.number LIMIT 1) END,
+        (SELECT free.number FROM marketing_batches free
+         WHERE free.campaign_id = this_campaign AND free.enqueued_at IS NULL AND free.lease_until IS NULL
+         ORDER BY free.number LIMIT 1))
       AND NOT EXISTS (
         SELECT FROM marketing_batches other
         WHERE other.enqueued_at > now() - interval '1 minute' AND other.lease_until IS NULL

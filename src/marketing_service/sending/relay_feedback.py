@@ -1,0 +1,51 @@
+"""What the relay's replies say about this process: the scope of each refusal, and the limits that it teaches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from marketing_service.ports import SubmissionOutcome
+from marketing_service.replies import Scope, classify
+
+if TYPE_CHECKING:
+    from marketing_service.ports import MailConnection, Submission
+    from marketing_service.relay_capacity import RelayCapacity
+
+MAX_FRESH_REFUSALS = 2
+"""So many connections in a row that the relay refused before their first accepted message show that it refuses us, and
+not a connection that has done its share."""
+
+
+class RelayFeedback:
+    """Reads every submission of one process, for all its campaigns."""
+
+    def __init__(self, capacity: RelayCapacity) -> None:
+        self.unknown: Counter[tuple[str, int]] = Counter()
+        """Replies that no rule knows, by phase and code."""
+        self._capacity = capacity
+        self._fresh_refusals = 0
+
+    def read(self, submission: Submission, connection: MailConnection) -> Scope | None:
+        """What a refusal is about; None if the submission is not refused. A connection that has done its share is
+        retired, and the limits for the relay follow."""
+        if submission.outcome is SubmissionOutcome.ACCEPTED:
+            self._fresh_refusals = 0
+            self._capacity.accepted()
+        if submission.outcome is not SubmissionOutcome.REFUSED or submission.reply is None:
+            return None
+        found = classify(submission.reply, submission.phase)
+        if not found.is_known:
+            self.unknown[submission.phase, submission.reply.code] += 1
+        scope = found.scope
+        if scope is Scope.CONNECTION:
+            scope = self._connection_refused(connection)
+        if scope is Scope.RELAY:
+            self._capacity.refused()
+        return scope
+
+    def _connection_refused(self, connection: MailConnection) -> Scope:
+        is_fresh = not connection.accepted
+        connection.retire()
+        self._fresh_refusals = self._fresh_refusals + 1 if is_fresh else 0
+        return Scope.RELAY if self._fresh_refusals >= MAX_FRESH_REFUSALS else Scope.CONNECTION

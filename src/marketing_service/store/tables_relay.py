@@ -1,0 +1,56 @@
+"""The tables about the relay: pauses that it caused, the probe of it, and what sending is reduced to."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from marketing_service.db import metadata
+from marketing_service.store.tables import campaigns
+
+relay_pauses = Table(
+    "marketing_relay_pauses",
+    metadata,
+    Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("org_id", Text, nullable=False),
+    # The relay's own words.
+    Column("message", Text),
+    # When the relay is probed next; null if only a person can resume the campaign.
+    Column("probe_at", DateTime(timezone=True)),
+    # Pauses in a row, without a message delivered in between: the wait between probes grows with them.
+    Column("pauses", Integer, nullable=False, server_default=text("0")),
+    # The campaign's counter at the last pause.
+    Column("delivered", Integer, nullable=False, server_default=text("0")),
+)
+"""Why the service paused a campaign because of the relay, and when it probes the relay again."""
+
+relay_probe = Table(
+    "marketing_relay_probe",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+"""One row: the worker that leases it probes the relay, so that all workers together make one probe at a time."""
+
+relay_throttles = Table(
+    "marketing_relay_throttles",
+    metadata,
+    Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("connections", Integer, nullable=False),
+    Column("messages_per_second", Double),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+"""What a worker has reduced its sending to for a campaign, as the relay's replies ask."""
