@@ -101,9 +101,11 @@ class Bench:
             owner_url = self._service.postgres.url(name)
             paths = asyncio.run(_fill(owner_url, sends))
             port = free_port()
+            internal_port = free_port()
             command = [sys.executable, "-m", "marketing_service", "serve", f"--port={port}"]
+            command += [f"--internal-port={internal_port}"]
             process = GuardedProcess("api", command, log=self._folder / "api.log", env=environment)
-            _start(stack, process, port, "/healthz")
+            _start(stack, process, internal_port, "/healthz")
             load = self._load(port, paths)
             opened = asyncio.run(_opened(owner_url))
             if opened < load.requests:

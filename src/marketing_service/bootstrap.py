@@ -18,9 +18,9 @@ from marketing_service.campaigns.rules import CampaignRules, SenderRules
 from marketing_service.db import Database, ping
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import Unavailable
-from marketing_service.ports import AudienceError, RelayDown
+from marketing_service.ports import AudienceError, Limit, RelayDown
 from marketing_service.queue import ArqJobQueue, connect
-from marketing_service.rates import SharedRates
+from marketing_service.rates import RequestRates, SharedRates, limiter_redis
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.store.stats import LedgerStats, ledger_stats
 from marketing_service.tokens import BounceAddresses, TokenKeyring
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from marketing_service.auth import Authenticator
     from marketing_service.db import Call, Transactions
-    from marketing_service.ports import AudienceSource, Mailer, RateLimiter, TextRecords
+    from marketing_service.ports import AudienceSource, Mailer, RateLimiter, RequestLimiter, TextRecords
     from marketing_service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -106,6 +106,7 @@ class Resources:
     mailer: Mailer | None
     job_queue: ArqJobQueue
     rates: RateLimiter | None
+    limiter: RequestLimiter
     records: TextRecords
     tokens: TokenKeyring
     bounces: BounceAddresses | None
@@ -128,6 +129,7 @@ class Resources:
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
             http = await stack.enter_async_context(httpx.AsyncClient())
+            limiter = await stack.enter_async_context(_limiter(settings))
             mailer = _mailer(settings)
             if mailer is not None:
                 stack.push_async_callback(mailer.close)
@@ -142,6 +144,7 @@ class Resources:
                 mailer=mailer,
                 job_queue=ArqJobQueue(redis),
                 rates=_rates(settings, redis),
+                limiter=limiter,
                 records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
                 tokens=tokens,
                 bounces=None if settings.bounce_domain is None else BounceAddresses(tokens, settings.bounce_domain),
@@ -230,6 +233,24 @@ def _rates(settings: Settings, redis: Redis) -> RateLimiter | None:
     if not (settings.rate_relay or settings.rate_org):
         return None
     return SharedRates(redis, relay=settings.rate_relay, organisation=settings.rate_org)
+
+
+@asynccontextmanager
+async def _limiter(settings: Settings) -> AsyncIterator[RequestLimiter]:
+    redis = limiter_redis(settings.redis_url.get_secret_value())
+    limiter = RequestRates(
+        redis,
+        {
+            Limit.TOKEN: settings.api_rate_token,
+            Limit.PUBLIC: settings.api_rate_public,
+            Limit.TEST: settings.api_rate_test,
+        },
+    )
+    try:
+        yield limiter
+    finally:
+        await limiter.aclose()
+        await redis.aclose(close_connection_pool=True)
 
 
 @asynccontextmanager

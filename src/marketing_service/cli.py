@@ -43,6 +43,15 @@ def create_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the HTTP API")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
     serve.add_argument("--port", type=_port, default=8000, help="the port to listen at; 0 means any free port (8000)")
+    serve.add_argument(
+        "--internal-host", default="127.0.0.1", help="the address for health, readiness and metrics (127.0.0.1)"
+    )
+    serve.add_argument(
+        "--internal-port",
+        type=_port,
+        help="the port for /healthz, /readyz and /metrics; 0 means any free port. Without it, /healthz is served at"
+        " --port, and the other two are not served",
+    )
     serve.add_argument("--dev-login", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(run=_serve)
 
@@ -120,13 +129,14 @@ def _settings() -> Settings:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from marketing_service.api.server import serve
+    from marketing_service.api.server import Listener, serve
 
     settings = _settings()
+    internal = None if options.internal_port is None else Listener(options.internal_host, options.internal_port)
     return serve(
         settings,
-        host=options.host,
-        port=options.port,
+        Listener(options.host, options.port),
+        internal,
         more_routers=list(_more_routers(settings, dev_login=options.dev_login)),
     )
 

@@ -10,6 +10,7 @@
     ├── PreflightFoundErrors the check of this version found errors
     ├── RequestInFlight      the same request is still being processed
     ├── KeyReused            the idempotency key belongs to another request
+    ├── RateLimited          the caller has used up a limit; try again later
     └── Unavailable          a required component is down; try again later
 
 The text of an error is shown to users: it says what is wrong and, if possible, what to do.
@@ -79,6 +80,14 @@ class RequestInFlight(MarketingError):
 
 class KeyReused(MarketingError):
     """The idempotency key belongs to a request of another kind, or with another body."""
+
+
+class RateLimited(MarketingError):
+    """The caller has used up a limit. After `retry_after` seconds the same request is allowed."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Unavailable(MarketingError):

@@ -325,6 +325,49 @@ class RateLimiter(Protocol):
         ...
 
 
+class Limit(StrEnum):
+    """What limits a caller of the API: the limit for a user, for a client address, for an organisation's test mails."""
+
+    TOKEN = "token"  # noqa: S105 - a name
+    PUBLIC = "public"
+    TEST = "test"
+
+
+class Quota(NamedTuple):
+    """What is left of one rate of a limit. `reset` is the number of seconds until more of it is left."""
+
+    rate: Rate
+    left: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a limit allows a request. If not, nothing was counted, and `wait` is the number of seconds after which
+    the same request is allowed, if nobody else uses the limit. Without `quotas` the limit is off."""
+
+    allowed: bool
+    wait: float = 0.0
+    quotas: tuple[Quota, ...] = ()
+
+
+class RequestLimiter(Protocol):
+    """Counts the requests to the API, for all its processes together."""
+
+    @property
+    def local(self) -> bool:
+        """Whether this process counts alone, because Redis does not answer."""
+        ...
+
+    def rates(self, limit: Limit) -> Sequence[Rate]:
+        """The rates of the limit. Empty: the limit is off."""
+        ...
+
+    async def take(self, limit: Limit, whose: str, wanted: int = 1) -> Verdict:
+        """Count `wanted` requests (or test mails) against the limit of `whose`: all, or none if that is too many."""
+        ...
+
+
 # ── the job queue ────────────────────────────────────────────────────────────────────────────────────
 
 

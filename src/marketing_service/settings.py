@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from marketing_service.errors import SettingsError
 from marketing_service.ports import Rate
@@ -28,6 +29,8 @@ def _rates(value: object) -> object:
     """`100/second, 5000/minute` → a list of Rate."""
     if not isinstance(value, str):
         return value
+    if not value.strip():
+        return []
     rates = []
     for part in value.split(","):
         found = _RATE.fullmatch(part.strip())
@@ -137,6 +140,9 @@ Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing_slash)]
 
 
+_OFF_IF_EMPTY = ("api_rate_token", "api_rate_public", "api_rate_test")
+
+
 class Settings(BaseSettings):
     """The settings of all processes. Durations are in seconds."""
 
@@ -167,6 +173,10 @@ class Settings(BaseSettings):
     from_domains: FromDomains = {}
     unsubscribe_get: Literal["act", "confirm"] = "act"
     proxy_hops: Annotated[int, Field(ge=0, le=10)] = 0
+
+    api_rate_token: Rates = [Rate(600, 60)]
+    api_rate_public: Rates = [Rate(300, 60)]
+    api_rate_test: Rates = [Rate(30, 3600)]
 
     bounce_domain: Domain | None = None
     bounce_roles: CommaList = ["BOUNCES"]
@@ -206,6 +216,23 @@ class Settings(BaseSettings):
     database_pool: Annotated[int, Field(ge=1, le=200)] = 10
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment without empty variables, except those whose empty value switches a limit off."""
+        del settings_cls, dotenv_settings, file_secret_settings  # not used: the environment is the only source
+
+        def switched_off() -> dict[str, Any]:
+            return {name: [] for name in _OFF_IF_EMPTY if os.environ.get(f"MARKETING_{name.upper()}", "?") == ""}
+
+        return init_settings, switched_off, env_settings  # type: ignore[return-value]  # a callable is sufficient
 
     @model_validator(mode="after")
     def _one_way_to_verify_tokens(self) -> Self:

@@ -81,6 +81,8 @@ class Servers:
     worker: WorkerProcess
     api: httpx.AsyncClient
     """A client of the API with an administrator's token; paths begin at the root."""
+    internal: httpx.AsyncClient
+    """A client of the internal port."""
     frozen: list[int] = field(default_factory=list)
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class Servers:
 
     async def missing(self) -> list[str]:
         """The dependencies that /readyz calls missing; checks that its status agrees."""
-        response = await self.api.get("/readyz")
+        response = await self.internal.get("/readyz")
         missing: list[str] = response.json()["missing"]
         assert response.status_code == (503 if missing else 200)
         assert ("retry-after" in response.headers) == bool(missing)
@@ -215,12 +217,16 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
             database_url=postgres.url(), redis_url=valkey.url(), smtp_url=relay.url, crm_url=crm.url,
             public_base_url=base_url, **settings,
         )  # fmt: skip
-        await stack.enter_async_context(_serve(port, environment, folder / "api.log"))
+        internal_port = free_port()
+        await stack.enter_async_context(serving_api(port, internal_port, environment, folder / "api.log"))
         worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
         api = await stack.enter_async_context(
             httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {_token()}"}, timeout=30)
         )
-        servers = Servers(postgres, valkey, relay, crm, worker, api)
+        internal = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{internal_port}", timeout=30)
+        )
+        servers = Servers(postgres, valkey, relay, crm, worker, api, internal)
         await servers.until_ready()
         yield servers
         worker.signal(signal.SIGTERM)
@@ -228,11 +234,12 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
 
 
 @asynccontextmanager
-async def _serve(port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
+async def serving_api(port: int, internal_port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
     """Run the API while the block runs; the block begins when the API responds."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "marketing_service", "serve", "--port", str(port),
+            sys.executable, "-m", "marketing_service", "serve",
+            "--port", str(port), "--internal-port", str(internal_port),
             env=environment, stdout=output, stderr=output,
         )  # fmt: skip
 
@@ -240,7 +247,7 @@ async def _serve(port: int, environment: dict[str, str], log: Path) -> AsyncIter
         assert process.returncode is None, f"the API does not start; see {log}"
         with suppress(httpx.HTTPError):
             async with httpx.AsyncClient() as client:
-                return (await client.get(f"http://127.0.0.1:{port}/healthz")).is_success
+                return (await client.get(f"http://127.0.0.1:{internal_port}/healthz")).is_success
         return False
 
     try:

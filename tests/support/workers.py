@@ -37,6 +37,10 @@ def worker_environment(*, database_url: str, redis_url: str, smtp_url: str, **se
         "smtp_connections": "10",
         "log_level": "WARNING",
         "domain_backoff_seconds": "0.2",
+        # Off: most tests make more requests than a person does. The tests of the limits set them.
+        "api_rate_token": "",
+        "api_rate_public": "",
+        "api_rate_test": "",
     } | settings
     # These processes start many times. Other tests measure the coverage of their code.
     kept = {name: value for name, value in unmeasured_environment().items() if not name.startswith("MARKETING_")}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from marketing_service.ports import Rate
 from marketing_service.settings import Settings
 from marketing_service.store.states import MOVES, CampaignStatus, SendStatus
 from tests.support.project import ROOT
@@ -40,6 +41,9 @@ def as_written(field: FieldInfo) -> str:
     value: Any = field.default
     if hasattr(value, "get_secret_value"):
         value = value.get_secret_value()
+    if isinstance(value, list) and value and isinstance(value[0], Rate):
+        periods = {1: "second", 60: "minute", 3600: "hour"}
+        value = ",".join(f"{rate.messages}/{periods[rate.seconds]}" for rate in value)
     if isinstance(value, list):
         value = ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     if isinstance(value, bool):

@@ -159,6 +159,16 @@ def test_a_malformed_rate_is_refused(monkeypatch: pytest.MonkeyPatch, written: s
     assert "MARKETING_RATE_ORG" in refusal(monkeypatch, RATE_ORG=written)
 
 
+def test_an_empty_limit_of_the_api_is_off_and_one_that_is_not_set_has_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load(monkeypatch, API_RATE_TOKEN="", API_RATE_TEST="7/hour")
+    assert (settings.api_rate_token, settings.api_rate_test) == ([], [(7, 3600)])
+    assert settings.api_rate_public == [(300, 60)]
+    assert load_settings(api_rate_token="9/hour").api_rate_token == [(9, 3600)]
+    assert "MARKETING_API_RATE_TOKEN" in refusal(monkeypatch, API_RATE_TOKEN="many")
+
+
 VIEWS = "postgresql://reader:pw@127.0.0.1/crm"
 
 

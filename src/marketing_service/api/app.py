@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from marketing_service import __version__
 from marketing_service.api import error_handlers
 from marketing_service.api.deadline import SECONDS, DeadlineMiddleware
+from marketing_service.api.limits import CONSOLE_PREFIX, LimitsMiddleware, RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
@@ -16,7 +17,6 @@ from marketing_service.api.routes import (
     audience,
     bounces,
     campaigns,
-    health,
     lifecycle,
     preflight,
     public,
@@ -24,6 +24,7 @@ from marketing_service.api.routes import (
     stats,
     suppressions,
 )
+from marketing_service.api.routes import health as health_routes
 from marketing_service.api.time_limit import TimeLimit
 from marketing_service.tracking import Opens
 
@@ -49,30 +50,64 @@ _ROUTERS = (
     suppressions.router,
     bounces.router,
     public.router,
-    health.router,
 )
 
 
 def create_app(
-    resources: Resources, more_routers: Sequence[APIRouter] = (), *, response_seconds: float = SECONDS
+    resources: Resources,
+    more_routers: Sequence[APIRouter] = (),
+    *,
+    metrics: Metrics | None = None,
+    health: bool = True,
+    response_seconds: float = SECONDS,
 ) -> ASGIApp:
-    """The whole service on open resources. The caller closes the resources. `more_routers` are served too, but are not
-    part of the API: the console, the log-in page for development. A response must start within `response_seconds`."""
-    app = routed_app(resources, more_routers, response_seconds=response_seconds)
+    """The public application on open resources. The caller closes the resources.
+
+    `more_routers` are served too, but are not part of the API: the console, the log-in page for development. `metrics`
+    are shared with the internal application. With `health`, `/healthz` is served here: then nothing else is inside. A
+    response must start within `response_seconds`.
+    """
+    metrics = metrics or Metrics()
+    public_routers = (*more_routers, *([health_routes.liveness] if health else ()))
+    app = routed_app(resources, public_routers, metrics=metrics, response_seconds=response_seconds)
     return PixelMiddleware(
         app,
         tokens=resources.tokens,
         opens=Opens(resources.call, timeout=OPEN_TIMEOUT),
-        metrics=app.state.metrics,
+        metrics=metrics,
         proxy_hops=resources.api_rules.proxy_hops,
     )
 
 
+def create_internal_app(resources: Resources, *, metrics: Metrics, response_seconds: float = SECONDS) -> ASGIApp:
+    """The application for the operators: health, readiness and metrics. It has no limits and no log-in."""
+    routers = (health_routes.liveness, health_routes.router)
+    return _app(resources, routers, metrics=metrics, limits=None, response_seconds=response_seconds)
+
+
 def routed_app(
-    resources: Resources | None, more_routers: Sequence[APIRouter] = (), *, response_seconds: float = SECONDS
+    resources: Resources | None,
+    more_routers: Sequence[APIRouter] = (),
+    *,
+    metrics: Metrics | None = None,
+    response_seconds: float = SECONDS,
 ) -> FastAPI:
-    """The application without PixelMiddleware. With None it cannot serve requests, only describe itself (OpenAPI)."""
+    """The public application without PixelMiddleware. With None it cannot serve requests of the API, only describe
+    itself (OpenAPI)."""
+    metrics = metrics or Metrics()
+    limits = None if resources is None else RequestLimits(resources.limiter, metrics)
     routers = (*_ROUTERS, *more_routers)
+    return _app(resources, routers, metrics=metrics, limits=limits, response_seconds=response_seconds)
+
+
+def _app(
+    resources: Resources | None,
+    routers: Sequence[APIRouter],
+    *,
+    metrics: Metrics,
+    limits: RequestLimits | None,
+    response_seconds: float,
+) -> FastAPI:
     app = FastAPI(
         title="Marketing service",
         version=__version__,
@@ -82,11 +117,20 @@ def routed_app(
         openapi_url=None,
     )
     app.state.resources = resources
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics
     app.state.time_limit = TimeLimit()
+    app.state.limits = limits
     for router in routers:
         app.include_router(router)
     error_handlers.install(app, [route for router in routers for route in router.routes])
     app.add_middleware(DeadlineMiddleware, seconds=response_seconds)
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    if resources is not None and limits is not None:
+        app.add_middleware(
+            LimitsMiddleware,
+            limits=limits,
+            tokens=resources.tokens,
+            proxy_hops=resources.api_rules.proxy_hops,
+            has_console=any(router.prefix == CONSOLE_PREFIX for router in routers),
+        )
+    app.add_middleware(RequestMiddleware, metrics=metrics)
     return app

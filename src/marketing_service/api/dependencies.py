@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from marketing_service.api import idempotency
+from marketing_service.api.limits import RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.preconditions import versions_in
 from marketing_service.api.time_limit import TimeLimit
@@ -39,18 +40,29 @@ async def _time_limit(request: Request) -> TimeLimit:
     return time_limit
 
 
+async def _limits(request: Request) -> RequestLimits:
+    limits: RequestLimits = request.app.state.limits
+    return limits
+
+
 Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
 TimeLimitOf = Annotated[TimeLimit, Depends(_time_limit)]
+LimitsOf = Annotated[RequestLimits, Depends(_limits)]
 
 
 async def _reader(
-    dependencies: Dependencies, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    dependencies: Dependencies,
+    limits: LimitsOf,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
-    """A caller with a valid token. Raises Unauthenticated, Forbidden, Unavailable (the key server)."""
+    """A caller with a valid token. Raises Unauthenticated, Forbidden, RateLimited, Unavailable (the key server)."""
     if credentials is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
-    return await dependencies.authenticator.authenticate(credentials.credentials)
+    caller = await dependencies.authenticator.authenticate(credentials.credentials)
+    await limits.count_user(request, caller)
+    return caller
 
 
 Reader = Annotated[Principal, Depends(_reader)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+
+from marketing_service.ports import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,12 +42,30 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.refused = Counter(
+            "marketing_api_refused",
+            "Requests refused with 429, by limit.",
+            ("limit",),
+            registry=self._registry,
+        )
+        for limit in Limit:
+            self.refused.labels(limit)
+        self._limits_local = Gauge(
+            "marketing_api_limits_local",
+            "1 while this process counts the limits alone because Redis does not answer, else 0.",
+            registry=self._registry,
+        )
+
         self.reports = Counter(
             "marketing_reports",
             "Reports (bounces, complaints) received, by kind and outcome.",
             ("kind", "outcome"),
             registry=self._registry,
         )
+
+    def show_local_limits(self, is_local: Callable[[], bool]) -> None:
+        """Let `marketing_api_limits_local` show what `is_local` returns."""
+        self._limits_local.set_function(is_local)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one response. `route` is the template, so that there is one series per route, not per path."""

@@ -22,12 +22,26 @@ _NAMES = {
     412: "StaleVersion",
     413: "TooLarge",
     422: "InvalidInput",
+    429: "RateLimited",
     500: "Internal",
     503: "Unavailable",
 }
-_EVERYWHERE = frozenset({401, 403, 422, 500, 503})
+_EVERYWHERE = frozenset({401, 403, 422, 429, 500, 503})
 _ETAG = {"description": "The version of the campaign, in quotes.", "schema": {"type": "string", "examples": ['"3"']}}
 _RETRY_AFTER = {"description": "The number of seconds to wait before you try again.", "schema": {"type": "integer"}}
+
+_LIMITS = {
+    "RateLimit-Policy": {
+        "description": "The limits that count this request: `q` per `w` seconds (draft-ietf-httpapi-ratelimit-headers)."
+        " Every response to a request that is counted has it.",
+        "schema": {"type": "string", "examples": ['"token-minute";q=600;w=60']},
+    },
+    "RateLimit": {
+        "description": "What is left of them: `r`, and `t` seconds until it is more. Every response to a request that"
+        " is counted has it.",
+        "schema": {"type": "string", "examples": ['"token-minute";r=0;t=7']},
+    },
+}
 
 
 def responses(*statuses: int) -> Responses:
@@ -70,8 +84,10 @@ def _problem(status: int) -> dict[str, Any]:
     }
     if status == problems.UNAUTHENTICATED.status:
         response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "examples": ["Bearer"]}}}
-    if status == problems.UNAVAILABLE.status:
+    if status in (problems.UNAVAILABLE.status, problems.RATE_LIMITED.status):
         response["headers"] = {"Retry-After": _RETRY_AFTER}
+    if status == problems.RATE_LIMITED.status:
+        response["headers"] |= _LIMITS
     return response
 
 
@@ -104,6 +120,7 @@ _DETAILS = {
     "too-large": "The request is larger than 3,000,000 bytes. Send less data.",
     "invalid-input": "name: is required.",
     "key-reused": "This Idempotency-Key was used for another request; choose a new one for each.",
+    "rate-limited": "Too many requests of this user: 600 per minute are allowed. Try again in 7 s.",
     "internal": "This is an error of the service, not of your request. It is logged with this requestId.",
     "unavailable": "PostgreSQL does not answer; try again in a few seconds.",
 }

@@ -16,6 +16,7 @@ from marketing_service.errors import (
     MarketingError,
     NotFound,
     PreflightFoundErrors,
+    RateLimited,
     RequestInFlight,
     StaleVersion,
     Unauthenticated,
@@ -58,6 +59,7 @@ STALE_VERSION = ProblemType("stale-version", 412, "The campaign was changed sinc
 TOO_LARGE = ProblemType("too-large", 413, "The request is too large")
 INVALID_INPUT = ProblemType("invalid-input", 422, "Some fields are invalid")
 KEY_REUSED = ProblemType("key-reused", 422, "The Idempotency-Key was used for another request")
+RATE_LIMITED = ProblemType("rate-limited", 429, "A limit is used up")
 INTERNAL = ProblemType("internal", 500, "The service has an internal error")
 UNAVAILABLE = ProblemType("unavailable", 503, "A required system does not answer")
 
@@ -76,6 +78,7 @@ PROBLEM_TYPES = (
     TOO_LARGE,
     INVALID_INPUT,
     KEY_REUSED,
+    RATE_LIMITED,
     INTERNAL,
     UNAVAILABLE,
 )
@@ -90,6 +93,7 @@ _TYPE_OF: dict[type[MarketingError], ProblemType] = {
     StaleVersion: STALE_VERSION,
     InvalidInput: INVALID_INPUT,
     KeyReused: KEY_REUSED,
+    RateLimited: RATE_LIMITED,
     Unavailable: UNAVAILABLE,
 }
 
@@ -123,7 +127,7 @@ def problem_of(error: MarketingError, scope: Scope) -> Response:
         return problem(_FORBIDDEN[error.code], error.detail, scope)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Unavailable):
+    if isinstance(error, (RateLimited, Unavailable)):
         headers["Retry-After"] = str(error.retry_after)
     errors = error.errors if isinstance(error, InvalidInput) else ()
     kind = next((_TYPE_OF[base] for base in type(error).__mro__ if base in _TYPE_OF), INTERNAL)

@@ -1,5 +1,6 @@
 """Response bodies: JSON in camelCase, times in ISO 8601 UTC. See also responses_*.py."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -12,7 +13,7 @@ from marketing_service.ports import AudienceType
 from marketing_service.rendering import Preview
 from marketing_service.store.campaigns import Campaign, Overview, StatsSnapshot
 from marketing_service.store.email_log import LogEntry
-from marketing_service.store.states import CampaignStatus, SendStatus
+from marketing_service.store.states import CampaignStatus, SendStatus, SkipReason
 
 
 class ResponseModel(BaseModel):
@@ -281,6 +282,25 @@ class LogEntryResponse(ResponseModel):
 class LogPage(ResponseModel):
     items: list[LogEntryResponse]
     next_cursor: str | None
+
+
+class LeftOutResponse(ResponseModel):
+    email: str
+    reason: Annotated[SkipReason, Field(description="`OPTED_OUT`, or `SUPPRESSED` for the suppression list.")]
+
+
+class TestMailResponse(ResponseModel):
+    """The addresses that the test mail is sent to, and those that are left out."""
+
+    __test__ = False  # tells pytest that this is not a test class
+
+    sent: Annotated[list[str], Field(description="The addresses that a worker sends the test mail to.")]
+    left_out: list[LeftOutResponse]
+
+    @classmethod
+    def of(cls, recipients: Sequence[str], left_out: Mapping[str, SkipReason]) -> Self:
+        entries = [LeftOutResponse(email=email, reason=reason) for email, reason in left_out.items()]
+        return cls(sent=list(recipients), left_out=entries)
 
 
 class FieldProblem(ResponseModel):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.errors import Unavailable
+from marketing_service.addresses import normal_form
+from marketing_service.errors import Unavailable, WrongState
 from marketing_service.ports import Envelope, RelayDown
 from marketing_service.rendering import SAMPLE, MergeFields, RecipientData, ascii_address
 from marketing_service.store import test_mails as store
@@ -23,9 +24,29 @@ if TYPE_CHECKING:
     from marketing_service.ports import JobQueue, Mailer, RateLimiter
     from marketing_service.rendering import CompiledMessage
     from marketing_service.sending.messages import Messages
+    from marketing_service.store.states import SkipReason
     from marketing_service.tokens import TokenKeyring
 
 log = structlog.get_logger(__name__)
+
+
+async def left_out_of(tx: Transaction, org_id: str, recipients: Sequence[str]) -> dict[str, SkipReason]:
+    """The recipients that are not mailed, with the reason: they have opted out, or are on the suppression list.
+
+    Raises WrongState if that is all of them.
+    """
+    found = await store.left_out_among(
+        tx.connection, org_id=org_id, addresses=[normal_form(recipient) for recipient in recipients]
+    )
+    reasons = {entry.address: entry.reason for entry in found}
+    left_out = {
+        recipient: reasons[normal_form(recipient)] for recipient in recipients if normal_form(recipient) in reasons
+    }
+    if len(left_out) == len(recipients):
+        raise WrongState(
+            "No test mail was sent: every address has opted out or is on the suppression list. Use another address."
+        )
+    return left_out
 
 
 async def request_test_mail(
@@ -37,7 +58,10 @@ async def request_test_mail(
     recipients: Sequence[str],
     requested_by: str,
 ) -> None:
-    """Request a test mail of the current version to `recipients`. It is enqueued after the commit."""
+    """Request a test mail of the current version to `recipients`. It is enqueued after the commit.
+
+    Leave out the addresses of `left_out_of` before. The worker leaves out those that are added after that.
+    """
     test_mail_id = await store.add_test_mail(
         tx.connection, org_id=org_id, campaign_id=campaign_id, recipients=recipients, requested_by=requested_by
     )
@@ -78,6 +102,8 @@ class TestMailer:
         submitted = 0
         try:
             for recipient in test_mail.recipients:
+                if await self._is_left_out(test_mail.org_id, test_mail_id, recipient):
+                    continue
                 await self._wait_for_rate(test_mail.org_id, started=submitted > 0)
                 async with self._mailer.connection() as connection:
                     envelope = self._envelope(message, test_mail_id, recipient, eight_bit=connection.eight_bit)
@@ -92,6 +118,14 @@ class TestMailer:
                 return
         async with self._transactions() as tx:
             await store.finish_test_mail(tx.connection, test_mail_id)
+
+    async def _is_left_out(self, org_id: str, test_mail_id: UUID, recipient: str) -> bool:
+        """Whether the recipient has opted out or was suppressed since the request."""
+        async with self._transactions() as tx:
+            found = await store.left_out_among(tx.connection, org_id=org_id, addresses=[normal_form(recipient)])
+        for entry in found[:1]:
+            log.info("test_mail_left_out", test_mail_id=str(test_mail_id), reason=entry.reason)
+        return bool(found)
 
     async def _wait_for_rate(self, org_id: str, *, started: bool) -> None:
         """Return when one more message is allowed. Raises Unavailable if that is not now and no message of this test

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_SERVERS = ("api", "crm", "inbox", "smtp", "postgres", "valkey")
+_SERVERS = ("api", "internal", "crm", "inbox", "smtp", "postgres", "valkey")
 # The processes of a killed run stop by themselves. This is the maximum time to wait for that.
 _ORPHAN_TIMEOUT_SECONDS = 15.0
 

@@ -108,7 +108,8 @@ class _Run:
         addresses = self._addresses(postgres, valkey)
         settings = service_settings(addresses, self._secrets)
         environment = {**inherited_environment(), **settings}
-        serve = ["serve", "--port", str(self._ports["api"]), "--dev-login"]
+        ports = ["--port", str(self._ports["api"]), "--internal-port", str(self._ports["internal"])]
+        serve = ["serve", *ports, "--dev-login"]
         api, *_ = await _gather_all(
             self._start_service("api", serve, environment),
             self._start_database(postgres if addresses.database == postgres.url() else None, environment),
@@ -117,7 +118,7 @@ class _Run:
         )
         if self._options.worker:
             await self._start_service("worker", ["worker"], environment)
-        await self._wait_for_api(api, addresses.api)
+        await self._wait_for_api(api, addresses.internal)
 
         self._data_dir.save_ports(self._ports)
         content = ready_content(addresses, self._secrets, settings)
@@ -128,6 +129,7 @@ class _Run:
         """The addresses of all servers. An address that the environment sets replaces our own server."""
         return Addresses(
             api=_url(self._ports["api"]),
+            internal=_url(self._ports["internal"]),
             crm=_url(self._ports["crm"]),
             inbox=_url(self._ports["inbox"]),
             smtp=os.environ.get("MARKETING_SMTP_URL") or f"smtp://127.0.0.1:{self._ports['smtp']}",
@@ -239,6 +241,7 @@ def _summary(addresses: Addresses, token: str, data_dir: DataDir, seconds: float
     Console  {addresses.api}/marketing
              Log in as you@example.com with any password.
     API      {addresses.api}
+    Metrics  {addresses.internal}/metrics
     Inbox    {addresses.inbox}
              Shows every email that the service sends.
     CRM      {addresses.crm}

@@ -34,6 +34,7 @@ class Addresses:
     """The URLs of all servers."""
 
     api: str
+    internal: str
     crm: str
     inbox: str
     smtp: str
@@ -75,6 +76,7 @@ def ready_content(addresses: Addresses, secrets: Secrets, settings: Mapping[str,
     people = {"admin": ADMIN, "viewer": VIEWER, "otherOrg": OTHER_ORG_ADMIN}
     return {
         "api": addresses.api,
+        "internal": addresses.internal,
         "crm": addresses.crm,
         "inbox": addresses.inbox,
         "smtp": addresses.smtp,

@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from marketing_service.ports import Rate
 
 SLICES = 32
-"""Number of slices in a window. Messages are counted per slice, so a message counts for up to one slice longer than the
-window. Therefore no period as long as the window, wherever it starts, contains more messages than the limit."""
+"""Number of slices in a window. Messages (or requests) are counted per slice, so each counts for up to one slice longer
+than the window. Therefore no period as long as the window, wherever it starts, contains more than the limit allows."""
 
-# KEYS: one hash (slice → messages) per limit. ARGV: the number of slices, the number of messages wanted, then for each
-# limit the messages it allows and the length of its slices in microseconds. The script uses the clock of Redis, because
-# all workers share it.
-_TAKE = """
+TAKE = """
+-- KEYS: one hash (slice → count) per limit. ARGV: the number of slices, the count wanted, the least count that is of
+-- use, then for each limit the count it allows and the length of its slices in microseconds.
+-- Returns the count granted and the microseconds to wait for more. Then for each limit what is left of it, and the
+-- microseconds until more of it is left. The script uses the clock of Redis, because all processes share it.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local slices = tonumber(ARGV[1])
-local wanted = tonumber(ARGV[2])
+local slices, wanted, least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local granted, ready = wanted, now
+local left, first = {}, {}
 for i, key in ipairs(KEYS) do
-  local limit, length = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  local limit, length = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
   local current = math.floor(now / length)
   local counts = redis.call('HGETALL', key)
-  local used, first = 0, current
+  local used, kept = 0, {}
   for n = 1, #counts, 2 do
     local slice = tonumber(counts[n])
     -- A slice later than now means that the clock was set back. Its count is dropped.
@@ -41,24 +42,44 @@ for i, key in ipairs(KEYS) do
       redis.call('HDEL', key, counts[n])
     else
       used = used + tonumber(counts[n + 1])
-      first = math.min(first, slice)
+      kept[#kept + 1] = {slice, tonumber(counts[n + 1])}
     end
   end
-  local free = math.max(0, limit - used)
-  if free < wanted then
-    granted = math.min(granted, free)
-    ready = math.max(ready, (first + slices + 1) * length)
+  table.sort(kept, function(a, b) return a[1] < b[1] end)
+  left[i] = math.max(0, limit - used)
+  first[i] = ((kept[1] or {current})[1] + slices + 1) * length - now
+  if left[i] < wanted then
+    granted = math.min(granted, left[i])
+    local free, enough, freed_at = limit - used, math.max(least, left[i] + 1), now
+    for _, slice in ipairs(kept) do
+      if free >= enough then break end
+      free = free + slice[2]
+      freed_at = (slice[1] + slices + 1) * length
+    end
+    ready = math.max(ready, freed_at)
   end
 end
-if granted > 0 then
-  for i, key in ipairs(KEYS) do
-    local length = tonumber(ARGV[2 * i + 2])
+if granted < least then granted = 0 end
+local reply = {granted, ready - now}
+for i, key in ipairs(KEYS) do
+  local length = tonumber(ARGV[2 * i + 3])
+  if granted > 0 then
     redis.call('HINCRBY', key, string.format('%.0f', math.floor(now / length)), granted)
     redis.call('PEXPIRE', key, math.ceil(length * (slices + 2) / 1000))
   end
+  reply[#reply + 1] = left[i] - granted
+  reply[#reply + 1] = first[i]
 end
-return {granted, ready - now}
+return reply
 """
+
+
+def arguments(rates: Sequence[Rate], wanted: int, *, least: int) -> list[int]:
+    """The ARGV of the script. It grants up to `wanted`, and nothing rather than fewer than `least`."""
+    numbers = [SLICES, wanted, least]
+    for rate in rates:
+        numbers += (rate.messages, rate.seconds * 1_000_000 // SLICES)
+    return numbers
 
 
 class SharedRates:
@@ -68,7 +89,7 @@ class SharedRates:
     """
 
     def __init__(self, redis: Redis, *, relay: Sequence[Rate], organisation: Sequence[Rate]) -> None:
-        self._take = redis.register_script(_TAKE)
+        self._take = redis.register_script(TAKE)
         self._relay = relay
         self._organisation = organisation
 
@@ -76,11 +97,9 @@ class SharedRates:
         """See RateLimiter. Raises Unavailable if Redis does not answer."""
         limits = [(f"marketing:rate:relay:{rate.seconds}", rate) for rate in self._relay]
         limits += [(f"marketing:rate:org:{rate.seconds}:{org_id}", rate) for rate in self._organisation]
-        numbers: list[int] = [SLICES, wanted]
-        for _, rate in limits:
-            numbers += (rate.messages, rate.seconds * 1_000_000 // SLICES)
+        numbers = arguments([rate for _, rate in limits], wanted, least=1)
         try:
-            granted, wait = await self._take(keys=[key for key, _ in limits], args=numbers)
+            granted, wait, *_ = await self._take(keys=[key for key, _ in limits], args=numbers)
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable("Redis") from error
         return Allowance(granted, wait / 1_000_000)

@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from marketing_service.store.rules import opt_out_blocks
+from marketing_service.store.states import SkipReason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class LeftOut(NamedTuple):
+    """An address that a test mail is not sent to, in its normal form, and the reason."""
+
+    address: str
+    reason: SkipReason
 
 
 class StartedTestMail(NamedTuple):
@@ -41,6 +51,24 @@ async def add_test_mail(
     }
     test_mail_id: UUID = (await connection.execute(_ADD, values)).scalar_one()
     return test_mail_id
+
+
+# Nobody has asked the CRM about these addresses, so every opt-out outweighs what the CRM says: -infinity.
+_LEFT_OUT = text(
+    f"""
+    SELECT address, '{SkipReason.SUPPRESSED}' AS reason FROM marketing_suppressions
+    WHERE org_id = :org_id AND address = ANY(:addresses)
+    UNION ALL
+    SELECT o.address, '{SkipReason.OPTED_OUT}' FROM marketing_opt_outs o
+    WHERE o.org_id = :org_id AND o.address = ANY(:addresses) AND {opt_out_blocks("o", read_at="'-infinity'")}
+    """
+)
+
+
+async def left_out_among(connection: AsyncConnection, *, org_id: str, addresses: Sequence[str]) -> list[LeftOut]:
+    """Those of the addresses that are suppressed or have opted out. An address may be both: two entries."""
+    rows = await connection.execute(_LEFT_OUT, {"org_id": org_id, "addresses": list(addresses)})
+    return [LeftOut(row.address, SkipReason(row.reason)) for row in rows]
 
 
 _DUE = text("SELECT id FROM marketing_test_mails WHERE started_at IS NULL AND created_at > now() - interval '1 hour'")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt
 from fastapi import Response
 
+from marketing_service.api.app import create_app, create_internal_app
+from marketing_service.api.metrics import Metrics
 from marketing_service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from fastapi import Request
     from starlette.types import ASGIApp
 
+    from marketing_service.bootstrap import Resources
     from marketing_service.devstack.contacts import ContactBook
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -59,6 +64,10 @@ def api_settings(database_url: str, redis_url: str, **values: Any) -> Settings:
             "jwt_issuer": "portal",
             "jwt_audience": "marketing",
             "database_pool": 5,
+            # Off: most tests make more requests than a person does. The tests of the limits set them.
+            "api_rate_token": "",
+            "api_rate_public": "",
+            "api_rate_test": "",
         }
         | values
     )
@@ -80,6 +89,16 @@ def token(*, org_id: str = "acme", roles: list[str] | None = None, **claims: Any
 def client_of(app: ASGIApp, access_token: str | None) -> httpx.AsyncClient:
     headers = {} if access_token is None else {"Authorization": f"Bearer {access_token}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL, headers=headers)
+
+
+@asynccontextmanager
+async def both_apps(resources: Resources) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """A user's client of the public application, and a client of the internal one."""
+    metrics = Metrics()
+    public = create_app(resources, metrics=metrics, health=False, response_seconds=60)
+    internal = create_internal_app(resources, metrics=metrics)
+    async with client_of(public, token()) as user, client_of(internal, None) as operator:
+        yield user, operator
 
 
 async def saved(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from marketing_service.api.app import create_app
+from marketing_service.api.metrics import Metrics
 from marketing_service.tokens import BounceAddresses, TokenKeyring
 from tests.integration.api.support import assert_problem, client_of, path, token
 from tests.support.ledger import contact, launched, send_rows
@@ -29,11 +30,16 @@ ROLES = ["BOUNCES"]
 
 
 @pytest.fixture
-async def mta(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
+async def mta(resources: Resources, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
     """A mail system with a token of acme."""
-    app = create_app(dataclasses.replace(resources, bounces=ADDRESSES))
+    app = create_app(dataclasses.replace(resources, bounces=ADDRESSES), metrics=metrics)
     async with client_of(app, token(roles=ROLES)) as client:
         yield client
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ async def submit_report(client: httpx.AsyncClient, recipient: str, raw: bytes) -
 
 
 async def test_a_report_fails_its_send_once(
-    mta: httpx.AsyncClient, admin: httpx.AsyncClient, delivered: tuple[UUID, dict[str, Any]]
+    mta: httpx.AsyncClient, admin: httpx.AsyncClient, delivered: tuple[UUID, dict[str, Any]], metrics: Metrics
 ) -> None:
     campaign_id, send = delivered
     recipient = ADDRESSES.of(send["id"], 1)
@@ -68,8 +74,8 @@ async def test_a_report_fails_its_send_once(
     assert [(item["email"], item["reason"], item["campaignId"]) for item in listed] == [
         ("ann@example.com", "HARD_BOUNCE", str(campaign_id))
     ]
-    metrics = (await mta.get("/metrics")).text
-    assert 'marketing_reports_total{kind="FAILED",outcome="BOUNCED_HARD"} 1.0' in metrics
+    counted = metrics.exposition(None).decode()
+    assert 'marketing_reports_total{kind="FAILED",outcome="BOUNCED_HARD"} 1.0' in counted
 
 
 async def test_a_token_acts_on_its_own_organisation(

@@ -27,6 +27,7 @@ from tests.integration.api.support import (
     MESSAGE,
     api_settings,
     assert_problem,
+    both_apps,
     client_of,
     path,
     saved,
@@ -42,6 +43,14 @@ async def without_postgresql(resources: Resources) -> AsyncIterator[httpx.AsyncC
     nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
     replaced = dataclasses.replace(resources, transactions=nowhere.transaction)
     async with client_of(create_app(replaced), token()) as client:
+        yield client
+    await nowhere.close()
+
+
+@pytest.fixture
+async def internal_without_postgresql(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
+    nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
+    async with both_apps(dataclasses.replace(resources, transactions=nowhere.transaction)) as (_, client):
         yield client
     await nowhere.close()
 
@@ -183,13 +192,13 @@ class TestOutages:
 
 
 class TestHealth:
-    async def test_alive(self, without_postgresql: httpx.AsyncClient) -> None:
-        assert (await without_postgresql.get("/healthz")).json() == {"status": "ok"}
-        assert (await without_postgresql.head("/healthz")).status_code == 200
+    async def test_alive(self, internal_without_postgresql: httpx.AsyncClient) -> None:
+        assert (await internal_without_postgresql.get("/healthz")).json() == {"status": "ok"}
+        assert (await internal_without_postgresql.head("/healthz")).status_code == 200
 
-    async def test_readiness_names_what_is_missing(self, without_postgresql: httpx.AsyncClient) -> None:
+    async def test_readiness_names_what_is_missing(self, internal_without_postgresql: httpx.AsyncClient) -> None:
         async with asyncio.timeout(5):
-            response = await without_postgresql.get("/readyz")
+            response = await internal_without_postgresql.get("/readyz")
         assert response.status_code == 503
         assert response.json()["ready"] is False
         assert "postgresql" in response.json()["missing"]
@@ -201,17 +210,34 @@ class TestHealth:
             return []
 
         monkeypatch.setattr(Resources, "missing", nothing)
-        async with client_of(create_app(resources), None) as client:
+        async with both_apps(resources) as (_, client):
             response = await client.get("/readyz")
         assert (response.status_code, response.json()) == (200, {"ready": True, "missing": []})
 
 
+class TestInsideAndOutside:
+    async def test_with_an_internal_port_the_public_one_serves_nothing_for_operators(
+        self, resources: Resources
+    ) -> None:
+        async with both_apps(resources) as (user, operator):
+            for address in ("/healthz", "/readyz", "/metrics"):
+                assert_problem(await user.get(address), 404, "not-found")
+                assert (await operator.get(address)).status_code in {200, 503}
+            assert_problem(await operator.get(CAMPAIGNS), 404, "not-found")
+
+    async def test_without_an_internal_port_only_the_health_is_served(self, anonymous: httpx.AsyncClient) -> None:
+        assert (await anonymous.get("/healthz")).status_code == 200
+        for address in ("/readyz", "/metrics"):
+            assert_problem(await anonymous.get(address), 404, "not-found")
+
+
 class TestMetrics:
-    async def test_http_by_template_and_the_ledger(self, admin: httpx.AsyncClient, owner: Database) -> None:
+    async def test_http_by_template_and_the_ledger(self, resources: Resources, owner: Database) -> None:
         campaign_id = await launched(owner, 3)
-        await admin.get(path(campaign_id))
-        await admin.get("/nowhere/at-all")
-        response = await admin.get("/metrics")
+        async with both_apps(resources) as (user, operator):
+            await user.get(path(campaign_id))
+            await user.get("/nowhere/at-all")
+            response = await operator.get("/metrics")
         assert response.headers["content-type"].startswith("text/plain")
         lines = response.text.splitlines()
         route = f'route="{CAMPAIGNS}/{{id}}"'
@@ -222,8 +248,8 @@ class TestMetrics:
         assert "at-all" not in response.text
         assert str(campaign_id) not in response.text
 
-    async def test_without_postgresql(self, without_postgresql: httpx.AsyncClient) -> None:
-        response = await without_postgresql.get("/metrics")
+    async def test_internal_without_postgresql(self, internal_without_postgresql: httpx.AsyncClient) -> None:
+        response = await internal_without_postgresql.get("/metrics")
         assert response.status_code == 200
         assert "marketing_ledger_up 0.0" in response.text
         assert "marketing_sends{" not in response.text

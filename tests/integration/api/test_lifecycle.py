@@ -184,6 +184,37 @@ async def test_a_test_mail_is_requested_and_not_counted(admin: httpx.AsyncClient
     assert (await admin.get(path(campaign))).json() == campaign
 
 
+async def test_a_test_mail_says_whom_it_leaves_out(admin: httpx.AsyncClient, owner: Database) -> None:
+    await admin.post("/api/marketing/suppressions", json={"email": "ann@example.com"})
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text(
+                "INSERT INTO marketing_opt_outs (org_id, address, contact_ids, confirmed_at, due_at) VALUES"
+                " ('acme', 'bob@example.com', '{}', NULL, now()), ('acme', 'cid@example.com', '{}', now(), NULL),"
+                " ('globex', 'dan@example.com', '{}', NULL, now())"
+            )
+        )
+    test = path(await saved(admin), "/test")
+    to = ["Ann@example.com", "BOB@example.com", "cid@example.com", "dan@example.com"]
+    response = await admin.post(test, json={"to": to})
+    assert (response.status_code, response.json()) == (
+        202,
+        {
+            "sent": ["dan@example.com"],
+            "leftOut": [
+                {"email": "Ann@example.com", "reason": "SUPPRESSED"},
+                {"email": "BOB@example.com", "reason": "OPTED_OUT"},
+                {"email": "cid@example.com", "reason": "OPTED_OUT"},
+            ],
+        },
+    )
+    refused = await admin.post(test, json={"to": to[:3]})
+    assert "every address has opted out" in assert_problem(refused, 409, "wrong-state")["detail"]
+    async with owner.transaction() as tx:
+        rows = (await tx.connection.execute(text("SELECT recipients FROM marketing_test_mails"))).scalars().all()
+    assert rows == [["dan@example.com"]]
+
+
 async def test_a_test_mail_needs_a_body(admin: httpx.AsyncClient) -> None:
     campaign = await saved(admin, htmlBody=None)
     response = await admin.post(path(campaign, "/test"), json={"to": ["a@b.example"]})

@@ -14,7 +14,7 @@ from marketing_service.api.pixel import GIF
 from marketing_service.bootstrap import Resources
 from marketing_service.db import Database
 from marketing_service.tokens import Purpose
-from tests.integration.api.support import api_settings, client_of
+from tests.integration.api.support import api_settings, both_apps, client_of
 from tests.support.ledger import assert_adds_up, contact, launched, send_rows
 from tests.support.no_database import NoDatabase
 
@@ -99,11 +99,11 @@ class TestPixel:
     async def test_forged_tokens_cost_no_query(self, resources: Resources) -> None:
         database = NoDatabase()
         without = dataclasses.replace(resources, transactions=database.transaction, call=database.call)
-        async with client_of(create_app(without), None) as client:
+        async with both_apps(without) as (client, operator):
             for forged in ("A" * 43, "x"):
                 assert_pixel(await client.get(PIXEL.format(forged)))
             assert database.uses == 0
-            assert "marketing_opens_lost_total 0.0" in (await client.get("/metrics")).text
+            assert "marketing_opens_lost_total 0.0" in (await operator.get("/metrics")).text
 
     async def test_concurrent_loads_are_all_committed_before_the_response(
         self, anonymous: httpx.AsyncClient, owner: Database, resources: Resources
@@ -156,14 +156,18 @@ class TestPixel:
         assert (await the_row(owner))["open_count"] == 0
 
     async def test_with_postgresql_down_the_pixel_is_sent_and_the_open_is_counted_as_lost(
-        self, down: httpx.AsyncClient, resources: Resources
+        self, resources: Resources
     ) -> None:
         token = resources.tokens.issue(Purpose.OPEN, UUID(int=1))
-        async with asyncio.timeout(2.5):
-            response = await down.get(PIXEL.format(token))
-        assert_pixel(response)
-        assert_pixel(await down.get(PIXEL.format("rubbish")))
-        assert "marketing_opens_lost_total 1.0" in (await down.get("/metrics")).text
+        nowhere = Database(NOWHERE, role="marketing_api", connect_timeout=0.5, statement_timeout=1)
+        gone = dataclasses.replace(resources, transactions=nowhere.transaction, call=nowhere.call)
+        async with both_apps(gone) as (client, operator):
+            async with asyncio.timeout(2.5):
+                response = await client.get(PIXEL.format(token))
+            assert_pixel(response)
+            assert_pixel(await client.get(PIXEL.format("rubbish")))
+            assert "marketing_opens_lost_total 1.0" in (await operator.get("/metrics")).text
+        await nowhere.close()
 
 
 class TestUnsubscribe:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SEED = "1"
+INTERNAL = "^/(healthz|readyz|metrics)$"
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +66,34 @@ def test_every_response_is_described_in_the_contract(
     configuration = tmp_path / CONFIGURATION.name
     configuration.write_text(Template(CONFIGURATION.read_text()).substitute(sent(ready)))
     extent = ["--max-time", "300", "-n", "100"] if request.config.getoption("--full") else ["-n", "6"]
-    ended = subprocess.run(
+    ended = schemathesis(
+        configuration, ready["api"], "--exclude-path-regex", INTERNAL, *extent,
+        "-H", f"Authorization: {authorization(ready)['Authorization']}",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert f"✅  {phase}" in ended.stdout
+
+
+def test_the_internal_port_keeps_the_contract(ready: dict[str, Any], tmp_path: Path) -> None:
+    configuration = tmp_path / CONFIGURATION.name
+    configuration.write_text("", encoding="utf-8")
+    ended = schemathesis(configuration, ready["internal"], "--include-path-regex", INTERNAL, "-n", "3")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Selected: 3/" in ended.stdout
+
+
+def schemathesis(configuration: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run all checks against the service at `url`."""
+    return subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(configuration)),
-            *("run", str(ROOT / "openapi" / "marketing.yaml"), "--url", ready["api"]),
-            *("-H", f"Authorization: {authorization(ready)['Authorization']}"),
-            *("--checks", "all", "--seed", SEED, "--warnings", "off", *extent),
+            *("run", str(ROOT / "openapi" / "marketing.yaml"), "--url", url),
+            *("--checks", "all", "--seed", SEED, "--warnings", "off", *options),
         ],
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=configuration.parent,
         env=unmeasured_environment(),
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
-        assert f"✅  {phase}" in ended.stdout

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from marketing_service.campaigns import suppression_list
 from marketing_service.campaigns.resend import resend
 from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.errors import NotFound, Unavailable, WrongState
@@ -47,6 +48,25 @@ async def test_a_test_mail_is_labelled_has_no_pixel_and_is_not_counted(world: Wo
     assert "pixel" not in html.get_content()
     row = await campaign_row(world.owner, campaign_id)
     assert (row["status"], row["recipients"]) == ("DRAFT", 0)
+
+
+async def test_a_test_mail_leaves_out_an_address_that_was_suppressed_since_the_request(world: World) -> None:
+    campaign_id = await draft(world.owner, org_id=world.org_id)
+    async with world.api.transactions(world.org_id) as tx:
+        await request_test_mail(
+            tx,
+            world.api.job_queue,
+            org_id=world.org_id,
+            campaign_id=campaign_id,
+            recipients=["Me@example.com", "you@example.com"],
+            requested_by="someone",
+        )
+    await suppression_list.add(
+        world.api.transactions, org_id=world.org_id, email="me@example.com", note=None, created_by="someone"
+    )
+    async with world.working():
+        await world.relay.until(lambda: len(world.relay.accepted) == 1)
+    assert world.relay.recipients == {"you@example.com": 1}
 
 
 async def test_a_test_mail_waits_for_a_relay_that_is_down(world: World) -> None:

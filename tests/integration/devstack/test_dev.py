@@ -26,7 +26,7 @@ def test_a_data_directory_is_for_one_run_and_keeps_everything_until_fresh(tmp_pa
     data_dir = tmp_path / "with a space"
     with running(data_dir, *ANY_PORT) as dev, httpx.Client() as http:
         ready = dev.ready()
-        addresses = ("api", "crm", "crmToken", "databaseUrl", "inbox", "redisUrl", "smtp")
+        addresses = ("api", "crm", "crmToken", "databaseUrl", "inbox", "internal", "redisUrl", "smtp")
         assert sorted(ready) == sorted([*addresses, "env", "tokens"])
         assert sorted(ready["tokens"]) == ["admin", "otherOrg", "viewer"]
         assert (data_dir / "ready.json").stat().st_mode & 0o777 == 0o600
@@ -109,7 +109,7 @@ def test_it_ends_with_its_parent_and_uses_the_servers_of_the_environment(tmp_pat
 
             one.stop(signal.SIGKILL)
             assert not (tmp_path / "one" / "ready.json").exists()
-            assert httpx.get(f"{ready['api']}/healthz").status_code == 200
+            assert httpx.get(f"{ready['internal']}/healthz").status_code == 200
 
 
 def process_with_argument(argument: str, pids: list[int]) -> int:

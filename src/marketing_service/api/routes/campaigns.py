@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
-from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Reader, Versions, Writer, no_query
+from marketing_service.api.dependencies import (
+    CampaignId,
+    Dependencies,
+    Idempotent,
+    LimitsOf,
+    Reader,
+    Versions,
+    Writer,
+    no_query,
+)
 from marketing_service.api.openapi_responses import responses, with_etag
 from marketing_service.api.preconditions import etag
 from marketing_service.api.requests import (
@@ -17,9 +26,9 @@ from marketing_service.api.requests import (
     TestRecipients,
     UnsavedMessage,
 )
-from marketing_service.api.responses import CampaignPage, CampaignResponse, PreviewResponse
+from marketing_service.api.responses import CampaignPage, CampaignResponse, PreviewResponse, TestMailResponse
 from marketing_service.campaigns import drafts, lifecycle
-from marketing_service.campaigns.test_mails import request_test_mail
+from marketing_service.campaigns.test_mails import left_out_of, request_test_mail
 from marketing_service.campaigns.validation import validate_for_launch, validate_recipients
 from marketing_service.store.campaigns import Campaign
 
@@ -215,19 +224,31 @@ async def preview_message(dependencies: Dependencies, caller: Reader, body: Unsa
     operation_id="testCampaign",
     summary="Send a test mail to up to five addresses",
     dependencies=_plain,
-    response_model=None,
+    response_model=TestMailResponse,
     responses={202: {"description": "The test mail will be sent."}, **responses(400, 404, 409, 413)},
 )
 async def test_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, idempotent: Idempotent, body: TestRecipients
+    request: Request,
+    dependencies: Dependencies,
+    limits: LimitsOf,
+    caller: Writer,
+    campaign_id: CampaignId,
+    idempotent: Idempotent,
+    body: TestRecipients,
 ) -> Response:
     """The message is filled in for a sample recipient, and the subject starts with `[Test]`. Test mails are not part of
-    the stats."""
-    recipients = validate_recipients(body.to)
-    response = Response("null", 202, media_type="application/json")
+    the stats. Addresses that have opted out or are on the suppression list are left out; if that is all of them, the
+    response is 409."""
+    addresses = validate_recipients(body.to)
     async with idempotent.transactions(caller.org_id) as tx:
         campaign = await drafts.get(tx, caller.org_id, campaign_id)
+        left_out = await left_out_of(tx, caller.org_id, addresses)
+    recipients = [address for address in addresses if address not in left_out]
     await validate_for_launch(campaign, dependencies.campaign_rules)
+    # Counted here, because only now it is known how many mails are sent. It is the last step that can refuse them.
+    await limits.count_test_mails(request, caller.org_id, len(recipients))
+    result = TestMailResponse.of(recipients, left_out)
+    response = Response(result.model_dump_json(by_alias=True), 202, media_type="application/json")
     async with idempotent.transactions(caller.org_id) as tx:
         await request_test_mail(
             tx,

@@ -13,10 +13,12 @@ RETRY_AFTER = 5
 STATS_TIMEOUT = 3.0
 """Seconds to wait for the totals from PostgreSQL. After that, the metrics are sent without them."""
 
+liveness = APIRouter(tags=["operators"])
+"""Served on the public port too, if there is no internal one: it costs nothing and says nothing about other systems."""
 router = APIRouter(tags=["operators"])
 
 
-@router.get(
+@liveness.get(
     "/healthz",
     operation_id="getHealth",
     response_description="The process responds.",
@@ -27,7 +29,7 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
-@router.head("/healthz", include_in_schema=False)
+@liveness.head("/healthz", include_in_schema=False)
 async def head_health() -> Response:
     return Response()
 

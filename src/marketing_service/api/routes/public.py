@@ -37,6 +37,7 @@ Token = Annotated[
 Number = Annotated[str, Path(description="The number of a link of the campaign.", examples=["1"])]
 _NUMBER = re.compile("[1-9][0-9]{0,2}")
 _LINK_RESPONSES: Responses = {
+    **problem_responses(429),
     302: {
         "description": "Redirects to the target of the link.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
@@ -45,6 +46,7 @@ _LINK_RESPONSES: Responses = {
     503: content("The link could not be read. Try again.", "text/html"),
 }
 _PAGE_RESPONSES: Responses = {
+    **problem_responses(429),
     200: content("The page that confirms the opt-out, or a page with a button.", "text/html"),
     404: content("The token is not valid.", "text/html"),
     503: content("The opt-out is not saved. Try again.", "text/html"),
@@ -61,7 +63,8 @@ def _pixel() -> Response:
     summary="Load the pixel of a message",
     response_class=Response,
     responses={
-        200: content("The pixel. It is the same for every token.", "image/gif", {"type": "string", "format": "binary"})
+        200: content("The pixel. It is the same for every token.", "image/gif", {"type": "string", "format": "binary"}),
+        **problem_responses(429),
     },
 )
 async def get_pixel(_: Token) -> Response:

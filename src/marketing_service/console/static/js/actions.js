@@ -89,6 +89,7 @@ export async function sendTest(campaign, address) {
     autocomplete: "email",
     hint: "Up to five addresses, separated by commas.",
   });
+  let result = null;
   const done = await confirmDialog({
     title: "Send a test email",
     content: [
@@ -96,10 +97,14 @@ export async function sendTest(campaign, address) {
       recipients.element,
     ],
     confirmLabel: "Send test",
-    action: () => api.sendTest(campaign.id, recipients.input.value.split(/[\s,;]+/).filter(Boolean)),
+    action: async () => {
+      result = await api.sendTest(campaign.id, recipients.input.value.split(/[\s,;]+/).filter(Boolean));
+    },
     onError: (error) => showErrors([recipients], error.errors ?? []) && null,
   });
-  if (done) toast("The test email is on its way.");
+  if (!done) return;
+  const leftOut = (result?.leftOut ?? []).map((entry) => entry.email);
+  toast(`The test email is on its way.${leftOut.length ? ` Left out, because they opted out or are suppressed: ${leftOut.join(", ")}.` : ""}`);
 }
 
 export const refreshButton = (onClick) => button("Refresh", onClick, { icon: "refresh" });
