@@ -62,12 +62,28 @@ class FieldError:
     code: str
 
 
+MAX_ERRORS = 100
+"""The number of wrong fields that are listed."""
+MAX_FIELD = 200
+MAX_MESSAGE = 1_000
+"""Characters of a message. The longest honest one lists the statuses of a CRM."""
+
+
 class InvalidInput(MarketingError):
-    """One or more fields are wrong, and nothing was changed."""
+    """One or more fields are wrong, and nothing was changed. `errors` are the first of them, with long texts cut."""
 
     def __init__(self, *errors: FieldError) -> None:
-        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
-        self.errors = errors
+        self.errors = tuple(_shortened(error) for error in errors[:MAX_ERRORS])
+        more = f"; and {len(errors) - MAX_ERRORS:,} more" if len(errors) > MAX_ERRORS else ""
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors) + more)
+
+
+def _shortened(error: FieldError) -> FieldError:
+    return FieldError(_cut(error.field, MAX_FIELD), _cut(error.message, MAX_MESSAGE), error.code)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 class PreflightFoundErrors(MarketingError):

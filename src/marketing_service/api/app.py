@@ -25,6 +25,7 @@ from marketing_service.api.routes import (
     suppressions,
 )
 from marketing_service.api.routes import health as health_routes
+from marketing_service.api.shared_result import SharedResult
 from marketing_service.api.time_limit import TimeLimit
 from marketing_service.tracking import Opens
 
@@ -118,6 +119,8 @@ def _app(
     )
     app.state.resources = resources
     app.state.metrics = metrics
+    app.state.readiness = SharedResult()
+    app.state.ledger_stats = SharedResult()
     app.state.time_limit = TimeLimit()
     app.state.limits = limits
     for router in routers:

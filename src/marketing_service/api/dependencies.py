@@ -11,11 +11,13 @@ from marketing_service.api import idempotency
 from marketing_service.api.limits import RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.preconditions import versions_in
+from marketing_service.api.shared_result import SharedResult
 from marketing_service.api.time_limit import TimeLimit
 from marketing_service.auth import Principal
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import FieldError, Forbidden, InvalidInput, Unauthenticated
 from marketing_service.store.idempotency import KeyedRequest
+from marketing_service.store.stats import LedgerStats
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -45,49 +47,80 @@ async def _limits(request: Request) -> RequestLimits:
     return limits
 
 
+async def _readiness(request: Request) -> SharedResult[list[str]]:
+    readiness: SharedResult[list[str]] = request.app.state.readiness
+    return readiness
+
+
+async def _ledger_stats(request: Request) -> SharedResult[LedgerStats]:
+    stats: SharedResult[LedgerStats] = request.app.state.ledger_stats
+    return stats
+
+
 Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
+ReadinessOf = Annotated[SharedResult[list[str]], Depends(_readiness)]
+LedgerStatsOf = Annotated[SharedResult[LedgerStats], Depends(_ledger_stats)]
 TimeLimitOf = Annotated[TimeLimit, Depends(_time_limit)]
 LimitsOf = Annotated[RequestLimits, Depends(_limits)]
 
 
-async def _reader(
-    request: Request,
-    dependencies: Dependencies,
-    limits: LimitsOf,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Principal:
-    """A caller with a valid token. Raises Unauthenticated, Forbidden, RateLimited, Unavailable (the key server)."""
-    if credentials is None:
-        raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
-    caller = await dependencies.authenticator.authenticate(credentials.credentials)
-    await limits.count_user(request, caller)
+async def _check_reader(request: Request) -> Principal:
+    """The caller, by the headers alone. Raises Unauthenticated, Forbidden, RateLimited, or Unavailable (key server)."""
+    caller: Principal | None = getattr(request.state, "caller", None)
+    if caller is None:
+        credentials = await _bearer(request)
+        if credentials is None:
+            raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
+        resources: Resources = request.app.state.resources
+        caller = await resources.authenticator.authenticate(credentials.credentials)
+        limits: RequestLimits = request.app.state.limits
+        await limits.count_user(request, caller)
+        request.state.caller = caller
     return caller
+
+
+async def _reader(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
+    """A caller with a valid token. Raises as `_check_reader`."""
+    return await _check_reader(request)
 
 
 Reader = Annotated[Principal, Depends(_reader)]
 
 
-async def _writer(dependencies: Dependencies, caller: Reader) -> Principal:
-    """A caller who also has a writing role. Raises Forbidden."""
+async def _check_writer(request: Request) -> Principal:
+    """A caller who also has a writing role. Raises Forbidden, and as `_check_reader`."""
+    caller = await _check_reader(request)
     if not caller.may_write:
-        roles = ", ".join(dependencies.api_rules.write_roles)
+        roles = ", ".join(request.app.state.resources.api_rules.write_roles)
         raise Forbidden(f"To change data you need one of these roles: {roles}.", "role")
     return caller
+
+
+async def _writer(request: Request, _: Reader) -> Principal:
+    return await _check_writer(request)
 
 
 Writer = Annotated[Principal, Depends(_writer)]
 
 
-async def _reporter(dependencies: Dependencies, caller: Reader) -> Principal:
-    """A caller with a role that may submit delivery reports. Raises Forbidden."""
-    if caller.roles.isdisjoint(dependencies.api_rules.bounce_roles):
-        roles = ", ".join(dependencies.api_rules.bounce_roles)
+async def _check_reporter(request: Request) -> Principal:
+    """A caller with a role that may submit delivery reports. Raises Forbidden, and as `_check_reader`."""
+    caller = await _check_reader(request)
+    bounce_roles = request.app.state.resources.api_rules.bounce_roles
+    if caller.roles.isdisjoint(bounce_roles):
+        roles = ", ".join(bounce_roles)
         raise Forbidden(f"To submit a report you need one of these roles: {roles}.", "role")
     return caller
 
 
+async def _reporter(request: Request, _: Reader) -> Principal:
+    return await _check_reporter(request)
+
+
 Reporter = Annotated[Principal, Depends(_reporter)]
+ACCESS_CHECKS = {_reader: _check_reader, _writer: _check_writer, _reporter: _check_reporter}
+"""For each dependency that names a caller, the check that needs only the headers (see AuthenticatedRoute)."""
 
 
 async def body_announced_as(request: Request, media_type: str) -> bytes:

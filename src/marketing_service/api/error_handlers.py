@@ -58,8 +58,8 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         if any(item["loc"] == ("body",) for item in found) and not _says_json(request):
             detail = "The body was not read. Send JSON with the header Content-Type: application/json."
             return problem(UNPARSABLE, detail, request.scope)
-        fields = [_field_error(item) for item in found]
-        return problem(INVALID_INPUT, InvalidInput(*fields).detail, request.scope, errors=fields)
+        invalid = InvalidInput(*(_field_error(item) for item in found))
+        return problem(INVALID_INPUT, invalid.detail, request.scope, errors=invalid.errors)
 
     async def of_framework(request: Request, raised: Exception) -> Response:
         error = cast("HTTPException", raised)

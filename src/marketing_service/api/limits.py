@@ -54,10 +54,10 @@ class RequestLimits:
     async def count_test_mails(self, request: Request, org_id: str, mails: int) -> None:
         """Count test mails of this organisation. Raises RateLimited, InvalidInput."""
         rates = self._limiter.rates(Limit.TEST)
-        most = min((rate.messages for rate in rates), default=mails)
-        if mails > most:
+        allowed = min((rate.messages for rate in rates), default=mails)
+        if mails > allowed:
             raise InvalidInput(
-                FieldError("to", f"has {mails} addresses, and only {most} are allowed here.", "too-long")
+                FieldError("to", f"has {mails} addresses, and only {allowed} are allowed here.", "too-long")
             )
         await self._count(request.scope, Limit.TEST, org_id, mails)
 

@@ -57,6 +57,8 @@ PREFLIGHT_FOUND_ERRORS = ProblemType("check-found-errors", 409, "The check of th
 REQUEST_IN_FLIGHT = ProblemType("request-in-flight", 409, "The same request is in progress")
 STALE_VERSION = ProblemType("stale-version", 412, "The campaign was changed since you read it")
 TOO_LARGE = ProblemType("too-large", 413, "The request is too large")
+URI_TOO_LONG = ProblemType("address-too-long", 414, "The address is too long")
+HEADERS_TOO_LARGE = ProblemType("headers-too-large", 431, "The headers are too large")
 INVALID_INPUT = ProblemType("invalid-input", 422, "Some fields are invalid")
 KEY_REUSED = ProblemType("key-reused", 422, "The Idempotency-Key was used for another request")
 RATE_LIMITED = ProblemType("rate-limited", 429, "A limit is used up")
@@ -76,6 +78,8 @@ PROBLEM_TYPES = (
     REQUEST_IN_FLIGHT,
     STALE_VERSION,
     TOO_LARGE,
+    URI_TOO_LONG,
+    HEADERS_TOO_LARGE,
     INVALID_INPUT,
     KEY_REUSED,
     RATE_LIMITED,

@@ -14,8 +14,8 @@ import uvicorn
 import uvloop
 
 from marketing_service.api.app import create_app, create_internal_app
+from marketing_service.api.connection_limits import LimitedProtocol
 from marketing_service.api.metrics import Metrics
-from marketing_service.api.write_coalescing import CoalescingProtocol
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import SettingsError
 
@@ -91,7 +91,7 @@ def _server(app: ASGIApp) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http=CoalescingProtocol,
+            http=LimitedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -12,7 +12,7 @@ import structlog
 from marketing_service.addresses import normal_form
 from marketing_service.errors import Unavailable, WrongState
 from marketing_service.ports import Envelope, RelayDown
-from marketing_service.rendering import SAMPLE, MergeFields, RecipientData, ascii_address
+from marketing_service.rendering import SAMPLE, MergeFields, NotRenderable, RecipientData, ascii_address
 from marketing_service.store import test_mails as store
 from marketing_service.tokens import Purpose
 
@@ -110,6 +110,8 @@ class TestMailer:
                     outcome = await connection.submit(envelope)
                 submitted += 1
                 log.info("test_mail_sent", test_mail_id=str(test_mail_id), outcome=outcome.outcome, phase=outcome.phase)
+        except NotRenderable as error:  # validated when the test was requested, but the address is another one
+            log.warning("test_mail_not_renderable", test_mail_id=str(test_mail_id), error=str(error))
         except (RelayDown, Unavailable) as obstacle:
             log.warning("test_mail_postponed", test_mail_id=str(test_mail_id), error=obstacle.detail)
             if not submitted:

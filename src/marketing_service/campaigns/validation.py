@@ -15,6 +15,7 @@ from marketing_service.rendering import (
     SAMPLE,
     NotRenderable,
     TemplateError,
+    TemplateTooCostly,
     ascii_address,
     compile_message,
     header_text_problem,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 1_000_000
 MAX_TEST_RECIPIENTS = 5
 CRM = "the CRM"
+TOO_COSTLY = "template-too-costly"
+"""The code of a field whose template needs more than its budget."""
 
 # A body is lines of text: tabs and line ends are the only control characters allowed (RFC 5322 §2.3 excludes NUL).
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -96,8 +99,24 @@ async def previewed(
 
     try:
         return await asyncio.to_thread(preview)
+    except TemplateTooCostly as error:
+        field = await asyncio.to_thread(_too_costly_field, content, fields)
+        raise InvalidInput(FieldError(field, str(error), TOO_COSTLY)) from error
     except (NotRenderable, TemplateError) as error:
         raise InvalidInput(FieldError("htmlBody", f"cannot be rendered as a message: {error}", "template")) from error
+
+
+def _too_costly_field(content: Content, fields: MergeFields) -> str:
+    """The field whose template is too costly for this recipient. It can also be too costly only in the body that is
+    derived from it."""
+    for field in ("subject", "html_body", "text_body"):
+        try:
+            validate_template(getattr(content, field) or "", html=field == "html_body", contacts=(fields,))
+        except TemplateTooCostly:
+            return WRITABLE[field]
+        except TemplateError:
+            continue
+    return "htmlBody" if (content.html_body or "").strip() else "textBody"
 
 
 async def validate_statuses(
@@ -189,5 +208,7 @@ def _templates(content: Content, fields: Collection[str]) -> Iterator[FieldError
                 continue
         try:
             validate_template(source, html=field == "html_body")
+        except TemplateTooCostly as error:
+            yield FieldError(name, str(error), TOO_COSTLY)
         except TemplateError as error:
             yield FieldError(name, str(error), "template")

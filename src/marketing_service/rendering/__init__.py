@@ -1,5 +1,6 @@
 """Rendering of messages: Liquid templates, and the compiled message that is rendered for each recipient."""
 
+from marketing_service.rendering.budget import MAX_NODES, MAX_OCTETS, NotRenderable, TemplateTooCostly
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
@@ -12,10 +13,12 @@ from marketing_service.rendering.message import (
     compile_message,
     one_click_possible,
 )
-from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, validate_template
+from marketing_service.rendering.template import SAMPLE, MergeFields, validate_template
 
 __all__ = [
     "MAX_LINKS",
+    "MAX_NODES",
+    "MAX_OCTETS",
     "SAMPLE",
     "CompiledMessage",
     "Finding",
@@ -28,6 +31,7 @@ __all__ = [
     "RenderProblem",
     "Severity",
     "TemplateError",
+    "TemplateTooCostly",
     "ascii_address",
     "compile_message",
     "header_text_problem",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.rendering.template import fill
+from marketing_service.rendering.template import count_text, fill, fill_counted, places_to_count
 from marketing_service.rendering.transfer import MAX_LINE, eight_bit_text, longest_line, quoted_printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ class BodyPart:
         self._template = template
         self._pieces = tuple(pieces)
         self._slots = tuple(dict.fromkeys(piece for piece in pieces if not isinstance(piece, str)))
-        self._places = [(n, self._slots.index(piece)) for n, piece in enumerate(pieces) if not isinstance(piece, str)]
+        slot_numbers = {slot: number for number, slot in enumerate(self._slots)}
+        self._places = [(n, slot_numbers[piece]) for n, piece in enumerate(pieces) if not isinstance(piece, str)]
+        self._counted = [slot_numbers[pieces[n]] for n in places_to_count(pieces)]  # type: ignore[index] # these are slots
         header = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: '
         self._quoted_header = f"{header}quoted-printable\r\n\r\n".encode("ascii")
         self._plain_header = f"{header}8bit\r\n\r\n".encode("ascii")
@@ -36,11 +38,14 @@ class BodyPart:
 
     def text(self, values: Mapping[str, str]) -> str:
         """The decoded content, with LF line ends. Raises NotRenderable."""
-        return "".join(fill(self._pieces, self._template.slot_context(values)))
+        return "".join(fill_counted(self._pieces, self._template.slot_context(values)))
 
     def entity(self, values: Mapping[str, str], *, eight_bit: bool) -> bytes:
         """The encoded entity. It is 8-bit only if `eight_bit` is true and no line is too long. Raises NotRenderable."""
-        filled = fill(self._slots, self._template.slot_context(values))
+        context = self._template.slot_context(values)
+        filled = fill(self._slots, context)
+        if self._counted:
+            count_text(filled, self._counted, context)
         if eight_bit and (content := self._in_eight_bits(filled)) is not None:
             return self._plain_header + content
         encoded = [quoted_printable(value) for value in filled]

@@ -21,7 +21,7 @@ from liquid.builtin.expressions import (
     PositionalArgument,
     StringLiteral,
 )
-from liquid.builtin.expressions.logical import LogicalAndExpression, LogicalOrExpression
+from liquid.builtin.expressions.logical import ContainsExpression, LogicalAndExpression, LogicalOrExpression
 from liquid.builtin.expressions.primitive import IntegerLiteral, RangeLiteral
 from liquid.builtin.filters import misc, string
 from liquid.builtin.output import Output, OutputNode
@@ -39,6 +39,7 @@ from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.token import TOKEN_ILLEGAL, TOKEN_TAG
 from markupsafe import escape
 
+from marketing_service.rendering.budget import MeteredContains, add_meters
 from marketing_service.rendering.markup import LINK
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ MAX_TAGS = 1000
 """Maximum number of placeholders and tags in a template."""
 MAX_ITERATIONS = 100
 """Maximum number of iterations of a loop. For nested loops, it limits the product of their lengths."""
-_MAX_OUTPUT = 4 * 1024 * 1024
-_MAX_VARIABLES = 256 * 1024
+MAX_TAG_TEXT = 50_000
+"""Maximum number of characters in all placeholders and tags together. It bounds the time to parse a template."""
 
 
 class TemplateError(Exception):
@@ -176,8 +177,6 @@ class _Language(Environment):
     """The Liquid environment with the tags, filters and limits of the language."""
 
     loop_iteration_limit = MAX_ITERATIONS
-    local_namespace_limit = _MAX_VARIABLES
-    output_stream_limit = _MAX_OUTPUT
     escaping = Escaping.NONE
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002 - the base class's signature
@@ -233,11 +232,13 @@ def parse(source: str, escaping: Escaping, *, linked: bool = False) -> BoundTemp
     try:
         template = _language(escaping, linked=linked).from_string(source)
         _check_names(template, source)
-        for node in _nodes(template.nodes, RenderContext(template)):
+        nodes = list(_nodes(template.nodes, RenderContext(template)))
+        for node in nodes:
             for expression in node.expressions():
                 _check_expression(expression, source)
                 if isinstance(expression, BooleanExpression):
-                    expression.expression = _with_empty_as_nil(expression.expression)
+                    expression.expression = _adapted(expression.expression)
+        add_meters(nodes)
     except LiquidError as error:
         raise _template_error(error, source) from None
     return template
@@ -260,7 +261,7 @@ def _check_delimiters(source: str) -> None:
 
     This protects the lexer, which takes very long for some invalid templates.
     """
-    position = count = 0
+    position = count = length = 0
     while found := _START.search(source, position):
         start = found.start()
         end = source.find("}}" if source.startswith("{{", start) else "%}", start + 2, start + 2 + MAX_TAG)
@@ -275,6 +276,9 @@ def _check_delimiters(source: str) -> None:
             )
         if count > MAX_TAGS:
             raise TemplateError(f"There are more than {MAX_TAGS} placeholders and tags", source, start)
+        length += end + 2 - start
+        if length > MAX_TAG_TEXT:
+            raise TemplateError(f"Placeholders and tags have more than {MAX_TAG_TEXT:,} characters", source, start)
         position = end + 2
 
 
@@ -334,10 +338,12 @@ class _EmptyAsNilPath(Path):
         return None if value == "" else value
 
 
-def _with_empty_as_nil(condition: Expression) -> Expression:
-    """The condition, in which an empty variable is nil."""
+def _adapted(condition: Expression) -> Expression:
+    """The condition, in which an empty variable is nil, and a search counts its steps."""
     if isinstance(condition, LogicalAndExpression | LogicalOrExpression):
-        condition.left, condition.right = _with_empty_as_nil(condition.left), _with_empty_as_nil(condition.right)
+        condition.left, condition.right = _adapted(condition.left), _adapted(condition.right)
+    elif isinstance(condition, ContainsExpression):
+        return MeteredContains(condition.token, condition.left, condition.right)
     elif isinstance(condition, Path):
         return _EmptyAsNilPath(condition.token, condition.path)
     return condition

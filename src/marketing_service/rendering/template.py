@@ -6,24 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from liquid import RenderContext
 from liquid.builtin.content import ContentNode
 from liquid.builtin.expressions import Path, StringLiteral
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError
 from markupsafe import escape
 
+from marketing_service.rendering.budget import MAX_OCTETS, Budget, MeteredContext, TemplateTooCostly, node_cost
+from marketing_service.rendering.budget import NotRenderable as NotRenderable  # noqa: PLC0414 - other modules import it from here
 from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, bound_names, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from liquid import BoundTemplate
     from liquid.ast import Node
-
-
-class NotRenderable(Exception):
-    """A message cannot be rendered, for this contact or for all. The text is one plain sentence."""
 
 
 class MergeFields(NamedTuple):
@@ -48,6 +45,10 @@ SAMPLE = MergeFields("alex.sample@example.com", "Alex", "Sample", "Sample & Sons
 """The sample contact for previews and checks."""
 
 _MAX_VALUE = 1000
+LONG = MergeFields(f"name@{'long.' * 48}com", *("Long name " * 100 for _ in range(3)))
+"""A contact with the longest values, to check what a template can cost."""
+_MAX_FILLED = 5 * _MAX_VALUE
+"""Maximum octets of one placeholder: `"` becomes `&#34;` in HTML."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -67,21 +68,26 @@ class SlotContext:
 
     def __init__(self, parsed: BoundTemplate, values: Mapping[str, str]) -> None:
         self._parsed = parsed
-        self._liquid: RenderContext | None = None
+        self._liquid: MeteredContext | None = None
         self.values = values
 
     @property
-    def liquid(self) -> RenderContext:
+    def liquid(self) -> MeteredContext:
         if self._liquid is None:  # most templates do not need it
-            self._liquid = RenderContext(self._parsed, globals=self.values)
+            self._liquid = MeteredContext(self._parsed, globals=self.values)
         return self._liquid
+
+    @property
+    def budget(self) -> Budget:
+        """What the template may still use for this contact."""
+        return self.liquid.budget
 
 
 class Slot(Protocol):
     """A part of a template that is filled for each recipient."""
 
     def fill(self, context: SlotContext) -> str:
-        """The text of the slot. Raises LiquidError."""
+        """The text of the slot. Raises LiquidError, TemplateTooCostly."""
         ...
 
 
@@ -108,8 +114,10 @@ class NodeSlot:
     """Any other slot, rendered by Liquid: a tag with its block, or an output with filters."""
 
     node: Node
+    cost: int
 
     def fill(self, context: SlotContext) -> str:
+        context.budget.spend_nodes(self.cost)
         buffer = context.liquid.get_buffer()
         try:
             self.node.render(context.liquid, buffer)
@@ -126,11 +134,11 @@ class CollapsedSlot:
     pieces: tuple[Piece, ...]
 
     def fill(self, context: SlotContext) -> str:
-        return collapse_whitespace("".join(p if isinstance(p, str) else p.fill(context) for p in self.pieces))
+        return collapse_whitespace("".join(fill_counted(self.pieces, context)))
 
 
 _BLANK_LINES = re.compile(r"\n{3,}")
-_SPACES = re.compile(r"(?<=\S) {2,}")
+_SPACES = re.compile(r" (?<=\S ) +")  # it starts with the space, because `re` finds a literal faster
 
 
 def collapse_whitespace(text: str) -> str:
@@ -165,16 +173,16 @@ class Template:
     def fill(self, values: Mapping[str, str]) -> str:
         """The complete text for one contact. Raises NotRenderable."""
         context = self.slot_context(values)
-        return "".join(fill(self.pieces, context))
+        return "".join(fill_counted(self.pieces, context))
 
     def _piece(self, node: Node) -> Piece:
         if isinstance(node, ContentNode):
             return node.text
         if isinstance(node, OutputNode) and (name := self._field(node)):
             # Liquid renders the text for an empty value, so that both ways to fill a slot give the same result.
-            when_empty = NodeSlot(node).fill(self.slot_context(dict.fromkeys(PLACEHOLDERS, "")))
+            when_empty = NodeSlot(node, 1).fill(self.slot_context(dict.fromkeys(PLACEHOLDERS, "")))
             return PlaceholderSlot(name, self._escaping is not Escaping.NONE, when_empty)
-        return NodeSlot(node)
+        return NodeSlot(node, node_cost(node))
 
     def _field(self, node: OutputNode) -> str | None:
         """The name of the placeholder, if the output is only that, with or without a literal default; else None."""
@@ -195,12 +203,46 @@ def fill(pieces: Iterable[Piece], context: SlotContext) -> list[str]:
         raise NotRenderable(f"The template cannot be filled in for this contact: {error.message}") from error
 
 
-def validate_template(source: str, *, html: bool) -> None:
-    """Check that the template is valid and renders. Raises TemplateError with a sentence and the position."""
+def fill_counted(pieces: Sequence[Piece], context: SlotContext) -> list[str]:
+    """As `fill`, and counts the text of the placeholders (see `places_to_count`)."""
+    filled = fill(pieces, context)
+    if places := places_to_count(pieces):
+        count_text(filled, places, context)
+    return filled
+
+
+def count_text(filled: Sequence[str], places: Iterable[int], context: SlotContext) -> None:
+    """Count the texts at these places in the budget. Raises TemplateTooCostly."""
+    for place in places:
+        context.budget.spend_text(filled[place])
+
+
+def places_to_count(pieces: Sequence[Piece]) -> list[int]:
+    """The places of the placeholders whose text counts in the budget. Liquid counts the text of all other slots itself.
+
+    Few placeholders cannot exceed the budget, so there is nothing to count then. The links of the service do not count.
+    """
+    slots = [piece for piece in pieces if not isinstance(piece, str)]
+    if len(slots) * _MAX_FILLED <= MAX_OCTETS and all(isinstance(slot, PlaceholderSlot) for slot in slots):
+        return []
+    return [
+        place for place, piece in enumerate(pieces) if isinstance(piece, PlaceholderSlot) and piece.name in PLACEHOLDERS
+    ]
+
+
+def validate_template(
+    source: str, *, html: bool, contacts: Sequence[MergeFields] = (SAMPLE, MergeFields(None), LONG)
+) -> None:
+    """Check that the template is valid and renders for these contacts: by default short, missing and long values.
+
+    Raises TemplateError with a sentence and the position. Raises TemplateTooCostly.
+    """
     template = Template(source, Escaping.VALUES if html else Escaping.NONE)
-    for fields in (SAMPLE, MergeFields(None)):
+    for fields in contacts:
         try:
             template.fill(fields.cleaned())
+        except TemplateTooCostly:
+            raise
         except NotRenderable as error:
             token = error.__cause__.token if isinstance(error.__cause__, LiquidError) else None
             raise TemplateError(str(error), source, token.start_index if token else 0) from None

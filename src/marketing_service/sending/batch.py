@@ -11,6 +11,7 @@ import structlog
 from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import SubmissionOutcome
+from marketing_service.rendering import TemplateTooCostly
 from marketing_service.replies import Phase, Scope, classify
 from marketing_service.sending.throttle import backs_off_domain
 from marketing_service.store.states import FailReason, SendStatus
@@ -177,7 +178,9 @@ class ActiveBatch:
             marked.send.id,
             marked.attempt,
             SendStatus.FAILED,
-            reason=FailReason.MALFORMED_ADDRESS,
+            reason=FailReason.TEMPLATE_TOO_COSTLY
+            if isinstance(error, TemplateTooCostly)
+            else FailReason.MALFORMED_ADDRESS,
             message=str(error),
         )
 

@@ -14,6 +14,7 @@ from marketing_service.replies import closes_connection
 from marketing_service.sending.assignment import Assignment
 from marketing_service.sending.commit_loop import CommitLoop
 from marketing_service.sending.connection_session import ConnectionSession
+from marketing_service.sending.render_pacing import CampaignPace
 
 if TYPE_CHECKING:
     from marketing_service.ledger.commit_results import SendResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from marketing_service.sending.batch import ActiveBatch
     from marketing_service.sending.commit_loop import Commits
     from marketing_service.sending.relay_feedback import RelayFeedback
+    from marketing_service.sending.render_pacing import RenderPacing
     from marketing_service.sending.stats import SendingStats
     from marketing_service.sending.throttle import DomainThrottle
 
@@ -49,11 +51,14 @@ class Dispatcher:
         throttle: DomainThrottle,
         feedback: RelayFeedback,
         stats: SendingStats,
+        pacing: RenderPacing,
     ) -> None:
         self._max_connections = max_connections
         self._mailer = mailer
         self._feedback = feedback
         self._stats = stats
+        self._pacing = pacing
+        self._pace = CampaignPace()
         self._now = throttle.now
         self._assignment = Assignment()
         self._commit_loop = CommitLoop(
@@ -193,22 +198,28 @@ class Dispatcher:
                 else:
                     self._commit_loop.start()
                     await session.wait()
+            if self._pace.is_costly:
+                await self._pacing.turn()
             self._prepare(session)
         return True
 
     def _prepare(self, session: ConnectionSession) -> None:
-        """Make the envelopes of the assigned sends, and announce each but the one that is submitted next."""
+        """Make the envelopes of the assigned sends, and announce each but the one that is submitted next. Of a campaign
+        with costly messages, only one."""
         while session.assigned:
             marked = session.assigned.popleft()
             batch = self._assignment.batch_of(marked)
             try:
-                envelope = batch.prepare(marked, eight_bit=session.connection.eight_bit)
+                with self._pacing.measured(self._pace):
+                    envelope = batch.prepare(marked, eight_bit=session.connection.eight_bit)
             except NotRenderable as error:
                 self._record(batch.unmailable(marked, error))
-                continue
-            if session.prepared:
-                session.connection.announce(envelope)
-            session.prepared.append((marked, envelope))
+            else:
+                if session.prepared:
+                    session.connection.announce(envelope)
+                session.prepared.append((marked, envelope))
+            if self._pace.is_costly:
+                return
 
     @property
     def _more_may_come(self) -> bool:
@@ -229,7 +240,7 @@ class Dispatcher:
             if session.is_idle:
                 if session.assigned or not more_may_come:
                     session.wake()
-            else:
+            elif not self._pace.is_costly:
                 self._prepare(session)  # at once: its envelope can still travel behind the message under way
         self._open_connections()  # for sends that wait again, or that were marked for a session that has ended
 

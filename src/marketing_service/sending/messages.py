@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,10 @@ class Messages:
     async def _compiled_now(self, campaign_id: UUID, *, track_clicks: bool) -> CompiledMessage:
         async with self._transactions() as tx:
             source = await find_message(tx.connection, campaign_id, track_clicks=track_clicks)
-        return compile_message(
-            source, public_base_url=self._public_base_url, one_click=one_click_possible(self._public_base_url)
+        # In a thread: compiling a large template takes a while, and the event loop is sending others.
+        return await asyncio.to_thread(
+            compile_message,
+            source,
+            public_base_url=self._public_base_url,
+            one_click=one_click_possible(self._public_base_url),
         )

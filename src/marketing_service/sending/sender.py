@@ -17,6 +17,7 @@ from marketing_service.sending.dispatcher import Dispatcher
 from marketing_service.sending.envelopes import EnvelopeBuilder
 from marketing_service.sending.leases import Leases
 from marketing_service.sending.relay_feedback import RelayFeedback
+from marketing_service.sending.render_pacing import RenderPacing
 from marketing_service.sending.stats import SendingStats
 from marketing_service.store import batches, relay_pauses
 
@@ -94,6 +95,8 @@ class Sender:
         self._retries = retries
         self._rates = rates
         self._throttle = throttle
+        self._pacing = RenderPacing()
+        self._pacing = RenderPacing()
         self._rules = rules
         self._dispatchers: dict[UUID, Dispatcher] = {}
         self._active: set[ActiveBatch] = set()
@@ -195,6 +198,7 @@ class Sender:
                 throttle=self._throttle,
                 feedback=self.feedback,
                 stats=self.stats,
+                pacing=self._pacing,
             )
             self._dispatchers[campaign_id] = dispatcher
         return dispatcher

@@ -35,6 +35,8 @@ class FailReason(StrEnum):
     """Why a send failed."""
 
     MALFORMED_ADDRESS = "MALFORMED_ADDRESS"
+    TEMPLATE_TOO_COSTLY = "TEMPLATE_TOO_COSTLY"
+    """The template needs more than its budget for the values of this contact."""
     REJECTED = "REJECTED"
     DEFERRED_TOO_OFTEN = "DEFERRED_TOO_OFTEN"
     BOUNCED_HARD = "BOUNCED_HARD"

@@ -102,3 +102,43 @@ async def test_sending_takes_no_slot_of_a_launch(owner: Database, database_url: 
 
 async def is_expanded(world: World, campaign_id: UUID) -> bool:
     return (await campaign_row(world.owner, campaign_id))["expanded_at"] is not None
+
+
+async def test_a_campaign_with_a_costly_template_leaves_the_others_their_rate(
+    owner: Database, database_url: str, redis_url: str
+) -> None:
+    """Both campaigns have the same number of recipients and the same share of the connections. Every message of the
+    costly one uses nearly its whole budget. Rendering is the only difference, so with equal turns both would have sent
+    about as many messages."""
+    costly_body = "{% for i in (1..100) %}<p>{{ firstName }} {{ lastName | upcase }}</p>{% endfor %}" * 2
+    people = [contact(number, first_name="A" * 100, last_name="b" * 100) for number in range(300)]
+    async with open_world(owner, database_url, redis_url, smtp_connections="8") as world:
+        costly = await launched(owner, people, org_id="costly", html_body=costly_body)
+        cheap = await launched(owner, people, org_id=world.org_id)
+        async with world.working():
+            await world.until_status(cheap, "SENT", seconds=120)
+            sent = (await campaign_row(owner, costly))["delivered"]
+            assert 0 < sent <= len(people) / 2, "the costly campaign goes on, and takes no more than half"
+            await world.until_status(costly, "SENT", seconds=300)
+        assert (await campaign_row(owner, costly))["delivered"] == len(people)
+
+
+async def test_a_template_that_is_too_costly_for_one_contact_fails_only_that_send(
+    owner: Database, database_url: str, redis_url: str
+) -> None:
+    """The budget is exact: it depends on the values of the contact."""
+    people = [contact(number, first_name="x" * 1000 if number == 1 else "Ann") for number in range(3)]
+    async with open_world(owner, database_url, redis_url) as world:
+        campaign_id = await launched(owner, people, org_id=world.org_id, html_body="{{ firstName }}" * 300)
+        other = await launched(owner, 3, org_id="globex")
+        async with world.working():
+            await world.until_status(campaign_id, "SENT")
+            await world.until_status(other, "SENT")
+        sends = await world.sends(campaign_id)
+        assert {email: (row["status"], row["reason"]) for email, row in sends.items()} == {
+            "person0@example.com": ("DELIVERED", None),
+            "person1@example.com": ("FAILED", "TEMPLATE_TOO_COSTLY"),
+            "person2@example.com": ("DELIVERED", None),
+        }
+        assert "more than 200,000 octets" in sends["person1@example.com"]["error_message"]
+        assert world.relay.recipients["person1@example.com"] == 1  # of the other campaign

@@ -13,6 +13,7 @@ from marketing_service.replies import Phase
 from marketing_service.sending.assignment import MAX_MARKED_PER_CONNECTION
 from marketing_service.sending.dispatcher import Dispatcher
 from marketing_service.sending.relay_feedback import RelayFeedback
+from marketing_service.sending.render_pacing import RenderPacing
 from marketing_service.sending.stats import SendingStats
 from marketing_service.sending.throttle import DomainThrottle
 from marketing_service.store.states import SendStatus
@@ -40,6 +41,7 @@ def dispatcher(mailer: ScriptedMailer, committer: MemoryCommitter, *, connection
         throttle=DomainThrottle(first_backoff=10.0),
         feedback=RelayFeedback(mailer.capacity),
         stats=SendingStats(),
+        pacing=RenderPacing(),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import Dependencies, Reader, no_query
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.requests import AudienceQuery
@@ -21,7 +22,7 @@ from marketing_service.preflight import count_audience
 CRM_TIMEOUT = 3.5
 """Seconds that all calls to the CRM may take together."""
 
-router = APIRouter(tags=["stats"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["stats"])
 
 
 @router.get(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import Dependencies, MetricsOf, Reporter, body_announced_as
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.requests import MAX_PATH, ReportQuery
@@ -12,7 +13,7 @@ from marketing_service.errors import FieldError, InvalidInput, WrongState
 
 MESSAGE_TYPE = "message/rfc822"
 
-router = APIRouter(tags=["bounces"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["bounces"])
 
 
 @router.post(

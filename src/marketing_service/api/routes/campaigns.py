@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import campaign_cursor, read_campaign_cursor
 from marketing_service.api.dependencies import (
     CampaignId,
@@ -35,7 +36,7 @@ from marketing_service.store.campaigns import Campaign
 PATH = "/api/marketing/campaigns"
 ONE = PATH + "/{id}"
 
-router = APIRouter(tags=["campaigns"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["campaigns"])
 _plain = [Depends(no_query)]
 
 

@@ -4,7 +4,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketing_service.api.dependencies import Dependencies, MetricsOf, TimeLimitOf
+from marketing_service.api.authenticated_route import AuthenticatedRoute
+from marketing_service.api.dependencies import Dependencies, LedgerStatsOf, MetricsOf, ReadinessOf, TimeLimitOf
 from marketing_service.api.openapi_responses import content
 from marketing_service.api.responses import Health, Readiness
 from marketing_service.errors import Unavailable
@@ -13,9 +14,9 @@ RETRY_AFTER = 5
 STATS_TIMEOUT = 3.0
 """Seconds to wait for the totals from PostgreSQL. After that, the metrics are sent without them."""
 
-liveness = APIRouter(tags=["operators"])
+liveness = APIRouter(route_class=AuthenticatedRoute, tags=["operators"])
 """Served on the public port too, if there is no internal one: it costs nothing and says nothing about other systems."""
-router = APIRouter(tags=["operators"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["operators"])
 
 
 @liveness.get(
@@ -42,8 +43,9 @@ async def head_health() -> Response:
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Some systems do not respond. `missing` lists them."}},
 )
-async def get_readiness(dependencies: Dependencies) -> Response:
-    missing = await dependencies.missing()
+async def get_readiness(dependencies: Dependencies, readiness_of: ReadinessOf) -> Response:
+    """Callers within the same second get the same result, so they cannot cause more than one probe of each system."""
+    missing = await readiness_of.get(dependencies.missing)
     readiness = Readiness(ready=not missing, missing=missing)
     headers = {"Retry-After": str(RETRY_AFTER)} if missing else None
     return JSONResponse(readiness.model_dump(), 503 if missing else 200, headers)
@@ -56,9 +58,11 @@ async def get_readiness(dependencies: Dependencies) -> Response:
     response_class=PlainTextResponse,
     responses={200: content("The metrics in the text format of Prometheus.", "text/plain")},
 )
-async def get_metrics(dependencies: Dependencies, metrics: MetricsOf, time_limit: TimeLimitOf) -> Response:
+async def get_metrics(
+    dependencies: Dependencies, metrics: MetricsOf, time_limit: TimeLimitOf, stats_of: LedgerStatsOf
+) -> Response:
     try:
-        ledger = await time_limit.within(STATS_TIMEOUT, dependencies.stats())
+        ledger = await time_limit.within(STATS_TIMEOUT, stats_of.get(dependencies.stats))
     except Unavailable:
         ledger = None
     return Response(metrics.exposition(ledger), headers={"Content-Type": CONTENT_TYPE_LATEST})

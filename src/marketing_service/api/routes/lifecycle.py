@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Depends, Response
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Versions, Writer, no_query
 from marketing_service.api.openapi_responses import responses, with_etag
 from marketing_service.api.requests import LaunchOptions, audience_of
@@ -10,7 +11,7 @@ from marketing_service.api.routes.campaigns import ONE, campaign_response, with_
 from marketing_service.campaigns import lifecycle
 from marketing_service.store.campaigns import Campaign
 
-router = APIRouter(tags=["lifecycle"], dependencies=[Depends(no_query)])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["lifecycle"], dependencies=[Depends(no_query)])
 _CHANGED = {200: with_etag("The campaign after the change."), **responses(404, 409)}
 
 

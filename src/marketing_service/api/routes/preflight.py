@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter, Depends
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import CampaignId, Dependencies, Reader, Writer, no_query
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.responses_preflight import PreflightResponse
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import preflight_requests
 
-router = APIRouter(tags=["lifecycle"], dependencies=[Depends(no_query)])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["lifecycle"], dependencies=[Depends(no_query)])
 
 
 @router.post(

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from marketing_service import tracking
 from marketing_service.api import pages
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.client_detection import machine_reason
 from marketing_service.api.dependencies import Dependencies, TimeLimitOf
 from marketing_service.api.openapi_responses import Responses, content, problem_responses
@@ -29,7 +30,7 @@ OPT_OUT_TIMEOUT = 3.5
 RETRY_AFTER = 30
 """Seconds."""
 
-router = APIRouter(tags=["public"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["public"])
 
 Token = Annotated[
     str, Path(alias="token", description="The token from the message. It is valid for one send and one purpose.")

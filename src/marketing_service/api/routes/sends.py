@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from marketing_service.api import csv_export
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import log_cursor, read_log_cursor
 from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Reader, SendId, Writer, no_query
 from marketing_service.api.openapi_responses import content, responses
@@ -16,7 +17,7 @@ from marketing_service.campaigns import email_log
 from marketing_service.campaigns.resend import resend
 from marketing_service.store.email_log import LogEntry, LogFilter
 
-router = APIRouter(tags=["email log"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["email log"])
 
 
 @router.get(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import CampaignId, Dependencies, Reader, no_query
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.requests import TimelineQuery
@@ -12,7 +13,7 @@ from marketing_service.api.responses_engagement import LinkResponse, LinksRespon
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import drafts, engagement
 
-router = APIRouter(tags=["stats"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["stats"])
 _plain = [Depends(no_query)]
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from marketing_service.api import csv_suppressions
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import read_suppression_cursor, suppression_cursor
 from marketing_service.api.dependencies import Dependencies, Reader, Writer, body_announced_as, no_query
 from marketing_service.api.openapi_responses import content, responses
@@ -18,7 +19,7 @@ from marketing_service.campaigns.suppression_list import Filter
 PATH = "/api/marketing/suppressions"
 CSV_TYPE = "text/csv"
 
-router = APIRouter(tags=["suppressions"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["suppressions"])
 _plain = [Depends(no_query)]
 SuppressionId = Annotated[UUID, Path(alias="suppressionId", description="The id of one entry of the list.")]
 

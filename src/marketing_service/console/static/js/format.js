@@ -49,6 +49,7 @@ const REASONS = {
   DUPLICATE: "same address as another contact",
   CANCELLED: "campaign cancelled",
   MALFORMED_ADDRESS: "address is not valid",
+  TEMPLATE_TOO_COSTLY: "template too costly for this contact",
   REJECTED: "rejected by the relay",
   DEFERRED_TOO_OFTEN: "deferred too often",
   BOUNCED: "bounced",

@@ -1,0 +1,167 @@
+"""The limits of one connection: size and time of a request's head, time of its body, number of connections.
+
+The HTTP parser of uvicorn has no such limits. They are in the protocol, because a request that exceeds them must not
+reach the application.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from marketing_service.api.problems import (
+    HEADERS_TOO_LARGE,
+    MEDIA_TYPE,
+    TOO_LARGE,
+    UNAVAILABLE,
+    URI_TOO_LONG,
+    ProblemType,
+)
+from marketing_service.api.write_coalescing import CoalescingProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_URL = 8_000
+"""Octets. RFC 9110 §4.1 recommends to support 8,000."""
+MAX_HEADERS = 100
+MAX_HEAD = 32_768
+"""Octets of the names and values of all headers. A token has at most 8,192 (see auth/verify.py)."""
+MAX_MESSAGE = 8_000_000
+"""Octets of a whole request as sent: its head, its body with the sizes of the chunks, its trailers."""
+HEAD_SECONDS = 10.0
+"""Time for the head of a request, from the first octet or from the start of the connection."""
+BODY_SECONDS = 60.0
+"""Time for the body, from the end of the head."""
+MAX_CONNECTIONS = 1_000
+"""Open connections of a process. Over it, the oldest one without a request is closed; if there is none, the new one."""
+
+
+class LimitedProtocol(CoalescingProtocol):
+    """A connection with limits. A request that exceeds one gets a problem, and the connection is closed."""
+
+    head_seconds: ClassVar[float] = HEAD_SECONDS
+    body_seconds: ClassVar[float] = BODY_SECONDS
+    max_connections: ClassVar[int] = MAX_CONNECTIONS
+
+    _timer: asyncio.TimerHandle | None = None
+    _is_refused = False
+    _in_head = False
+    _octets = 0
+    _head_octets = 0
+    since = 0.0
+    """When the connection was made, by the clock of the event loop."""
+
+    # ── connection ──
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.since = self.loop.time()
+        self._set_timer(self.head_seconds)
+        if len(self.connections) > self.max_connections:
+            idle = [other for other in self.connections if isinstance(other, LimitedProtocol) and other.is_idle]
+            oldest = min((other for other in idle if other is not self), key=lambda other: other.since, default=None)
+            if oldest is None:
+                self._refuse(UNAVAILABLE, "The service has too many open connections. Try again in a few seconds.")
+            else:
+                oldest.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress: none has arrived completely and waits for its response."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def close(self) -> None:
+        """Close the connection. What is in progress is lost."""
+        self._is_refused = True
+        self._cancel_timer()
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    # ── data ──
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if self._timer is None and self.is_idle:
+            self._set_timer(self.head_seconds)
+        super().data_received(data)
+        self._octets += len(data)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        if self._is_refused:
+            return
+        if self._in_head and self._octets > MAX_HEAD + MAX_URL:
+            self._refuse_head()
+        elif self._octets > MAX_MESSAGE:
+            self._refuse(TOO_LARGE, f"The request is larger than {MAX_MESSAGE:,} octets. Send less data.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._octets = self._head_octets = 0
+        self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_URL and not self._is_refused:
+            self._refuse(URI_TOO_LONG, f"The address is longer than {MAX_URL:,} octets. Send less in the query.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called for a header, and for a trailer after the body."""
+        self._head_octets += len(name) + len(value)
+        if self._head_octets > MAX_HEAD or len(self.headers) >= MAX_HEADERS:
+            self._refuse_head()
+        else:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if not self._is_refused:
+            self._set_timer(self.body_seconds)
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._cancel_timer()
+        if not self._is_refused:
+            super().on_message_complete()
+
+    # ── refusal ──
+
+    def _refuse_head(self) -> None:
+        detail = f"The request has more than {MAX_HEADERS} headers or more than {MAX_HEAD:,} octets of headers."
+        self._refuse(HEADERS_TOO_LARGE, detail)
+
+    def _refuse(self, kind: ProblemType, detail: str) -> None:
+        """Send the problem, unless a response is under way, and close the connection."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        if self.is_idle:
+            document = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail}
+            body = json.dumps(document | {"requestId": ""}).encode("ascii")
+            head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+            retry = "retry-after: 5\r\n" if kind is UNAVAILABLE else ""
+            self.transport.write(STATUS_LINE[kind.status] + f"{head}{retry}\r\n".encode("ascii") + body)
+        self.close()
+
+    # ── time ──
+
+    def _set_timer(self, seconds: float) -> None:
+        self._cancel_timer()
+        self._timer = self.loop.call_later(seconds, self.close)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,50 @@
+"""Costly messages take at most half of the time of a worker's event loop. The other campaigns keep the other half."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COSTLY_SECONDS = 0.001
+"""A message that takes longer to render is costly. A message without loops takes a tenth of this."""
+
+
+class RenderPacing:
+    """The pace of all campaigns of one process that have costly messages.
+
+    After a costly message, no other costly message is rendered for as long as the first one took. The template's budget
+    bounds this time (see `rendering/budget.py`).
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._free_at = 0.0
+
+    async def turn(self) -> None:
+        """Wait until a costly message may be rendered."""
+        while (seconds := self._free_at - self._now()) > 0:  # noqa: ASYNC110 - the end moves while it waits
+            await asyncio.sleep(seconds)
+
+    @contextmanager
+    def measured(self, campaign: CampaignPace) -> Iterator[None]:
+        """Measure the rendering of one message in this block."""
+        started = self._now()
+        try:
+            yield
+        finally:
+            ended = self._now()
+            campaign.is_costly = ended - started > COSTLY_SECONDS
+            if campaign.is_costly:
+                self._free_at = ended + (ended - started)
+
+
+class CampaignPace:
+    """Whether the last message of one campaign was costly. Then its next message waits for its turn."""
+
+    def __init__(self) -> None:
+        self.is_costly = False
