@@ -1,29 +1,29 @@
-"""CSV (RFC 4180): UTF-8, CRLF, and no cell that a spreadsheet executes as a formula."""
+"""CSV (RFC 4180): UTF-8, CRLF, every text quoted, and no cell that a spreadsheet executes as a formula."""
 
 from __future__ import annotations
 
 import csv
 import io
 from typing import TYPE_CHECKING
+from uuid import UUID
+
+from marketing_service.campaigns.csv_text import neutralised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-# The characters that start a formula in a spreadsheet. Some spreadsheets accept the full-width forms too.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
-
-def lines(rows: Iterable[Iterable[object]]) -> bytes:
-    """The rows as the octets of the file."""
+def lines(rows: Iterable[Iterable[str | UUID | int | None]]) -> bytes:
+    """The rows as the octets of the file. Every text is neutralised and quoted; only numbers have no quotes."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
+    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue().encode("utf-8", "replace")
 
 
-def safe(text: str | None) -> str | None:
-    """The text of a cell that comes from outside, with an apostrophe in front if it looks like a formula."""
-    return "'" + text if text is not None and text.startswith(_FORMULA) else text
+def _cell(value: str | UUID | int | None) -> str | int | None:
+    return neutralised(value) if isinstance(value, str) else str(value) if isinstance(value, UUID) else value
 
 
 def moment(when: datetime | None) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.api.csv_cells import lines, moment, safe
+from marketing_service.api.csv_cells import lines, moment
 from marketing_service.store.email_log import NO_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
     from marketing_service.store.email_log import LogEntry
 
@@ -40,18 +41,18 @@ async def chunks(first: Sequence[LogEntry], more: AsyncIterator[Sequence[LogEntr
         yield lines(_row(entry) for entry in page)
 
 
-def _row(entry: LogEntry) -> tuple[object, ...]:
+def _row(entry: LogEntry) -> tuple[str | UUID | int | None, ...]:
     error = entry.error or NO_ERROR
     return (
         entry.id,
-        safe(entry.contact_id),
-        safe(entry.email),
+        entry.contact_id,
+        entry.email,
         entry.status,
-        safe(entry.reason),
+        entry.reason,
         entry.attempts,
         error.smtp_code,
-        safe(error.enhanced_code),
-        safe(error.message),
+        error.enhanced_code,
+        error.message,
         moment(entry.queued_at),
         moment(entry.sent_at),
         moment(entry.opened_at),

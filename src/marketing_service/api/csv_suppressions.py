@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.api.csv_cells import lines, moment, safe
+from marketing_service.api.csv_cells import lines, moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
     from marketing_service.store.suppressions import Suppression
 
@@ -22,14 +23,14 @@ async def chunks(first: Sequence[Suppression], more: AsyncIterator[Sequence[Supp
         yield lines(_row(suppression) for suppression in page)
 
 
-def _row(suppression: Suppression) -> tuple[object, ...]:
+def _row(suppression: Suppression) -> tuple[str | UUID | int | None, ...]:
     return (
         suppression.id,
-        safe(suppression.address),
+        suppression.address,
         suppression.reason,
         suppression.origin,
         suppression.campaign_id,
-        safe(suppression.note),
-        safe(suppression.created_by),
+        suppression.note,
+        suppression.created_by,
         moment(suppression.created_at),
     )

@@ -28,7 +28,9 @@ MAX_BUCKETS = 500
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What validation requires of a line of text. In the schema it helps tools that generate requests from it.
-_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+# The noncharacters beyond U+FFFF are missing, because not all tools read them in a pattern.
+_NOT_IN_A_LINE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufeff\ufffe\uffff"
+_ONE_LINE = rf"^[^{_NOT_IN_A_LINE}]*[^\s{_NOT_IN_A_LINE}][^{_NOT_IN_A_LINE}]*$"
 _NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.campaigns.csv_text import original
 from marketing_service.errors import FieldError, InvalidInput, NotFound
 from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, suppress
 from marketing_service.store import suppressions as store
@@ -30,7 +31,7 @@ MAX_MALFORMED = 1000
 _ADDRESSES_PER_STATEMENT = 5000
 _PAGE = 1000
 _MAX_VALUE = 100
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]++")
 _DELIMITERS = ",;\t"
 
 
@@ -174,15 +175,10 @@ def _rows(text: str) -> Iterator[tuple[int, str, str | None]]:
 
 
 def _cell(row: Sequence[str], column: int | None) -> str:
-    """The text of a cell, without the apostrophe that our own export puts in front of a formula (see
-    api/csv_cells.py)."""
+    """The text of a cell, without the apostrophes that our own export inserts."""
     if column is None or column >= len(row):
         return ""
-    cell = _CONTROL.sub(" ", row[column]).strip()
-    return cell[1:] if cell.startswith(_QUOTED_FORMULA) else cell
-
-
-_QUOTED_FORMULA = tuple("'" + sign for sign in "=+-@")
+    return _CONTROL.sub(" ", original(row[column])).strip()
 
 
 def _no_csv(reason: str) -> InvalidInput:

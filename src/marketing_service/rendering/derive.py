@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from marketing_service.rendering.markup import OUTPUT, TAG, Kind, Masked, attribute, tags_in, tokens
+from marketing_service.rendering.character_references import unescape
+from marketing_service.rendering.masking import OUTPUT, TAG, Masked, block_around, tags_in
+from marketing_service.rendering.tokenizer import Kind, first_attribute, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from marketing_service.rendering.markup import Token
+    from marketing_service.rendering.tokenizer import Token
 
 # ── a text from HTML ─────────────────────────────────────────────────────────────────────────────────
 
@@ -26,9 +27,16 @@ _NOT_SHOWN = {"head", "select", "template"}
 # Any other element ends a head that has no end tag.
 _IN_HEAD = {"base", "head", "html", "link", "meta", "noscript", "script", "style", "template", "title"}
 _LIQUID = re.compile(f"({OUTPUT}|{TAG})")
-_SPACE = re.compile(r"[ \t\n\r\f]+")
+_OUTPUT = re.compile(OUTPUT)
+_TAG = re.compile(TAG)
+_SCHEME = re.compile("(?:mailto|tel):", re.IGNORECASE)
+_SPACE = re.compile(r"[ \t\n\r\f]++")
 # Authors fill the preview line with these invisible characters. They are not useful in a text.
-_PADDING = re.compile("[\\s\u00ad\u034f\u200b-\u200f\u2007\ufeff]{4,}|[\u00a0\u2007]")
+_PADDING = re.compile("[\\s\u00ad\u034f\u200b-\u200f\u2007\ufeff]{4,}+|[\u00a0\u2007]")
+
+_MAX_INDENTED = 8
+"""Levels of nested lists that are indented. Deeper items have the same indentation, so that the text stays in
+proportion to the HTML."""
 
 
 def text_from_html(source: str) -> tuple[str, bool]:
@@ -42,11 +50,15 @@ def text_from_html(source: str) -> tuple[str, bool]:
     return masked.restored(text.strip()), masked.has_tags
 
 
+_NOTHING = slice(0, 0)
+
+
 class _Text:
     """Builds the text of a page: what a reader sees, with links, lists and paragraphs marked."""
 
     def __init__(self, masked: Masked) -> None:
         self._masked = masked
+        self._has_tags = masked.has_tags
         self._out: list[str] = []
         self._newlines = 0
         self._space = False
@@ -70,7 +82,7 @@ class _Text:
         return "".join(self._out)
 
     def _open(self, token: Token) -> None:
-        shown = ""
+        shown = _NOTHING
         if self._hidden_by == "head" and token.name not in _IN_HEAD:
             self._hidden_by = None
         if self._hidden_by is None:
@@ -78,9 +90,10 @@ class _Text:
                 self._hidden_by = token.name
             self._break(token.name)
             shown = self._begin(token)
-        self._put_tags(token.attributes.replace(shown, "", 1) if shown else token.attributes)
+        if token.attributes:
+            self._put_tags(token.attributes[: shown.start] + token.attributes[shown.stop :])
 
-    def _begin(self, token: Token) -> str:
+    def _begin(self, token: Token) -> slice:
         """Add what the element shows at its start. Returns the part of its attributes that is shown."""
         if token.name == "br":
             self._newlines = min(self._newlines + 1, 2)
@@ -95,11 +108,21 @@ class _Text:
             self._end_link()
             return self._begin_link(token)
         elif token.name == "img":
-            alternative = attribute(token.attributes, "alt")
-            if self._masked.balanced(alternative):
-                self._put_text(alternative)
-                return alternative
-        return ""
+            place, alternative = self._certain(token.attributes, "alt")
+            self._put_text(alternative)
+            return place
+        return _NOTHING
+
+    def _certain(self, attributes: str, name: str) -> tuple[slice, str]:
+        """The place and the value of the attribute, if it is the same or absent for every contact. A Liquid block
+        that starts or ends in or before it can leave it out; then both are empty."""
+        found = first_attribute(attributes, name)
+        if found is None or not (
+            self._masked.balanced(attributes[: found.start])
+            and self._masked.balanced(value := attributes[found.start : found.end])
+        ):
+            return _NOTHING, ""
+        return slice(found.start, found.end), value
 
     def _close(self, token: Token) -> None:
         if self._hidden_by is not None:
@@ -123,27 +146,28 @@ class _Text:
             self._space = True
 
     def _bullet(self) -> str:
-        indent = "  " * (len(self._lists) - 1)
+        indent = "  " * (min(len(self._lists), _MAX_INDENTED) - 1)
         if not self._lists or (number := self._lists[-1]) is None:
             return f"{indent}- "
         self._lists[-1] = number + 1
         return f"{indent}{number + 1}. "
 
-    def _begin_link(self, token: Token) -> str:
-        address = attribute(token.attributes, "href").strip()
-        if address.startswith("#") or not self._masked.balanced(address):
-            return ""
-        self._link = (address, len(self._out))
-        return address
+    def _begin_link(self, token: Token) -> slice:
+        place, address = self._certain(token.attributes, "href")
+        if address.strip().startswith("#"):
+            return _NOTHING
+        self._link = (address.strip(), len(self._out))
+        return place
 
     def _end_link(self) -> None:
         if self._link is None:
             return
         address, start = self._link
         self._link = None
-        target = html.unescape(address)
+        target = unescape(address)
         shown = "".join(self._out[start:]).strip()
-        target = re.sub(r"^(?:mailto|tel):", "", target, flags=re.IGNORECASE)
+        if scheme := _SCHEME.match(target):
+            target = target[scheme.end() :]
         if target and shown not in {target, target.rstrip("/"), target.partition("://")[2].rstrip("/")}:
             follows = self._newlines, self._space
             self._newlines, self._space = 0, True
@@ -155,14 +179,14 @@ class _Text:
             self._put_tags(source)
             return
         for part in _LIQUID.split(source):
-            if re.fullmatch(TAG, part):
+            if _TAG.fullmatch(part):
                 self._put_tags(part)
-            elif re.fullmatch(OUTPUT, part):
+            elif _OUTPUT.fullmatch(part):
                 self._put(part)
             elif self._preformatted:
-                self._put(html.unescape(part))
+                self._put(unescape(part))
             else:
-                self._put_words(_PADDING.sub(" ", html.unescape(part)))
+                self._put_words(_PADDING.sub(" ", unescape(part)))
 
     def _put_words(self, text: str) -> None:
         words = _SPACE.sub(" ", text)
@@ -172,7 +196,7 @@ class _Text:
             self._space = words.endswith(" ")
 
     def _put_tags(self, source: str) -> None:
-        if tags := tags_in(source):
+        if self._has_tags and (tags := tags_in(source)):
             self._flush()
             self._out.append(tags)
 
@@ -191,9 +215,9 @@ class _Text:
 
 # ── HTML from a text ─────────────────────────────────────────────────────────────────────────────────
 
-_ADDRESS = re.compile(f"https?://(?:[^\\s<>\"'{TAG[1:-1]}])+")
+_ADDRESS = re.compile(f"https?://(?:[^\\s<>\"'{TAG[1:-1]}])++")
 _TRAILING = ".,;:!?)]}"
-_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_BLANK_LINES = re.compile(r"\n[ \t]*+(?:\n[ \t]*+)++")
 
 _PAGE_START = """\
 <!DOCTYPE html>
@@ -221,7 +245,7 @@ def _paragraphs(masked: Masked) -> Iterator[str]:
     """The paragraphs between blank lines. A Liquid block that contains blank lines is not split."""
     blocks, start = masked.blocks(), 0
     for found in _BLANK_LINES.finditer(masked.text):
-        if not any(begin < found.start() < end for begin, end in blocks):
+        if block_around(found.start(), blocks) is None:
             yield masked.text[start : found.start()]
             start = found.end()
     yield masked.text[start:]

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import idna
 
+from marketing_service.rendering.characters import character_problem
 from marketing_service.rendering.template import NotRenderable, clean
 
 _LINE = 76
@@ -22,19 +23,21 @@ _SECOND = timedelta(seconds=1)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*")
-_ATOMS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
+_WORDS = re.compile(r"[!-~]++(?: [!-~]++)*+")
+_ATOMS = re.compile(r"[A-Za-z0-9]++(?: [A-Za-z0-9]++)*+")
 
 # RFC 5322 §3.2.3: a dot-atom, which is also RFC 5321's Dot-string; with the lengths of §4.5.3.1.
-_LOCAL = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?)+(?<!\.)")
+_LOCAL = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+")
+# A label does not begin or end with a hyphen. Each part starts with another character, so nothing is tried twice.
+_LABEL = r"(?=.{1,63}(?:\.|\Z))[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
+_MAX_DOMAIN = 253
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*+{_LABEL}")
 
 
 def header_text_problem(value: str) -> str | None:
     """Why a text from a user is not allowed in a header field, as one sentence; None if it is allowed."""
-    if found := _CONTROL.search(value):
-        return f"It contains a line break or control character (U+{ord(found[0]):04X}) at position {found.start() + 1}."
+    if (problem := character_problem(value)) is not None:
+        return problem
     if "=?" in value:
         return 'It contains "=?", which mail programs read as the start of encoded text; leave it out.'
     return None
@@ -88,12 +91,13 @@ def ascii_address(address: str) -> str:
 
 def ascii_domain(domain: str) -> str:
     """The domain in A-labels. Raises NotRenderable if it is malformed."""
-    if not domain.isascii():
+    # The bound is first, because the time of the IDNA encoder grows faster than the length of the domain.
+    if len(domain) <= _MAX_DOMAIN and not domain.isascii():
         try:
             domain = idna.encode(domain, uts46=True).decode("ascii")
         except idna.IDNAError as error:
             raise NotRenderable("No mail can be sent to or from this address: its domain is malformed.") from error
-    if not _DOMAIN.fullmatch(domain):
+    if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
         raise NotRenderable("No mail can be sent to or from this address: its domain is malformed.")
     return domain
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from html.entities import html5
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import idna
 
+from marketing_service.rendering.character_references import unescape
 from marketing_service.rendering.language import Escaping, TemplateError
 from marketing_service.rendering.markup import LINK_PLACE, OUTPUT, TAG, Edit, Kind, Masked, block_around, tokens, values
 from marketing_service.rendering.template import NotRenderable, Template
@@ -17,17 +17,20 @@ from marketing_service.rendering.template import NotRenderable, Template
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from marketing_service.rendering.markup import Value
     from marketing_service.rendering.template import MergeFields
+    from marketing_service.rendering.tokenizer import Value
 
 MAX_LINKS = 500
 """Maximum number of tracked links in a message. Further links are not changed."""
+_MAX_REFUSED = 500
+"""Different addresses that are examined and cannot be tracked. After them, no further link is tracked: to examine an
+address with an international domain or with placeholders takes long."""
 MAX_LINK = 2000
 """Characters. A longer address could exceed the header limit of a proxy, so it is not changed."""
 
 _LINK_ELEMENTS = {"a", "area"}
 _LIQUID = re.compile(f"{OUTPUT}|{TAG}")
-_LIQUID_NEXT = re.compile(f"\\s*(?:{OUTPUT}|{TAG})")
+_LIQUID_NEXT = re.compile(f"\\s*+(?:{OUTPUT}|{TAG})")
 _CONDITIONS = {"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase"}
 
 # Characters that a browser ignores around and inside an address (WHATWG URL §4.4).
@@ -36,10 +39,11 @@ _INSIDE = re.compile(r"[\t\n\r]")
 # The authority must be literal, and ends where it ends for a browser. A user name is not allowed, because an address
 # such as `https://bank.example@evil.example` is used to deceive.
 _ORIGIN = re.compile(
-    r"https?://(?:(?P<host>[A-Za-z0-9_.\-\u00a1-\uffff]{1,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?=[/?#]|\Z)",
+    r"https?://(?:(?P<host>[A-Za-z0-9_.\-\u00a1-\uffff]{1,253}+)|\[[0-9A-Fa-f:.]{2,45}+\])(?::[0-9]{1,5}+)?+(?=[/?#]|\Z)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|([A-Za-z][A-Za-z0-9]*;?)(=?))")
+_REFERENCE = re.compile(r"&(?:#[0-9]++;?|#[xX][0-9A-Fa-f]++;?|([A-Za-z][A-Za-z0-9]*+;?)(=?))")
+_MARKUP_IN_LITERAL = re.compile("[&<>]")
 # RFC 3986 §2: the characters allowed in an address, with the "%" of parts that are encoded already.
 _IN_ADDRESSES = "!#$%&'()*+,-./:;=?@[]_~"
 
@@ -57,6 +61,7 @@ class TrackedLinks:
         self._bound = bound
         self._is_text = is_text
         self._max_links = MAX_LINKS if known is None else 0
+        self._refused: set[str] = set()
         self.sources: list[str] = list(known or ())
         """The addresses in the order of their numbers, as they are written in the HTML."""
         self._numbers = {_key(source): number for number, source in enumerate(self.sources, 1)}
@@ -82,10 +87,16 @@ class TrackedLinks:
         source = masked.restored(written)
         key = _key(source)
         number = self._numbers.get(key)
-        if number is None and len(self.sources) < self._max_links and self._can_be_tracked(masked, written, source):
-            self.sources.append(source)
-            number = self._numbers[key] = len(self.sources)
-        return number
+        if number is not None or len(self.sources) >= self._max_links or key in self._refused:
+            return number
+        if len(self._refused) >= _MAX_REFUSED:
+            return None
+        if not self._can_be_tracked(masked, written, source):
+            self._refused.add(key)
+            return None
+        self.sources.append(source)
+        self._numbers[key] = len(self.sources)
+        return len(self.sources)
 
     def _can_be_tracked(self, masked: Masked, written: str, source: str) -> bool:
         """Whether the target can be computed at the time of a click, for every contact."""
@@ -109,7 +120,7 @@ def _liquid_is_near(text: str, value: Value) -> bool:
 
 
 def _has_markup_in_literals(liquid: str) -> bool:
-    return re.search("[&<>]", liquid) is not None or ("'" in liquid and '"' in liquid)
+    return _MARKUP_IN_LITERAL.search(liquid) is not None or ("'" in liquid and '"' in liquid)
 
 
 def shown_link(source: str) -> str:
@@ -167,7 +178,7 @@ def _character(reference: re.Match[str]) -> str:
     """The text of a character reference in an attribute (WHATWG HTML §13.2.5.73)."""
     name, equals = reference[1], reference[2]
     if name is None:
-        return html.unescape(reference[0])
+        return unescape(reference[0])
     if name not in html5 or (equals and not name.endswith(";")):
         return reference[0]
     return html5[name] + equals

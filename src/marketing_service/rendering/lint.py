@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.markup import Kind, Masked, attribute, has_attribute, tokens
+from marketing_service.rendering.masking import Masked
 from marketing_service.rendering.template import NodeSlot, NotRenderable, PlaceholderSlot, Template
+from marketing_service.rendering.tokenizer import Kind, has_attribute, tokens, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ GMAIL_CLIPS_AT = 102_000
 """Octets of HTML. Gmail documents no exact limit. It hides what is over 102 KB behind "View entire message", and with
 it the unsubscribe link and the pixel."""
 
-_INSECURE = re.compile(r"\s*http:", re.IGNORECASE)
+_INSECURE = re.compile(r"\s*+http:", re.IGNORECASE)
 _INSECURE_IN_TEXT = re.compile(r"\bhttp://", re.IGNORECASE)
 
 
@@ -79,7 +80,9 @@ def _html_findings(html_body: str) -> Iterator[Finding]:
     for token in tokens(masked.text):
         if token.kind is not Kind.OPEN:
             continue
-        if token.name in {"a", "area"} and _INSECURE.match(attribute(token.attributes, "href")):
+        if token.name in {"a", "area"} and any(
+            _INSECURE.match(masked.text, value.start) for value in values(token, "href")
+        ):
             places["LINK_WITHOUT_HTTPS"].append(token.start)
         elif token.name == "img" and not has_attribute(token.attributes, "alt"):
             places["IMAGE_WITHOUT_ALT"].append(token.start)

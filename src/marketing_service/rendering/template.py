@@ -14,6 +14,7 @@ from markupsafe import escape
 
 from marketing_service.rendering.budget import MAX_OCTETS, Budget, MeteredContext, TemplateTooCostly, node_cost
 from marketing_service.rendering.budget import NotRenderable as NotRenderable  # noqa: PLC0414 - other modules import it from here
+from marketing_service.rendering.characters import one_line
 from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, bound_names, parse
 
 if TYPE_CHECKING:
@@ -49,16 +50,13 @@ LONG = MergeFields(f"name@{'long.' * 48}com", *("Long name " * 100 for _ in rang
 """A contact with the longest values, to check what a template can cost."""
 _MAX_FILLED = 5 * _MAX_VALUE
 """Maximum octets of one placeholder: `"` becomes `&#34;` in HTML."""
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def clean(value: str | None) -> str:
-    """The value as one line of at most 1,000 characters that can be encoded in UTF-8."""
+    """The value as one line of at most 1,000 characters that can be encoded in UTF-8 (see `characters`)."""
     if not value:
         return ""
-    if not value.isprintable():
-        value = _UNPRINTABLE.sub(" ", value)
-    return " ".join(value[:_MAX_VALUE].split())
+    return " ".join(one_line(value)[:_MAX_VALUE].split())
 
 
 class SlotContext:

@@ -51,10 +51,11 @@ async def rows_of(*entries: LogEntry) -> list[dict[str, str]]:
 
 async def test_every_line_ends_with_crlf_and_the_header_comes_first() -> None:
     content = await file_of(entry())
+    dates = '"2026-04-01T08:30:00Z","2026-04-01T08:30:00.250000Z",'
     lines = content.decode().split("\r\n")
     assert lines == [
-        ",".join(HEADER),
-        f"{UUID(int=1)},c1,Ada@example.com,DELIVERED,,1,,,,2026-04-01T08:30:00Z,2026-04-01T08:30:00.250000Z,,,0,",
+        ",".join(f'"{name}"' for name in HEADER),
+        f'"{UUID(int=1)}","c1","Ada@example.com","DELIVERED","",1,"","","",' + dates + '"","",0,""',
         "",
     ]
 
