@@ -24,7 +24,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-browser screenshots chaos bench bench-audience bench-pixel lint fmt openapi pins \
+.PHONY: help install run test test-browser screenshots chaos bench bench-audience bench-pixel audit lint fmt openapi pins \
 	release sql clean
 
 help: ## Show this list
@@ -59,6 +59,21 @@ bench-audience: $(VENV)/.dev ## Measure an expansion of a million contacts, and 
 
 bench-pixel: $(VENV)/.dev ## Measure loads of pixels, compared with an empty route
 	@$(PY) -m bench.pixel $(BENCH)
+
+# The exit code of pip-audit is 1 both for a finding and for data that it could not read, so its last words decide. A
+# package that the data does not know counts as not audited (--strict): without data, no result must look like a good one.
+AUDIT_SERVICE ?= pypi
+
+audit: $(VENV)/.test ## Look for known vulnerabilities of the pinned packages (needs a connection to pypi.org)
+	@$(PY) -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes --timeout 15 \
+		--vulnerability-service $(AUDIT_SERVICE) $(foreach file,$(wildcard requirements/*.txt),--requirement $(file)) \
+		> $(VENV)/audit.txt 2>&1; code=$$?; \
+	if [ $$code = 0 ] || grep -q '^Found [0-9]* known vulnerabilit' $(VENV)/audit.txt; then \
+		cat $(VENV)/audit.txt; exit $$code; \
+	fi; \
+	tail -n 1 $(VENV)/audit.txt >&2; \
+	echo "NOT AUDITED: pip-audit could not read its data about every pinned package. This is no result: run" \
+		"'make audit' again with a connection to https://pypi.org." >&2; exit 2
 
 lint: $(VENV)/.test ## Check style, types and layers, and compare openapi/ and ledger/sql/ with the code
 	@$(PY) -m ruff check .

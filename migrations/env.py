@@ -13,7 +13,7 @@ from sqlalchemy import pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from marketing_service.db import async_url, metadata
-from marketing_service.store import tables, tables_relay  # noqa: F401 - they fill the metadata
+from marketing_service.store import tables, tables_audit, tables_relay  # noqa: F401 - they fill the metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -23,7 +23,7 @@ from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.rates import RequestRates, SharedRates, limiter_redis
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.store.stats import LedgerStats, ledger_stats
-from marketing_service.tokens import BounceAddresses, TokenKeyring
+from marketing_service.tokens import BounceAddresses, Pseudonyms, TokenKeyring
 from marketing_service.tracking import ReportHandler
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Resources:
     limiter: RequestLimiter
     records: TextRecords
     tokens: TokenKeyring
+    pseudonyms: Pseudonyms
     bounces: BounceAddresses | None
     authenticator: Authenticator
     http: httpx.AsyncClient
@@ -133,7 +134,8 @@ class Resources:
             mailer = _mailer(settings)
             if mailer is not None:
                 stack.push_async_callback(mailer.close)
-            tokens = TokenKeyring([key.get_secret_value().encode() for key in settings.token_keys])
+            keys = [key.get_secret_value().encode() for key in settings.token_keys]
+            tokens = TokenKeyring(keys)
             yield Resources(
                 settings=settings,
                 api_rules=api_rules_of(settings),
@@ -147,6 +149,7 @@ class Resources:
                 limiter=limiter,
                 records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
                 tokens=tokens,
+                pseudonyms=Pseudonyms(keys),
                 bounces=None if settings.bounce_domain is None else BounceAddresses(tokens, settings.bounce_domain),
                 authenticator=_authenticator(settings, http),
                 http=http,

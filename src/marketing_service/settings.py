@@ -212,6 +212,7 @@ class Settings(BaseSettings):
 
     console: bool = False
     console_login_url: Annotated[str, _url("http", "https")] | None = None
+    console_logout_url: Annotated[str, _url("http", "https")] | None = None
 
     database_pool: Annotated[int, Field(ge=1, le=200)] = 10
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -218,7 +218,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
             public_base_url=base_url, **settings,
         )  # fmt: skip
         internal_port = free_port()
-        await stack.enter_async_context(serving_api(port, internal_port, environment, folder / "api.log"))
+        await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
         worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
         api = await stack.enter_async_context(
             httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {_token()}"}, timeout=30)
@@ -234,7 +234,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
 
 
 @asynccontextmanager
-async def serving_api(port: int, internal_port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
+async def serve(port: int, internal_port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
     """Run the API while the block runs; the block begins when the API responds."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

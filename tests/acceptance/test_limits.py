@@ -10,7 +10,7 @@ import pytest
 
 from marketing_service.auth import mint_token
 from marketing_service.devstack.contacts import ORG_ID
-from tests.acceptance.servers import Servers, free_port, running_servers, serving_api
+from tests.acceptance.servers import Servers, free_port, running_servers, serve
 from tests.support.workers import worker_environment
 from tests.support.world import ISSUER, JWT_SECRET, until
 
@@ -86,7 +86,7 @@ async def limited_pair(servers: Servers, folder: Path, **settings: str) -> Async
         clients: list[list[httpx.AsyncClient]] = [[], []]
         for number in range(2):
             ports = (free_port(), free_port())
-            await stack.enter_async_context(serving_api(*ports, environment, folder / f"api-{number}.log"))
+            await stack.enter_async_context(serve(*ports, environment, folder / f"api-{number}.log"))
             for group, port in zip(clients, ports, strict=True):
                 client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
                 group.append(await stack.enter_async_context(client))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import FastAPI
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from starlette.middleware.cors import CORSMiddleware
 
 from marketing_service.devstack.login import create_login_router
@@ -52,6 +52,46 @@ async def test_a_reload_needs_no_new_log_in_and_shows_the_same_screen(console: C
     assert "eyJ" not in kept  # how every JWT begins
     await console.button("Log out").click()
     await expect(console.heading("Log in to Marketing")).to_be_visible()
+
+
+async def test_after_a_log_out_the_session_has_ended(console: Console) -> None:
+    await console.log_in()
+    before = await console.page.context.cookies()
+    assert "refreshToken" in {cookie["name"] for cookie in before}
+    async with console.page.expect_request("**/api/auth/logout") as asked:
+        await console.button("Log out").click()
+    request = await asked.value
+    assert request.method == "POST"
+    await expect(console.heading("Log in to Marketing")).to_be_visible()
+    await expect(console.page.get_by_role("alert").filter(has_text=re.compile("."))).to_have_count(0)
+    assert await console.page.context.cookies() == []
+    # Neither the browser nor a copy of the cookie gets a new token.
+    await console.page.context.add_cookies(before)  # type: ignore[arg-type]  # what cookies() returns
+    response = await console.page.request.post(f"{console.origin}/api/auth/refresh")
+    assert response.status == 401
+
+
+async def test_a_log_out_that_fails_says_so_and_still_forgets_the_token(console: Console) -> None:
+    """The first time the log-in service responds with an error, the second time not at all."""
+    console.expected_errors.append(r"/api/auth/logout")
+
+    async def error(route: Route) -> None:
+        await route.fulfill(status=503)
+
+    async def no_response(route: Route) -> None:
+        await route.abort()
+
+    for fault, reason in ((error, "status 503"), (no_response, "is not responding")):
+        await console.page.route("**/api/auth/logout", fault)
+        await console.log_in()
+        await console.button("Log out").click()
+        await expect(console.heading("Log in to Marketing")).to_be_visible()
+        await expect(console.page.get_by_role("alert").filter(has_text="may not have ended")).to_contain_text(reason)
+        await console.page.unroute("**/api/auth/logout")
+        # The console does not use the session that is left.
+        await console.page.reload()
+        await expect(console.heading("Log in to Marketing")).to_be_visible()
+        await expect(console.page.get_by_text("may not have ended")).to_have_count(0)
 
 
 async def test_the_end_of_a_session_opens_a_log_in_dialog_and_loses_nothing(console: Console) -> None:
@@ -107,7 +147,7 @@ async def test_with_the_database_down_it_shows_the_reason(visit: Visit, ready: d
 
 
 async def test_the_log_in_of_the_portal_may_be_at_another_origin(visit: Visit, ready: dict[str, Any]) -> None:
-    """MARKETING_CONSOLE_LOGIN_URL must allow CORS with credentials, and have the refresh URL next to it."""
+    """MARKETING_CONSOLE_LOGIN_URL must allow CORS with credentials, and have the refresh and the log-out next to it."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     env = ready["env"]
@@ -130,6 +170,10 @@ async def test_the_log_in_of_the_portal_may_be_at_another_origin(visit: Visit, r
             await expect(console.heading("Campaigns")).to_be_visible()
             await console.page.reload()
             await expect(console.heading("Campaigns")).to_be_visible()
+            await console.button("Log out").click()
+            await expect(console.heading("Log in to Marketing")).to_be_visible()
+            await expect(console.page.get_by_text("may not have ended")).to_have_count(0)
+            assert await console.page.context.cookies() == []
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
 from marketing_service.api.routes import (
     audience,
+    audit,
     bounces,
     campaigns,
     lifecycle,
@@ -49,6 +50,7 @@ _ROUTERS = (
     preflight.router,
     sends.router,
     suppressions.router,
+    audit.router,
     bounces.router,
     public.router,
 )

@@ -64,6 +64,20 @@ def read_suppression_cursor(cursor: str | None) -> UUID | None:
             raise _invalid()
 
 
+def audit_cursor(key: UUID | None) -> str | None:
+    return None if key is None else _encode("audit", key.hex)
+
+
+def read_audit_cursor(cursor: str | None) -> UUID | None:
+    match _decode("audit", cursor):
+        case None:
+            return None
+        case [str(key)]:
+            return _uuid(key)
+        case _:
+            raise _invalid()
+
+
 def _encode(listing: str, *place: str | int) -> str:
     text = json.dumps([listing, *place], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()

@@ -16,6 +16,7 @@ from marketing_service.api.time_limit import TimeLimit
 from marketing_service.auth import Principal
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import FieldError, Forbidden, InvalidInput, Unauthenticated
+from marketing_service.store.audit import Actor
 from marketing_service.store.idempotency import KeyedRequest
 from marketing_service.store.stats import LedgerStats
 
@@ -76,6 +77,12 @@ async def _check_reader(request: Request) -> Principal:
         caller = await resources.authenticator.authenticate(credentials.credentials)
         limits: RequestLimits = request.app.state.limits
         await limits.count_user(request, caller)
+        pseudonyms = resources.pseudonyms
+        # For the request's line in the log.
+        request.state.caller_pseudonyms = {
+            "org": pseudonyms.of("org", caller.org_id),
+            "subject": pseudonyms.of("subject", caller.subject),
+        }
         request.state.caller = caller
     return caller
 
@@ -102,6 +109,19 @@ async def _writer(request: Request, _: Reader) -> Principal:
 
 
 Writer = Annotated[Principal, Depends(_writer)]
+
+
+async def _reading_actor(caller: Reader) -> Actor:
+    return Actor(caller.org_id, caller.subject)
+
+
+async def _writing_actor(caller: Writer) -> Actor:
+    return Actor(caller.org_id, caller.subject)
+
+
+# What a use case needs to record an act in the audit trail.
+ReadingActor = Annotated[Actor, Depends(_reading_actor)]
+WritingActor = Annotated[Actor, Depends(_writing_actor)]
 
 
 async def _check_reporter(request: Request) -> Principal:

@@ -42,6 +42,7 @@ _CODES = {
     "union_tag_not_found": "required",
     "greater_than_equal": "out-of-range",
     "less_than_equal": "out-of-range",
+    "timezone_aware": "type",
 }
 
 

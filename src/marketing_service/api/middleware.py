@@ -85,6 +85,8 @@ class RequestMiddleware:
         self._metrics.request(route, scope["method"], status, seconds)
         # The route template, never the path: paths contain tokens.
         fields = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        # Who asked, as pseudonyms. There is none before the token is verified, or without a token.
+        fields |= scope["state"].get("caller_pseudonyms", {})
         campaign_id = scope.get("path_params", {}).get("id", "")
         if _UUID.fullmatch(campaign_id):
             fields["campaign_id"] = campaign_id

@@ -29,6 +29,7 @@ _TAGS = [
     {"name": "stats", "description": "Numbers about campaigns and audiences."},
     {"name": "email log", "description": "One entry for each contact of a campaign."},
     {"name": "suppressions", "description": "Addresses that are never mailed, even if the CRM allows it."},
+    {"name": "audit", "description": "Who did what, and when."},
     {"name": "bounces", "description": "For mail systems. The token needs a separate role."},
     {"name": "public", "description": "For recipients. No access token is needed."},
     {

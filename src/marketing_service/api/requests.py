@@ -2,17 +2,20 @@
 
 import re
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from marketing_service.auth.principal import MAX_SUBJECT_LENGTH
 from marketing_service.campaigns.drafts import MAX_NAME, Draft
 from marketing_service.campaigns.suppression_list import MAX_NOTE
 from marketing_service.campaigns.validation import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.errors import FieldError, InvalidInput
 from marketing_service.ports import Audience, AudienceType
+from marketing_service.store.audit import Action, AuditFilter
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionReason
 
 MAX_HEADER_TEXT = 200
@@ -219,6 +222,44 @@ class SuppressionFilterQuery(_Request):
 
 class SuppressionQuery(SuppressionFilterQuery, _PageQuery):
     pass
+
+
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}", re.ASCII)
+
+
+def _written_time(value: object) -> object:
+    """Without this, pydantic would also read a number as seconds since 1970."""
+    if not isinstance(value, str) or not _TIME.match(value):
+        raise PydanticCustomError(
+            "datetime_parsing", "must be a time with its offset, such as 2026-12-01T09:00:00Z (a + is written %2B)"
+        )
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_written_time, json_schema_input_type=AwareDatetime)]
+
+
+class AuditQuery(_PageQuery):
+    actor: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_SUBJECT_LENGTH,
+            description="Only what this actor did: the `sub` of an access token, or `system`.",
+            json_schema_extra={"pattern": _NO_CONTROL},
+        ),
+        AfterValidator(_without_control),
+    ] = None
+    action: Annotated[list[Action], Field(description=_ANY_OF)] = Field(default_factory=list)
+    campaign_id: Annotated[
+        UUID | None, Field(description="Only what was done to this campaign. It may be deleted by now.")
+    ] = None
+    since: Annotated[
+        Time | None, Field(description="Only what was done at this time or later, with its offset from UTC.")
+    ] = None
+
+    def filter(self) -> AuditFilter:
+        return AuditFilter(self.actor, tuple(self.action), self.campaign_id, self.since)
 
 
 class PreviewQuery(_Request):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MAX_ID_LENGTH = 64
 """The maximum number of characters of an organisation id."""
+RESERVED_SUBJECT = "system"
+"""The service itself, in the audit trail. A token with this `sub` could act in its name."""
 MAX_SUBJECT_LENGTH = 255
 """The maximum number of characters of `sub` (OpenID Connect Core §2)."""
 
@@ -61,6 +63,10 @@ class ClaimRules:
         if not _is_id(subject, MAX_SUBJECT_LENGTH):
             raise Unauthenticated(
                 f"The token's sub must be 1 to {MAX_SUBJECT_LENGTH} characters without control characters."
+            )
+        if subject == RESERVED_SUBJECT:
+            raise Unauthenticated(
+                f"The token's sub must not be {RESERVED_SUBJECT}: the audit trail uses it for the service itself."
             )
         roles = self._roles(claims)
         org_id = claims.get(self.org_claim)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from marketing_service.campaigns.audit import audience_details, changed_fields, record
 from marketing_service.campaigns.validation import validate_statuses, validated
 from marketing_service.errors import FieldError, InvalidInput, NotFound, StaleVersion, WrongState
 from marketing_service.ports import Audience
 from marketing_service.store import campaigns
+from marketing_service.store.audit import Action
 from marketing_service.store.campaigns import Content
 from marketing_service.store.states import CampaignStatus
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from marketing_service.campaigns.rules import CampaignRules, SenderRules
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
+    from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign, CampaignKey, Overview, StatsSnapshot
     from marketing_service.store.page import Page
 
@@ -47,8 +50,7 @@ async def create(
     source: AudienceSource,
     rules: CampaignRules,
     *,
-    org_id: str,
-    created_by: str,
+    actor: Actor,
     draft: Draft,
     on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
@@ -66,10 +68,11 @@ async def create(
         track_clicks=draft.track_clicks,
     )
     fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
-    content = await validated(content, {*fields, "from_email"}, org_id, rules)
-    await validate_statuses(content.audience, source, org_id)
-    async with transactions(org_id) as tx:
-        campaign = await campaigns.add(tx.connection, org_id, content, created_by=created_by)
+    content = await validated(content, {*fields, "from_email"}, actor.org_id, rules)
+    await validate_statuses(content.audience, source, actor.org_id)
+    async with transactions(actor.org_id) as tx:
+        campaign = await campaigns.add(tx.connection, actor.org_id, content, created_by=actor.subject)
+        await _record_created(tx, actor, campaign)
         if on_result is not None:
             await on_result(tx, campaign)
         return campaign
@@ -113,7 +116,7 @@ async def change(
     source: AudienceSource,
     rules: CampaignRules,
     *,
-    org_id: str,
+    actor: Actor,
     campaign_id: UUID,
     changes: Mapping[str, Any],
     versions: Collection[int] | None = None,
@@ -122,35 +125,49 @@ async def change(
 
     Raises NotFound, WrongState, StaleVersion, InvalidInput, or Unavailable (the CRM, if the audience names statuses).
     """
-    async with transactions(org_id) as tx:
-        before = await editable(tx, org_id, campaign_id, versions)
+    async with transactions(actor.org_id) as tx:
+        before = await editable(tx, actor.org_id, campaign_id, versions)
     if not changes:
         return before
-    content = await validated(replace(before.content, **changes), changes.keys(), org_id, rules)
+    content = await validated(replace(before.content, **changes), changes.keys(), actor.org_id, rules)
     if "audience" in changes:
-        await validate_statuses(content.audience, source, org_id)
+        await validate_statuses(content.audience, source, actor.org_id)
     written = {field: getattr(content, field) for field in changes}
-    async with transactions(org_id) as tx:
-        campaign = await editable(tx, org_id, campaign_id, versions)
-        return await campaigns.replace_content(tx.connection, campaign, replace(campaign.content, **written))
+    async with transactions(actor.org_id) as tx:
+        campaign = await editable(tx, actor.org_id, campaign_id, versions)
+        changed = await campaigns.replace_content(tx.connection, campaign, replace(campaign.content, **written))
+        fields = changed_fields(campaign.content, changed.content)
+        await record(tx, actor, Action.CHANGED, campaign_id, version=changed.version, fields=fields)
+        return changed
 
 
-async def remove(tx: Transaction, org_id: str, campaign_id: UUID, *, versions: Collection[int] | None = None) -> None:
+async def remove(tx: Transaction, actor: Actor, campaign_id: UUID, *, versions: Collection[int] | None = None) -> None:
     """Delete a DRAFT or FAILED campaign. Neither has sends. Raises NotFound, WrongState, StaleVersion."""
-    campaign = await lock(tx, org_id, campaign_id)
+    campaign = await lock(tx, actor.org_id, campaign_id)
     if campaign.status not in {CampaignStatus.DRAFT, CampaignStatus.FAILED}:
         raise WrongState(
             f"This campaign is {campaign.status}. Only a DRAFT or FAILED campaign can be deleted: sends are kept."
         )
     match_version(campaign, versions)
     await campaigns.remove(tx.connection, campaign)
+    await record(
+        tx,
+        actor,
+        Action.DELETED,
+        campaign_id,
+        name=campaign.content.name,
+        status=campaign.status,
+        version=campaign.version,
+    )
 
 
-async def duplicate(tx: Transaction, org_id: str, campaign_id: UUID, *, created_by: str) -> Campaign:
+async def duplicate(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
     """A new DRAFT with the same message and audience, from a campaign in any state. Raises NotFound."""
-    original = await get(tx, org_id, campaign_id)
+    original = await get(tx, actor.org_id, campaign_id)
     content = replace(original.content, name=f"Copy of {original.content.name}"[:MAX_NAME].rstrip())
-    return await campaigns.add(tx.connection, org_id, content, created_by=created_by)
+    copy = await campaigns.add(tx.connection, actor.org_id, content, created_by=actor.subject)
+    await _record_created(tx, actor, copy, copyOf=str(campaign_id))
+    return copy
 
 
 async def lock(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
@@ -174,6 +191,11 @@ def match_version(campaign: Campaign, versions: Collection[int] | None) -> None:
         raise StaleVersion(
             f"The campaign was changed: its version is now {campaign.version}. Read it again, then repeat your change."
         )
+
+
+async def _record_created(tx: Transaction, actor: Actor, campaign: Campaign, **more: str) -> None:
+    audience = audience_details(campaign.content.audience)
+    await record(tx, actor, Action.CREATED, campaign.id, name=campaign.content.name, audience=audience, **more)
 
 
 def _existing(campaign: Campaign | None) -> Campaign:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marketing_service.campaigns.audit import digest, record
 from marketing_service.errors import NotFound
 from marketing_service.store import campaigns, email_log
+from marketing_service.store.audit import Action
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from marketing_service.db import Transaction, Transactions
+    from marketing_service.store.audit import Actor
     from marketing_service.store.email_log import LogEntry, LogFilter, LogKey
     from marketing_service.store.page import Page
 
@@ -35,16 +38,22 @@ async def entry(tx: Transaction, org_id: str, campaign_id: UUID, send_id: UUID) 
     return found
 
 
-async def pages(
-    transactions: Transactions, org_id: str, campaign_id: UUID, *, only: LogFilter
+async def export(
+    transactions: Transactions, actor: Actor, campaign_id: UUID, *, only: LogFilter
 ) -> AsyncIterator[Sequence[LogEntry]]:
     """All entries, one page at a time. Each page is read in its own short transaction: only one page is in memory, and
-    between pages no connection is used. Raises NotFound or Unavailable, also between pages."""
+    between pages no connection is used. The first one also records the export.
+
+    Raises NotFound or Unavailable, also between pages.
+    """
+    org_id = actor.org_id
     after: LogKey | None = None
     while True:
         async with transactions(org_id) as tx:
             if after is None:
                 found = await page(tx, org_id, campaign_id, only=only, after=None, limit=EXPORT_PAGE)
+                filters = {"status": list(only.statuses), "q": only.prefix and digest(only.prefix)}
+                await record(tx, actor, Action.EXPORTED, campaign_id, export="sends", filters=filters)
             else:
                 found = await email_log.page_of_log(
                     tx.connection, org_id, campaign_id, only=only, after=after, limit=EXPORT_PAGE

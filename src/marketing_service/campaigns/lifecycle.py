@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from marketing_service.campaigns import drafts
+from marketing_service.campaigns.audit import audience_details, record
 from marketing_service.campaigns.preflight_requests import refuse_errors
 from marketing_service.campaigns.validation import (
     crm_unavailable,
@@ -18,10 +19,12 @@ from marketing_service.errors import NotFound, WrongState
 from marketing_service.ledger import lifecycle as ledger
 from marketing_service.ports import Audience, AudienceError
 from marketing_service.rendering import SAMPLE, MergeFields
+from marketing_service.store.audit import Action
 from marketing_service.store.campaigns import Content
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource, JobQueue
     from marketing_service.rendering import Preview
+    from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign
 
 # An unsaved message has no sender and no campaign. A preview shows neither, so placeholders are enough.
@@ -42,7 +46,7 @@ async def launch(
     job_queue: JobQueue,
     rules: CampaignRules,
     *,
-    org_id: str,
+    actor: Actor,
     campaign_id: UUID,
     audience: Audience | None = None,
     versions: Collection[int] | None = None,
@@ -55,6 +59,7 @@ async def launch(
     Raises NotFound, WrongState, StaleVersion, InvalidInput, PreflightFoundErrors (unless `force`), or Unavailable (the
     CRM, if `audience` names statuses).
     """
+    org_id = actor.org_id
     async with transactions(org_id) as tx:
         before = await drafts.editable(tx, org_id, campaign_id, versions)
     await validate_for_launch(before, rules)
@@ -68,28 +73,37 @@ async def launch(
         await ledger.launch(tx.connection, campaign_id, audience=audience)
         tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, epoch=0))
         campaign = await drafts.get(tx, org_id, campaign_id)
+        await record(
+            tx,
+            actor,
+            Action.LAUNCHED,
+            campaign_id,
+            audience=audience_details(campaign.content.audience),
+            version=before.version,
+            force=force,
+        )
         if on_result is not None:
             await on_result(tx, campaign)
         return campaign
 
 
-async def pause(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
+async def pause(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
     """Stop sending until `resume`. Raises NotFound, WrongState."""
 
     def by_user(conn: AsyncConnection, campaign_id: UUID) -> Awaitable[bool]:
         return ledger.pause(conn, campaign_id, ledger.PauseReason.USER)
 
-    return await _move(by_user, tx, org_id, campaign_id)
+    return await _move(by_user, Action.PAUSED, tx, actor, campaign_id)
 
 
-async def resume(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
+async def resume(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
     """Continue after a pause. The next sweep enqueues the waiting batches. Raises NotFound, WrongState."""
-    return await _move(ledger.resume, tx, org_id, campaign_id)
+    return await _move(ledger.resume, Action.RESUMED, tx, actor, campaign_id)
 
 
-async def cancel(tx: Transaction, org_id: str, campaign_id: UUID) -> Campaign:
+async def cancel(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
     """Stop sending for ever. Raises NotFound, WrongState."""
-    return await _move(ledger.cancel, tx, org_id, campaign_id)
+    return await _move(ledger.cancel, Action.CANCELLED, tx, actor, campaign_id)
 
 
 async def preview(
@@ -155,13 +169,27 @@ async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | N
 
 
 async def _move(
-    move: Callable[[AsyncConnection, UUID], Awaitable[bool]], tx: Transaction, org_id: str, campaign_id: UUID
+    move: Callable[[AsyncConnection, UUID], Awaitable[bool]],
+    action: Action,
+    tx: Transaction,
+    actor: Actor,
+    campaign_id: UUID,
 ) -> Campaign:
     # Checks the organisation first: the statements of the ledger find campaigns by id alone.
-    before = await drafts.lock(tx, org_id, campaign_id)
+    before = await drafts.lock(tx, actor.org_id, campaign_id)
     if not await move(tx.connection, campaign_id):
         cancelled = " and cancelled" if before.cancelled_at is not None else ""
         raise WrongState(
             f"This campaign is {before.status}{cancelled}. Only a SENDING campaign can be paused, resumed or cancelled."
         )
-    return await drafts.get(tx, org_id, campaign_id)
+    after = await drafts.get(tx, actor.org_id, campaign_id)
+    # A second pause, resume or cancel changes nothing that a person can see, so it is not an act.
+    if _pause_and_cancel(before) != _pause_and_cancel(after):
+        # The reason of the pause that begins, or of the one that ends.
+        reason = after.pause_reason or before.pause_reason
+        await record(tx, actor, action, campaign_id, **({} if reason is None else {"pauseReason": reason}))
+    return after
+
+
+def _pause_and_cancel(campaign: Campaign) -> tuple[datetime | None, str | None, datetime | None]:
+    return campaign.paused_at, campaign.pause_reason, campaign.cancelled_at

@@ -6,9 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from marketing_service.campaigns import drafts
+from marketing_service.campaigns.audit import record
 from marketing_service.campaigns.validation import validate_for_launch
 from marketing_service.errors import NotFound, PreflightFoundErrors
 from marketing_service.store import preflights as store
+from marketing_service.store.audit import Action
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from marketing_service.campaigns.rules import CampaignRules
     from marketing_service.db import Transaction, Transactions
     from marketing_service.ports import JobQueue
+    from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign
     from marketing_service.store.preflights import Preflight
 
@@ -25,14 +28,14 @@ async def request(
     job_queue: JobQueue,
     rules: CampaignRules,
     *,
-    org_id: str,
+    actor: Actor,
     campaign_id: UUID,
-    requested_by: str,
 ) -> Preflight:
     """Request a preflight of the current version of a DRAFT. If one of this version is running, it continues.
 
     Raises NotFound, WrongState, StaleVersion, and InvalidInput if the draft cannot be launched.
     """
+    org_id = actor.org_id
     async with transactions(org_id) as tx:
         before = await drafts.editable(tx, org_id, campaign_id, None)
     await validate_for_launch(before, rules)
@@ -43,9 +46,10 @@ async def request(
             org_id=org_id,
             campaign_id=campaign_id,
             version=before.version,
-            requested_by=requested_by,
+            requested_by=actor.subject,
         )
         if epoch is not None:
+            await record(tx, actor, Action.CHECKED, campaign_id, version=before.version)
             tx.after_commit(partial(job_queue.enqueue_preflight, campaign_id, epoch))
         return await get(tx, org_id, campaign_id)
 

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from marketing_service.campaigns import email_log
+from marketing_service.campaigns.audit import record
 from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.ledger.resend import requeue
 from marketing_service.ports import AudienceError, AudienceUnavailable
 from marketing_service.store import opt_outs
+from marketing_service.store.audit import Action
 from marketing_service.store.sends import resend_candidate
 from marketing_service.store.states import SendStatus
 from marketing_service.store.suppressions import suppressed_among
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import OnResult, Transaction, Transactions
     from marketing_service.ports import AudienceSource
+    from marketing_service.store.audit import Actor
     from marketing_service.store.email_log import LogEntry
 
 RESENDABLE = (SendStatus.FAILED, SendStatus.UNCONFIRMED)
@@ -28,7 +31,7 @@ async def resend(
     transactions: Transactions,
     audience: AudienceSource,
     *,
-    org_id: str,
+    actor: Actor,
     campaign_id: UUID,
     send_id: UUID,
     on_result: OnResult[LogEntry] | None = None,
@@ -39,6 +42,7 @@ async def resend(
     Raises NotFound; WrongState if the send is not FAILED or UNCONFIRMED, if the contact has opted out or is not in the
     CRM any more, or if the address is suppressed; Unavailable if PostgreSQL or the CRM does not answer.
     """
+    org_id = actor.org_id
     async with transactions(org_id) as tx:
         send = await resend_candidate(tx.connection, org_id=org_id, campaign_id=campaign_id, send_id=send_id)
     if send is None:
@@ -64,6 +68,7 @@ async def resend(
         if not await requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
             raise WrongState("The send was changed at the same time. Read it again.")
         entry = await email_log.entry(tx, org_id, campaign_id, send_id)
+        await record(tx, actor, Action.RESENT, campaign_id, sendId=str(send_id), status=send.status)
         if on_result is not None:
             await on_result(tx, entry)
         return entry

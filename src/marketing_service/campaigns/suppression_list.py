@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.campaigns.audit import digest, record
 from marketing_service.campaigns.csv_text import original
 from marketing_service.errors import FieldError, InvalidInput, NotFound
 from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, suppress
 from marketing_service.store import suppressions as store
+from marketing_service.store.audit import Action
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
 from marketing_service.store.suppressions import SuppressionEntry
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
 
-    from marketing_service.db import Transactions
+    from marketing_service.db import Transaction, Transactions
+    from marketing_service.store.audit import Actor
     from marketing_service.store.suppressions import Suppression
 
 MAX_NOTE = 500
@@ -60,36 +63,38 @@ class Imported:
     malformed: tuple[Malformed, ...]
 
 
-async def add(
-    transactions: Transactions, *, org_id: str, email: str, note: str | None, created_by: str
-) -> tuple[Suppression, bool]:
+async def add(transactions: Transactions, *, actor: Actor, email: str, note: str | None) -> tuple[Suppression, bool]:
     """Add an address, and skip the waiting sends to it. The second value tells whether it is new. Raises
     InvalidInput."""
     if not is_deliverable(email.strip()):
         raise InvalidInput(FieldError("email", "is not a valid email address.", "email"))
     entry = SuppressionEntry(normal_form(email), note)
-    async with transactions(org_id) as tx:
-        locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=(entry.address,))
+    async with transactions(actor.org_id) as tx:
+        locked = await lock_campaigns_waiting_for(tx.connection, org_id=actor.org_id, addresses=(entry.address,))
         added = await suppress(
             tx.connection,
-            org_id=org_id,
+            org_id=actor.org_id,
             entries=(entry,),
             reason=SuppressionReason.MANUAL,
             origin=SuppressionOrigin.API,
-            created_by=created_by,
+            created_by=actor.subject,
             locked=locked,
         )
-        found = await store.find_suppression(tx.connection, org_id=org_id, address=entry.address)
+        found = await store.find_suppression(tx.connection, org_id=actor.org_id, address=entry.address)
+        if added and found is not None:
+            await record(tx, actor, Action.SUPPRESSED, suppressionId=str(found.id), address=digest(entry.address))
     if found is None:
         raise NotFound("The address was removed from the list at the same moment. Add it again if you need it.")
     return found, bool(added)
 
 
-async def remove(transactions: Transactions, *, org_id: str, suppression_id: UUID) -> None:
+async def remove(transactions: Transactions, *, actor: Actor, suppression_id: UUID) -> None:
     """Remove an address from the list. Raises NotFound."""
-    async with transactions(org_id) as tx:
-        if not await store.remove_suppression(tx.connection, org_id=org_id, suppression_id=suppression_id):
+    async with transactions(actor.org_id) as tx:
+        address = await store.remove_suppression(tx.connection, org_id=actor.org_id, suppression_id=suppression_id)
+        if address is None:
             raise NotFound("There is no such entry on the suppression list. Check the id.")
+        await record(tx, actor, Action.UNSUPPRESSED, suppressionId=str(suppression_id), address=digest(address))
 
 
 async def page(
@@ -97,28 +102,38 @@ async def page(
 ) -> tuple[list[Suppression], UUID | None]:
     """At most `limit` entries, newest first, and the `before` of the next page; None: this is the last page."""
     async with transactions(org_id) as tx:
-        found = await store.page_of_suppressions(
-            tx.connection,
-            org_id=org_id,
-            reasons=only.reasons,
-            prefix=normal_form(only.prefix or ""),
-            before=before,
-            limit=limit + 1,
-        )
+        return await _page(tx, org_id, only=only, before=before, limit=limit)
+
+
+async def _page(
+    tx: Transaction, org_id: str, *, only: Filter, before: UUID | None, limit: int
+) -> tuple[list[Suppression], UUID | None]:
+    found = await store.page_of_suppressions(
+        tx.connection,
+        org_id=org_id,
+        reasons=only.reasons,
+        prefix=normal_form(only.prefix or ""),
+        before=before,
+        limit=limit + 1,
+    )
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
-async def pages(transactions: Transactions, org_id: str, *, only: Filter) -> AsyncIterator[Sequence[Suppression]]:
-    """All entries, one page at a time. Each page is read in its own short transaction."""
-    before: UUID | None = None
+async def export(transactions: Transactions, actor: Actor, *, only: Filter) -> AsyncIterator[Sequence[Suppression]]:
+    """All entries, one page at a time. Each page is read in its own short transaction; the first one also records the
+    export."""
+    async with transactions(actor.org_id) as tx:
+        items, before = await _page(tx, actor.org_id, only=only, before=None, limit=_PAGE)
+        filters = {"reason": list(only.reasons), "q": only.prefix and digest(only.prefix)}
+        await record(tx, actor, Action.EXPORTED, export="suppressions", filters=filters)
     while True:
-        items, before = await page(transactions, org_id, only=only, before=before, limit=_PAGE)
         yield items
         if before is None:
             return
+        items, before = await page(transactions, actor.org_id, only=only, before=before, limit=_PAGE)
 
 
-async def import_csv(transactions: Transactions, *, org_id: str, file: bytes, created_by: str) -> Imported:
+async def import_csv(transactions: Transactions, *, actor: Actor, file: bytes) -> Imported:
     """Add every address of a CSV file in one transaction, and skip the waiting sends to them.
 
     Raises InvalidInput if the file is not CSV with a column `email`; then nothing is added.
@@ -127,19 +142,29 @@ async def import_csv(transactions: Transactions, *, org_id: str, file: bytes, cr
     entries, malformed = await asyncio.to_thread(_read, file)
     addresses = sorted(entries)
     added = 0
-    async with transactions(org_id) as tx:
-        locked = await lock_campaigns_waiting_for(tx.connection, org_id=org_id, addresses=addresses)
+    async with transactions(actor.org_id) as tx:
+        locked = await lock_campaigns_waiting_for(tx.connection, org_id=actor.org_id, addresses=addresses)
         for start in range(0, len(addresses), _ADDRESSES_PER_STATEMENT):
             added += await suppress(
                 tx.connection,
-                org_id=org_id,
+                org_id=actor.org_id,
                 entries=[entries[address] for address in addresses[start : start + _ADDRESSES_PER_STATEMENT]],
                 reason=SuppressionReason.MANUAL,
                 origin=SuppressionOrigin.CSV,
-                created_by=created_by,
+                created_by=actor.subject,
                 locked=locked,
             )
-    return Imported(added, len(addresses) - added, tuple(malformed))
+        imported = Imported(added, len(addresses) - added, tuple(malformed))
+        await record(
+            tx,
+            actor,
+            Action.IMPORTED,
+            file=digest(file),
+            added=imported.added,
+            known=imported.known,
+            malformed=len(imported.malformed),
+        )
+    return imported
 
 
 def _read(file: bytes) -> tuple[dict[str, SuppressionEntry], list[Malformed]]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from marketing_service.addresses import normal_form
+from marketing_service.campaigns.audit import record
 from marketing_service.errors import Unavailable, WrongState
 from marketing_service.ports import Envelope, RelayDown
 from marketing_service.rendering import SAMPLE, MergeFields, NotRenderable, RecipientData, ascii_address
 from marketing_service.store import test_mails as store
+from marketing_service.store.audit import Action
 from marketing_service.tokens import Purpose
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import JobQueue, Mailer, RateLimiter
     from marketing_service.rendering import CompiledMessage
     from marketing_service.sending.messages import Messages
+    from marketing_service.store.audit import Actor
     from marketing_service.store.states import SkipReason
     from marketing_service.tokens import TokenKeyring
 
@@ -53,18 +56,22 @@ async def request_test_mail(
     tx: Transaction,
     job_queue: JobQueue,
     *,
-    org_id: str,
+    actor: Actor,
     campaign_id: UUID,
     recipients: Sequence[str],
-    requested_by: str,
 ) -> None:
     """Request a test mail of the current version to `recipients`. It is enqueued after the commit.
 
     Leave out the addresses of `left_out_of` before. The worker leaves out those that are added after that.
     """
     test_mail_id = await store.add_test_mail(
-        tx.connection, org_id=org_id, campaign_id=campaign_id, recipients=recipients, requested_by=requested_by
+        tx.connection,
+        org_id=actor.org_id,
+        campaign_id=campaign_id,
+        recipients=recipients,
+        requested_by=actor.subject,
     )
+    await record(tx, actor, Action.TESTED, campaign_id, recipients=len(recipients))
     tx.after_commit(partial(job_queue.enqueue_test_mail, test_mail_id))
 
 

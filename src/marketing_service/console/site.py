@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -53,9 +53,11 @@ class _File:
 def create_console_router(settings: Settings) -> APIRouter:
     """`/marketing` and everything below it."""
     login_url = settings.console_login_url or OWN_LOGIN
-    served = dict(_files(_page_policy(login_url)))
+    logout_url = settings.console_logout_url or urljoin(login_url, "logout")
+    served = dict(_files(_page_policy(login_url, logout_url)))
     configuration = {
         "loginUrl": login_url,
+        "logoutUrl": logout_url,
         "orgClaim": settings.jwt_org_claim,
         "rolesClaim": settings.jwt_roles_claim,
         "writeRoles": settings.write_roles,
@@ -82,13 +84,13 @@ def create_console_router(settings: Settings) -> APIRouter:
     return router
 
 
-def _page_policy(login_url: str) -> str:
-    """The policy of the page. `trusted-types` is 'none', because its script creates every element itself and never
-    parses text as HTML."""
-    parts = urlsplit(login_url)
-    login = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
+def _page_policy(*urls: str) -> str:
+    """The policy of the page, which may connect to its own origin and to those of `urls`. `trusted-types` is 'none',
+    because its script creates every element itself and never parses text as HTML."""
+    origins = dict.fromkeys(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls) if parts.netloc)
+    connect = " ".join(["'self'", *origins])
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{login}; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect}; "
         "frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )

@@ -65,6 +65,7 @@ def service_settings(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
         "MARKETING_DRAIN_SECONDS": "3",
         # Empty: the log-in stand-in, on the API's own origin.
         "MARKETING_CONSOLE_LOGIN_URL": "",
+        "MARKETING_CONSOLE_LOGOUT_URL": "",
     }
     link_settings = {"MARKETING_PUBLIC_BASE_URL": addresses.api, "MARKETING_TOKEN_KEYS": secrets.token_key}
     return _DEFAULTS | link_settings | overrides | fixed

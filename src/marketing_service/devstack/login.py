@@ -6,6 +6,8 @@ Anyone who can reach it can log in as anyone. Use it on a developer's machine on
 from __future__ import annotations
 
 import time
+import uuid
+from contextlib import suppress
 from typing import Annotated, Any
 
 import jwt
@@ -20,6 +22,8 @@ _REFRESH_SECONDS = 30 * 24 * 3600
 _COOKIE = "refreshToken"
 # Only the log-in accepts a refresh token: the API refuses its audience.
 _REFRESH_AUDIENCE = "marketing-service:refresh"
+_MAX_ENDED = 10_000
+"""The number of ended sessions that the process remembers."""
 
 
 class Login(BaseModel):
@@ -39,9 +43,10 @@ class AccessToken(BaseModel):
 
 
 def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
-    """`POST /api/auth/login` and `POST /api/auth/refresh`. Any password and any code are accepted."""
+    """`POST /api/auth/login`, `/refresh` and `/logout`. Any password and any code are accepted."""
     router = APIRouter(prefix="/api/auth", tags=["Log-in stand-in"], include_in_schema=False)
     tokens = TokenIssuer(secret, issuer, audience)
+    ended: dict[str, None] = {}  # the ids of the sessions that were ended here, oldest first
 
     @router.post("/login")
     async def log_in(login: Login, response: Response) -> AccessToken:
@@ -59,18 +64,29 @@ def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
     @router.post("/refresh", response_model=AccessToken)
     async def refresh(refreshed: Annotated[str, Cookie(alias=_COOKIE)] = "") -> AccessToken | Response:
         try:
-            email = _refreshed(secret, issuer, refreshed)["email"]
+            session = _refreshed(secret, issuer, refreshed)
         except jwt.InvalidTokenError:
             # Returned, not raised: the API would turn an exception into its own problem response.
             return JSONResponse({"detail": "The refreshToken cookie is missing or not valid. Log in again."}, 401)
-        return AccessToken(access_token=tokens.token_for(person_for(email)))
+        if session["jti"] in ended:
+            return JSONResponse({"detail": "The session was ended. Log in again."}, 401)
+        return AccessToken(access_token=tokens.token_for(person_for(session["email"])))
+
+    @router.post("/logout", status_code=204)
+    async def log_out(response: Response, refreshed: Annotated[str, Cookie(alias=_COOKIE)] = "") -> None:
+        """End the session of the cookie, also for a copy of the cookie. Without a session there is nothing to do."""
+        with suppress(jwt.InvalidTokenError):
+            ended[_refreshed(secret, issuer, refreshed)["jti"]] = None
+        while len(ended) > _MAX_ENDED:
+            del ended[next(iter(ended))]
+        response.delete_cookie(_COOKIE, path="/api/auth", httponly=True, samesite="strict")
 
     return router
 
 
 def _refresh_token(secret: str, issuer: str, email: str) -> str:
     expires = int(time.time()) + _REFRESH_SECONDS
-    claims = {"iss": issuer, "aud": _REFRESH_AUDIENCE, "email": email, "exp": expires}
+    claims = {"iss": issuer, "aud": _REFRESH_AUDIENCE, "email": email, "exp": expires, "jti": uuid.uuid4().hex}
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 
@@ -81,5 +97,5 @@ def _refreshed(secret: str, issuer: str, token: str) -> dict[str, Any]:
         algorithms=[ALGORITHM],
         issuer=issuer,
         audience=_REFRESH_AUDIENCE,
-        options={"require": ["exp", "email"]},
+        options={"require": ["exp", "email", "jti"]},
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from marketing_service.ledger.counters import MOVED, counted
+from marketing_service.store.audit import Action, add_system_entries
 from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.relay_pauses import ProbeSchedule, record_pause
 from marketing_service.store.rules import has_unsettled_sends, is_expanding, is_waiting, predates_cancel
@@ -114,10 +115,12 @@ async def pause(
     probes: Mapping[PauseReason, ProbeSchedule] = PROBES,
 ) -> bool:
     """Pause the campaign: no more of its sends are marked. USER replaces another reason, and no other reason replaces
-    one. False unless the campaign is SENDING and not cancelled. `message`: the relay's own words."""
+    one. False unless the campaign is SENDING and not cancelled. `message`: the relay's own words. A pause by the system
+    gets an entry in the audit trail; the use case records a pause by a user."""
     paused = (await connection.execute(_PAUSE, {"campaign_id": campaign_id, "reason": reason.value})).rowcount == 1
     if paused and reason is not PauseReason.USER:
         await record_pause(connection, campaign_id, message=message, schedule=probes.get(reason))
+        await add_system_entries(connection, Action.PAUSED, [campaign_id], {"pauseReason": reason.value})
     return paused
 
 
@@ -145,8 +148,12 @@ _RESUME_AFTER_RELAY = text(
 
 
 async def resume_after_relay(connection: AsyncConnection, campaign_id: UUID) -> bool:
-    """Resume a campaign that is paused because of the relay. False if it is not (any more)."""
-    return (await connection.execute(_RESUME_AFTER_RELAY, {"campaign_id": campaign_id})).rowcount == 1
+    """Resume a campaign that is paused because of the relay, with an entry in the audit trail. False if it is not
+    paused so (any more)."""
+    resumed = (await connection.execute(_RESUME_AFTER_RELAY, {"campaign_id": campaign_id})).rowcount == 1
+    if resumed:
+        await add_system_entries(connection, Action.RESUMED, [campaign_id], {})
+    return resumed
 
 
 _CANCEL = text(

@@ -132,15 +132,16 @@ _REMOVE = text(
         DELETE FROM marketing_soft_bounces b USING removed
         WHERE b.org_id = removed.org_id AND b.address = removed.address
     )
-    SELECT count(*) FROM removed
+    SELECT address FROM removed
     """
 )
 
 
-async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppression_id: UUID) -> bool:
-    """Take the entry off the list and delete the soft bounces of its address. False if there is no such entry."""
+async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppression_id: UUID) -> str | None:
+    """Take the entry off the list and delete the soft bounces of its address. Returns the address; None if there is no
+    such entry."""
     key = {"org_id": org_id, "id": suppression_id}
-    return bool((await connection.execute(_REMOVE, key)).scalar_one())
+    return (await connection.execute(_REMOVE, key)).scalar_one_or_none()
 
 
 _AMONG = text("SELECT address FROM marketing_suppressions WHERE org_id = :org_id AND address = ANY(:addresses)")

@@ -2,5 +2,6 @@
 
 from marketing_service.tokens.bounce import BounceAddresses, Bounced, Mailbox
 from marketing_service.tokens.keyring import Purpose, TokenKeyring
+from marketing_service.tokens.pseudonyms import Pseudonyms
 
-__all__ = ["BounceAddresses", "Bounced", "Mailbox", "Purpose", "TokenKeyring"]
+__all__ = ["BounceAddresses", "Bounced", "Mailbox", "Pseudonyms", "Purpose", "TokenKeyring"]

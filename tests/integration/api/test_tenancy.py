@@ -72,6 +72,7 @@ async def assert_nothing_disclosed(
         assert_problem(response, 404, "not-found")
         assert "acme" not in response.text
     assert (await stranger.get(CAMPAIGNS)).json()["items"] == []
+    assert (await stranger.get("/api/marketing/audit", params={"campaignId": str(campaign_id)})).json()["items"] == []
     assert (await stranger.get("/api/marketing/stats")).json()["total"] == 0
 
 

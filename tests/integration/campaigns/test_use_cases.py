@@ -12,6 +12,7 @@ from marketing_service.campaigns import suppression_list
 from marketing_service.campaigns.resend import resend
 from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.errors import NotFound, Unavailable, WrongState
+from marketing_service.store.audit import Actor
 from marketing_service.tracking import Opens, opt_out, send_exists
 from tests.support.ledger import assert_adds_up, campaign_row, draft
 from tests.support.relay import Step, answer, hang_up
@@ -33,10 +34,9 @@ async def test_a_test_mail_is_labelled_has_no_pixel_and_is_not_counted(world: Wo
         await request_test_mail(
             tx,
             world.api.job_queue,
-            org_id=world.org_id,
+            actor=Actor(world.org_id, "someone"),
             campaign_id=campaign_id,
             recipients=["me@example.com", "you@example.com"],
-            requested_by="someone",
         )
     async with world.working():
         await world.relay.until(lambda: len(world.relay.accepted) == 2)
@@ -56,13 +56,12 @@ async def test_a_test_mail_leaves_out_an_address_that_was_suppressed_since_the_r
         await request_test_mail(
             tx,
             world.api.job_queue,
-            org_id=world.org_id,
+            actor=Actor(world.org_id, "someone"),
             campaign_id=campaign_id,
             recipients=["Me@example.com", "you@example.com"],
-            requested_by="someone",
         )
     await suppression_list.add(
-        world.api.transactions, org_id=world.org_id, email="me@example.com", note=None, created_by="someone"
+        world.api.transactions, actor=Actor(world.org_id, "someone"), email="me@example.com", note=None
     )
     async with world.working():
         await world.relay.until(lambda: len(world.relay.accepted) == 1)
@@ -76,10 +75,9 @@ async def test_a_test_mail_waits_for_a_relay_that_is_down(world: World) -> None:
         await request_test_mail(
             tx,
             world.api.job_queue,
-            org_id=world.org_id,
+            actor=Actor(world.org_id, "someone"),
             campaign_id=campaign_id,
             recipients=["me@example.com"],
-            requested_by="someone",
         )
     async with world.working():
         await world.relay.start()
@@ -100,7 +98,7 @@ async def test_only_failed_and_unconfirmed_sends_can_be_resent(world: World) -> 
             await resend(
                 world.api.transactions,
                 world.api.audience,
-                org_id=world.org_id,
+                actor=Actor(world.org_id, "someone"),
                 campaign_id=campaign_id,
                 send_id=send_id,
             )
@@ -128,7 +126,7 @@ async def test_a_contact_that_has_opted_out_or_cannot_be_looked_up_gets_no_resen
         await resend(
             world.api.transactions,
             world.api.audience,
-            org_id=world.org_id,
+            actor=Actor(world.org_id, "someone"),
             campaign_id=campaign_id,
             send_id=send["id"],
         )

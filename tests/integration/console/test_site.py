@@ -67,6 +67,35 @@ async def test_the_page_may_connect_to_the_origin_of_a_foreign_login_url(
     assert configuration["loginUrl"] == "https://portal.example.com:8443/api/auth/login?a=b"
 
 
+@pytest.mark.parametrize(
+    ("values", "logout_url", "connect"),
+    [
+        ({}, "/api/auth/logout", "'self'"),
+        (
+            {"console_login_url": "https://portal.example.com/api/auth/login?a=b"},
+            "https://portal.example.com/api/auth/logout",
+            "'self' https://portal.example.com",
+        ),
+        (
+            {"console_logout_url": "https://portal.example.com/end"},
+            "https://portal.example.com/end",
+            "'self' https://portal.example.com",
+        ),
+        (
+            {"console_login_url": "https://login.example.com/in", "console_logout_url": "https://sso.example.com/out"},
+            "https://sso.example.com/out",
+            "'self' https://login.example.com https://sso.example.com",
+        ),
+    ],
+)
+async def test_the_log_out_is_beside_the_log_in_or_at_its_own_url(
+    client: Callable[..., httpx.AsyncClient], values: dict[str, str], logout_url: str, connect: str
+) -> None:
+    async with client(**values) as http:
+        assert (await http.get("/marketing/configuration.json")).json()["logoutUrl"] == logout_url
+        assert policy(await http.get("/marketing"))["connect-src"] == connect
+
+
 async def test_the_configuration_has_the_claims_and_roles_and_no_secret(
     client: Callable[..., httpx.AsyncClient],
 ) -> None:
@@ -74,6 +103,7 @@ async def test_the_configuration_has_the_claims_and_roles_and_no_secret(
         configuration = (await http.get("/marketing/configuration.json")).json()
     assert configuration == {
         "loginUrl": OWN_LOGIN,
+        "logoutUrl": "/api/auth/logout",
         "orgClaim": "tenant",
         "rolesClaim": "groups",
         "writeRoles": ["EDITOR"],

@@ -15,6 +15,7 @@ from marketing_service.rendering import Finding, Severity
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.settings import DnsServer, _dns_server
 from marketing_service.store import preflights
+from marketing_service.store.audit import Actor
 from marketing_service.store.preflights import Preflight, PreflightStatus
 from marketing_service.worker.dependencies import WorkerDependencies
 from tests.support.ledger import assert_adds_up, draft, send_rows
@@ -62,9 +63,8 @@ async def request_preflight(world: World, campaign_id: UUID) -> Preflight:
         world.api.transactions,
         world.api.job_queue,
         world.api.campaign_rules,
-        org_id=world.org_id,
+        actor=Actor(world.org_id, "someone"),
         campaign_id=campaign_id,
-        requested_by="someone",
     )
 
 
@@ -135,7 +135,7 @@ async def test_suppressed_contacts_are_counted_separately(world_with_dns: World)
     before = (await checked(world, campaign_id)).report
     sample = await world.worker.audience.sample(world.org_id, drafts.EVERYBODY, limit=1)
     await suppression_list.add(
-        world.api.transactions, org_id=world.org_id, email=sample[0].email or "", note=None, created_by="ada"
+        world.api.transactions, actor=Actor(world.org_id, "ada"), email=sample[0].email or "", note=None
     )
     await request_preflight(world, campaign_id)
     check = await checked(world, campaign_id)

@@ -13,6 +13,7 @@ from marketing_service.campaigns.test_mails import request_test_mail
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import lifecycle
+from marketing_service.store.audit import Actor
 from tests.support.ledger import assert_adds_up, campaign_row, send_rows
 from tests.support.relay import Step, call
 from tests.support.world import World, open_world, until
@@ -184,10 +185,9 @@ async def test_a_test_mail_counts_against_the_limit_and_waits_like_any_send(
                 await request_test_mail(
                     tx,
                     world.api.job_queue,
-                    org_id=world.org_id,
+                    actor=Actor(world.org_id, "me"),
                     campaign_id=campaign_id,
                     recipients=["me@example.com"],
-                    requested_by="me",
                 )
 
         async with world.working():

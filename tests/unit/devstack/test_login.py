@@ -60,6 +60,32 @@ async def test_the_cookie_gives_a_new_token_for_the_same_user(portal: httpx.Asyn
     assert claims_of(refreshed)["orgId"] == "globex"
 
 
+async def test_after_a_log_out_neither_the_cookie_nor_a_copy_of_it_gives_a_token(portal: httpx.AsyncClient) -> None:
+    await portal.post("/api/auth/login", json={"email": "you@example.com"})
+    copy = portal.cookies["refreshToken"]
+    ended = await portal.post("/api/auth/logout")
+    assert (ended.status_code, ended.content) == (204, b"")
+    assert "refreshToken" not in portal.cookies
+    assert (await portal.post("/api/auth/refresh")).status_code == 401
+    portal.cookies.set("refreshToken", copy, domain="portal.localhost", path="/api/auth")
+    assert (await portal.post("/api/auth/refresh")).status_code == 401
+
+
+async def test_a_log_out_ends_only_its_own_session(portal: httpx.AsyncClient) -> None:
+    await portal.post("/api/auth/login", json={"email": "you@example.com"})
+    other_device = portal.cookies["refreshToken"]
+    await portal.post("/api/auth/login", json={"email": "you@example.com"})
+    await portal.post("/api/auth/logout")
+    portal.cookies.set("refreshToken", other_device, domain="portal.localhost", path="/api/auth")
+    assert (await portal.post("/api/auth/refresh")).status_code == 200
+
+
+@pytest.mark.parametrize("cookie", ["", "nonsense"])
+async def test_a_log_out_without_a_session_does_nothing(portal: httpx.AsyncClient, cookie: str) -> None:
+    headers = {"cookie": f"refreshToken={cookie}"} if cookie else {}
+    assert (await portal.post("/api/auth/logout", headers=headers)).status_code == 204
+
+
 async def test_a_refresh_token_is_not_an_access_token_and_vice_versa(portal: httpx.AsyncClient) -> None:
     logged_in = await portal.post("/api/auth/login", json={"email": "you@example.com"})
     cookie = portal.cookies["refreshToken"]

@@ -14,7 +14,7 @@ from marketing_service.api.dependencies import (
     LimitsOf,
     Reader,
     Versions,
-    Writer,
+    WritingActor,
     no_query,
 )
 from marketing_service.api.openapi_responses import responses, with_etag
@@ -87,14 +87,13 @@ async def list_campaigns(
     responses={201: with_etag("The draft.", Location="The address of the draft."), **responses(400, 409, 413)},
 )
 async def create_campaign(
-    dependencies: Dependencies, caller: Writer, idempotent: Idempotent, body: NewCampaign
+    dependencies: Dependencies, actor: WritingActor, idempotent: Idempotent, body: NewCampaign
 ) -> Response:
     campaign = await drafts.create(
         idempotent.transactions,
         dependencies.audience,
         dependencies.campaign_rules,
-        org_id=caller.org_id,
-        created_by=caller.subject,
+        actor=actor,
         draft=body.draft(),
         on_result=idempotent.store_as(_created),
     )
@@ -125,7 +124,7 @@ async def get_campaign(
 )
 async def change_campaign(
     dependencies: Dependencies,
-    caller: Writer,
+    actor: WritingActor,
     campaign_id: CampaignId,
     versions: Versions,
     body: CampaignChanges,
@@ -135,7 +134,7 @@ async def change_campaign(
         dependencies.transactions,
         dependencies.audience,
         dependencies.campaign_rules,
-        org_id=caller.org_id,
+        actor=actor,
         campaign_id=campaign_id,
         changes=body.changes(),
         versions=versions,
@@ -153,10 +152,10 @@ async def change_campaign(
     responses=responses(404, 409, 412),
 )
 async def delete_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, versions: Versions
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, versions: Versions
 ) -> None:
-    async with dependencies.transactions(caller.org_id) as tx:
-        await drafts.remove(tx, caller.org_id, campaign_id, versions=versions)
+    async with dependencies.transactions(actor.org_id) as tx:
+        await drafts.remove(tx, actor, campaign_id, versions=versions)
 
 
 @router.post(
@@ -168,9 +167,9 @@ async def delete_campaign(
     response_model=CampaignResponse,
     responses={201: with_etag("The new draft.", Location="The address of the new draft."), **responses(404, 409)},
 )
-async def duplicate_campaign(caller: Writer, campaign_id: CampaignId, idempotent: Idempotent) -> Response:
-    async with idempotent.transactions(caller.org_id) as tx:
-        response = _created(await drafts.duplicate(tx, caller.org_id, campaign_id, created_by=caller.subject))
+async def duplicate_campaign(actor: WritingActor, campaign_id: CampaignId, idempotent: Idempotent) -> Response:
+    async with idempotent.transactions(actor.org_id) as tx:
+        response = _created(await drafts.duplicate(tx, actor, campaign_id))
         await idempotent.store(tx, response)
     return response
 
@@ -232,7 +231,7 @@ async def test_campaign(
     request: Request,
     dependencies: Dependencies,
     limits: LimitsOf,
-    caller: Writer,
+    actor: WritingActor,
     campaign_id: CampaignId,
     idempotent: Idempotent,
     body: TestRecipients,
@@ -241,23 +240,22 @@ async def test_campaign(
     the stats. Addresses that have opted out or are on the suppression list are left out; if that is all of them, the
     response is 409."""
     addresses = validate_recipients(body.to)
-    async with idempotent.transactions(caller.org_id) as tx:
-        campaign = await drafts.get(tx, caller.org_id, campaign_id)
-        left_out = await left_out_of(tx, caller.org_id, addresses)
+    async with idempotent.transactions(actor.org_id) as tx:
+        campaign = await drafts.get(tx, actor.org_id, campaign_id)
+        left_out = await left_out_of(tx, actor.org_id, addresses)
     recipients = [address for address in addresses if address not in left_out]
     await validate_for_launch(campaign, dependencies.campaign_rules)
     # Counted here, because only now it is known how many mails are sent. It is the last step that can refuse them.
-    await limits.count_test_mails(request, caller.org_id, len(recipients))
+    await limits.count_test_mails(request, actor.org_id, len(recipients))
     result = TestMailResponse.of(recipients, left_out)
     response = Response(result.model_dump_json(by_alias=True), 202, media_type="application/json")
-    async with idempotent.transactions(caller.org_id) as tx:
+    async with idempotent.transactions(actor.org_id) as tx:
         await request_test_mail(
             tx,
             dependencies.job_queue,
-            org_id=caller.org_id,
+            actor=actor,
             campaign_id=campaign_id,
             recipients=recipients,
-            requested_by=caller.subject,
         )
         await idempotent.store(tx, response)
     return response

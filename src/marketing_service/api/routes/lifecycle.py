@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 
 from marketing_service.api.authenticated_route import AuthenticatedRoute
-from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Versions, Writer, no_query
+from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Versions, WritingActor, no_query
 from marketing_service.api.openapi_responses import responses, with_etag
 from marketing_service.api.requests import LaunchOptions, audience_of
 from marketing_service.api.responses import CampaignResponse
@@ -25,7 +25,7 @@ _CHANGED = {200: with_etag("The campaign after the change."), **responses(404, 4
 )
 async def launch_campaign(
     dependencies: Dependencies,
-    caller: Writer,
+    actor: WritingActor,
     campaign_id: CampaignId,
     versions: Versions,
     idempotent: Idempotent,
@@ -39,7 +39,7 @@ async def launch_campaign(
         dependencies.audience,
         dependencies.job_queue,
         dependencies.campaign_rules,
-        org_id=caller.org_id,
+        actor=actor,
         campaign_id=campaign_id,
         audience=None if options.audience is None else audience_of(options.audience),
         versions=versions,
@@ -55,29 +55,29 @@ def _launched(campaign: Campaign) -> Response:
 
 @router.post(ONE + "/pause", operation_id="pauseCampaign", summary="Pause a campaign", responses=_CHANGED)
 async def pause_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
     """Messages that are already marked SENDING are still sent: at most two per connection to the relay."""
-    async with dependencies.transactions(caller.org_id) as tx:
-        campaign = await lifecycle.pause(tx, caller.org_id, campaign_id)
+    async with dependencies.transactions(actor.org_id) as tx:
+        campaign = await lifecycle.pause(tx, actor, campaign_id)
     return with_version(response, campaign)
 
 
 @router.post(ONE + "/resume", operation_id="resumeCampaign", summary="Resume a paused campaign", responses=_CHANGED)
 async def resume_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
-    async with dependencies.transactions(caller.org_id) as tx:
-        campaign = await lifecycle.resume(tx, caller.org_id, campaign_id)
+    async with dependencies.transactions(actor.org_id) as tx:
+        campaign = await lifecycle.resume(tx, actor, campaign_id)
     return with_version(response, campaign)
 
 
 @router.post(ONE + "/cancel", operation_id="cancelCampaign", summary="Cancel a campaign", responses=_CHANGED)
 async def cancel_campaign(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, response: Response
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
     """Waiting sends become SKIPPED with the reason CANCELLED. When the other sends have ended, the campaign is SENT,
     with `cancelledAt`."""
-    async with dependencies.transactions(caller.org_id) as tx:
-        campaign = await lifecycle.cancel(tx, caller.org_id, campaign_id)
+    async with dependencies.transactions(actor.org_id) as tx:
+        campaign = await lifecycle.cancel(tx, actor, campaign_id)
     return with_version(response, campaign)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from marketing_service.api.authenticated_route import AuthenticatedRoute
-from marketing_service.api.dependencies import CampaignId, Dependencies, Reader, Writer, no_query
+from marketing_service.api.dependencies import CampaignId, Dependencies, Reader, WritingActor, no_query
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.responses_preflight import PreflightResponse
 from marketing_service.api.routes.campaigns import ONE
@@ -20,16 +20,15 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["lifecycle"], dependenc
     summary="Check a draft and its whole audience before the launch",
     responses=responses(404, 409, 412),
 )
-async def check_campaign(dependencies: Dependencies, caller: Writer, campaign_id: CampaignId) -> PreflightResponse:
+async def check_campaign(dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId) -> PreflightResponse:
     """Replaces the last check. If a check of the same version is running, it continues. A draft that cannot be launched
     gets the same problem as a launch."""
     preflight = await preflight_requests.request(
         dependencies.transactions,
         dependencies.job_queue,
         dependencies.campaign_rules,
-        org_id=caller.org_id,
+        actor=actor,
         campaign_id=campaign_id,
-        requested_by=caller.subject,
     )
     return PreflightResponse.of(preflight)
 

@@ -8,7 +8,16 @@ from fastapi.responses import StreamingResponse
 from marketing_service.api import csv_export
 from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import log_cursor, read_log_cursor
-from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Reader, SendId, Writer, no_query
+from marketing_service.api.dependencies import (
+    CampaignId,
+    Dependencies,
+    Idempotent,
+    Reader,
+    ReadingActor,
+    SendId,
+    WritingActor,
+    no_query,
+)
 from marketing_service.api.openapi_responses import content, responses
 from marketing_service.api.requests import LogFilterQuery, LogQuery
 from marketing_service.api.responses import LogEntryResponse, LogPage
@@ -48,11 +57,11 @@ async def list_sends(
     },
 )
 async def export_sends(
-    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
+    dependencies: Dependencies, actor: ReadingActor, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
 ) -> StreamingResponse:
     """The file is streamed. If the connection breaks before the end, the file is incomplete."""
     only = LogFilter(query.status, query.q)
-    pages = email_log.pages(dependencies.transactions, caller.org_id, campaign_id, only=only)
+    pages = email_log.export(dependencies.transactions, actor, campaign_id, only=only)
     # Reads the first page before the response starts, so that an error up to then still gets its own status.
     first = await anext(pages)
     return StreamingResponse(
@@ -73,14 +82,14 @@ async def export_sends(
     responses=responses(404, 409),
 )
 async def resend_send(
-    dependencies: Dependencies, caller: Writer, campaign_id: CampaignId, send_id: SendId, idempotent: Idempotent
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, send_id: SendId, idempotent: Idempotent
 ) -> Response:
     """Only for FAILED and UNCONFIRMED sends, and only if the contact has not opted out. The number of attempts starts
     again."""
     entry = await resend(
         idempotent.transactions,
         dependencies.audience,
-        org_id=caller.org_id,
+        actor=actor,
         campaign_id=campaign_id,
         send_id=send_id,
         on_result=idempotent.store_as(_requeued),

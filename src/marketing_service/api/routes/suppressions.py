@@ -9,7 +9,14 @@ from fastapi.responses import StreamingResponse
 from marketing_service.api import csv_suppressions
 from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import read_suppression_cursor, suppression_cursor
-from marketing_service.api.dependencies import Dependencies, Reader, Writer, body_announced_as, no_query
+from marketing_service.api.dependencies import (
+    Dependencies,
+    Reader,
+    ReadingActor,
+    WritingActor,
+    body_announced_as,
+    no_query,
+)
 from marketing_service.api.openapi_responses import content, responses
 from marketing_service.api.requests import NewSuppression, SuppressionFilterQuery, SuppressionQuery
 from marketing_service.api.responses_suppressions import ImportResponse, SuppressionPage, SuppressionResponse
@@ -59,10 +66,10 @@ async def list_suppressions(
     },
 )
 async def add_suppression(
-    dependencies: Dependencies, caller: Writer, body: NewSuppression, response: Response
+    dependencies: Dependencies, actor: WritingActor, body: NewSuppression, response: Response
 ) -> SuppressionResponse:
     suppression, is_new = await suppressions.add(
-        dependencies.transactions, org_id=caller.org_id, email=body.email, note=body.note, created_by=caller.subject
+        dependencies.transactions, actor=actor, email=body.email, note=body.note
     )
     if not is_new:
         response.status_code = 200
@@ -78,9 +85,9 @@ async def add_suppression(
     dependencies=_plain,
     responses=responses(404),
 )
-async def remove_suppression(dependencies: Dependencies, caller: Writer, suppression_id: SuppressionId) -> None:
+async def remove_suppression(dependencies: Dependencies, actor: WritingActor, suppression_id: SuppressionId) -> None:
     """Skipped sends stay SKIPPED. The earlier soft bounces of the address no longer count."""
-    await suppressions.remove(dependencies.transactions, org_id=caller.org_id, suppression_id=suppression_id)
+    await suppressions.remove(dependencies.transactions, actor=actor, suppression_id=suppression_id)
 
 
 @router.get(
@@ -94,10 +101,10 @@ async def remove_suppression(dependencies: Dependencies, caller: Writer, suppres
     },
 )
 async def export_suppressions(
-    dependencies: Dependencies, caller: Reader, query: Annotated[SuppressionFilterQuery, Query()]
+    dependencies: Dependencies, actor: ReadingActor, query: Annotated[SuppressionFilterQuery, Query()]
 ) -> StreamingResponse:
     """The file is streamed. If the connection breaks before the end, the file is incomplete."""
-    pages = suppressions.pages(dependencies.transactions, caller.org_id, only=Filter(query.reason, query.q))
+    pages = suppressions.export(dependencies.transactions, actor, only=Filter(query.reason, query.q))
     # Reads the first page before the response starts, so that an error up to then still gets its own status.
     first = await anext(pages)
     return StreamingResponse(
@@ -123,12 +130,10 @@ async def export_suppressions(
         }
     },
 )
-async def import_suppressions(dependencies: Dependencies, caller: Writer, request: Request) -> ImportResponse:
+async def import_suppressions(dependencies: Dependencies, actor: WritingActor, request: Request) -> ImportResponse:
     """The file is UTF-8, with commas, semicolons or tabs. Its first line names the columns: `email`, and optionally
     `note`. The response lists the values that are not addresses; all others are added. If the file is not valid CSV,
     nothing is added."""
     file = await body_announced_as(request, CSV_TYPE)
-    imported = await suppressions.import_csv(
-        dependencies.transactions, org_id=caller.org_id, file=file, created_by=caller.subject
-    )
+    imported = await suppressions.import_csv(dependencies.transactions, actor=actor, file=file)
     return ImportResponse.of(imported)

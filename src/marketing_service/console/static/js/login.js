@@ -2,7 +2,7 @@
 
 import { uniqueId, h, icon, setContent } from "./dom.js";
 import { button, notice } from "./components.js";
-import { logIn, logOut, currentUser, rememberedEmail } from "./session.js";
+import { logIn, logOut, currentUser, rememberedEmail, takeLogoutProblem } from "./session.js";
 
 /** Shows the log-in as a whole page. The promise resolves after the log-in. */
 export function loginScreen(main) {
@@ -15,11 +15,22 @@ export function loginScreen(main) {
         { class: "login card" },
         h("span", { class: "mark large" }, icon("mail")),
         h("h1", {}, "Log in to Marketing"),
+        logoutNotice(),
         loginForm(resolve),
       ),
     );
     main.querySelector("input").focus();
   });
+}
+
+/** A notice if the last log-out did not end the session, else null. */
+function logoutNotice() {
+  const problem = takeLogoutProblem();
+  if (problem === null) return null;
+  return notice(
+    `You are logged out of this console, but your session at the log-in service may not have ended. ${problem} If others use this browser, log out at the portal, too.`,
+    { tone: "warning", role: "alert" },
+  );
 }
 
 /** Shows the log-in as a dialog above the current page. The promise resolves after the log-in. */

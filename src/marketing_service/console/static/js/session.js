@@ -5,6 +5,9 @@
  */
 
 const EMAIL_KEY = "marketing.loggedIn";
+/** Why the log-in service could not end the session. The log-in page shows it once. */
+const LOGOUT_PROBLEM_KEY = "marketing.logoutProblem";
+const LOGOUT_SECONDS = 10;
 const MIN_VALID_SECONDS = 30;
 
 let configuration = null;
@@ -48,10 +51,34 @@ export async function logIn(address, password, mfaCode) {
   localStorage.setItem(EMAIL_KEY, address);
 }
 
-export function logOut() {
-  token = null;
+/**
+ * Ends the session at the log-in service, then forgets the token by loading the page again. If the service cannot end
+ * the session, the token is forgotten too, and the log-in page says so.
+ */
+export async function logOut() {
   localStorage.removeItem(EMAIL_KEY);
+  const problem = await endSession();
+  token = null;
+  if (problem !== null) sessionStorage.setItem(LOGOUT_PROBLEM_KEY, problem);
   location.assign("/marketing");
+}
+
+/** Returns null, or the reason why the session may still exist. */
+async function endSession() {
+  try {
+    const response = await post(configuration.logoutUrl, undefined, AbortSignal.timeout(LOGOUT_SECONDS * 1000));
+    // 401: the session had ended before.
+    return response.ok || response.status === 401 ? null : `The log-in service responded with status ${response.status}.`;
+  } catch (error) {
+    return error.message;
+  }
+}
+
+/** Why the last log-out did not end the session, or null. The second call returns null. */
+export function takeLogoutProblem() {
+  const problem = sessionStorage.getItem(LOGOUT_PROBLEM_KEY);
+  sessionStorage.removeItem(LOGOUT_PROBLEM_KEY);
+  return problem;
 }
 
 /** The email address of the last log-in here, or empty. If there is one, there may be a refresh cookie. */
@@ -96,7 +123,7 @@ async function refresh() {
   return false;
 }
 
-async function post(url, body) {
+async function post(url, body, signal) {
   try {
     return await fetch(url, {
       method: "POST",
@@ -104,6 +131,7 @@ async function post(url, body) {
       credentials: "include",
       headers: body === undefined ? {} : { "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
     });
   } catch {
     throw new LoginFailed("The log-in service is not responding. Try again in a moment.");
