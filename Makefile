@@ -24,8 +24,8 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-browser screenshots chaos bench bench-audience bench-pixel audit lint fmt openapi pins \
-	release sql clean
+.PHONY: help install run test test-browser screenshots chaos fuzz bench bench-audience bench-pixel bench-bounds audit lint fmt \
+	openapi pins release sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,10 @@ screenshots: $(VENV)/.test ## Take the pictures in docs/console/ again, with the
 chaos: $(VENV)/.test ## Run the fault tests at full size: kill processes and servers, then reconcile (30 minutes)
 	@$(PY) -m pytest -v --full $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/chaos)
 
+# The profiles of Hypothesis, with the numbers of examples, are in tests/conftest.py.
+fuzz: $(VENV)/.test ## Generate 10,000 inputs for every reader of foreign text, and 500 requests per operation (hours)
+	@$(PY) -m pytest -n $(PROCESSES) --fuzz tests/fuzz tests/integration/api_contract/test_schema.py
+
 # Options of the measurements, for example BENCH=--quick, or BENCH="--memory 300000".
 BENCH ?=
 
@@ -59,6 +63,9 @@ bench-audience: $(VENV)/.dev ## Measure an expansion of a million contacts, and 
 
 bench-pixel: $(VENV)/.dev ## Measure loads of pixels, compared with an empty route
 	@$(PY) -m bench.pixel $(BENCH)
+
+bench-bounds: $(VENV)/.dev ## Send hostile inputs to the API, and measure /healthz and the memory meanwhile
+	@$(PY) -m bench.bounds $(BENCH)
 
 # The exit code of pip-audit is 1 both for a finding and for data that it could not read, so its last words decide. A
 # package that the data does not know counts as not audited (--strict): without data, no result must look like a good one.

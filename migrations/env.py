@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 from alembic.script import ScriptDirectory
 from sqlalchemy import pool, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from marketing_service.db import async_url, metadata
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 # A migration that waits for a lock makes every request behind it wait, too. It gives up early, and can be run again.
 LOCK_TIMEOUT = "5s"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+_ROLES = ("marketing_api", "marketing_worker")
+# The functions that run as their owner are safe from temporary objects, but nothing needs these rights. They are no
+# part of the schema: neither a dump nor a clone of the database has them, so every run looks at them.
+# By right: the kind of object, and whether a role has the right.
+_MAY_CREATE = {
+    "TEMPORARY": ("database", "has_database_privilege({role}, current_database(), 'TEMPORARY')"),
+    "CREATE": ("schema", "has_schema_privilege({role}, current_schema(), 'CREATE')"),
+}
+_OBJECT = {"database": "quote_ident(current_database())", "schema": "quote_ident(current_schema())"}
 
 
 def _database_url() -> str:
@@ -45,6 +58,30 @@ def _run(connection: Connection) -> None:
     _refuse_unknown_revision()
     with context.begin_transaction():
         context.run_migrations()
+    if context.get_context().get_current_heads():
+        _restrict_roles(connection)
+
+
+def _restrict_roles(connection: Connection) -> None:
+    """Take from the roles, and from PUBLIC, the rights to create temporary objects and objects in the schema. Print the
+    statement for an administrator if this user may not."""
+    for right, (kind, has_right) in _MAY_CREATE.items():
+        check = text("SELECT " + " OR ".join(has_right.format(role=f"'{role}'") for role in _ROLES))
+        if not connection.execute(check).scalar_one():
+            continue
+        name = connection.execute(text(f"SELECT {_OBJECT[kind]}")).scalar_one()
+        revoke = f"REVOKE {right} ON {kind.upper()} {name} FROM PUBLIC, {', '.join(_ROLES)}"
+        try:
+            with connection.begin_nested():
+                connection.execute(text(revoke.replace(":", r"\:")))
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+                raise
+        if connection.execute(check).scalar_one():
+            sys.stderr.write(
+                f"The roles {' and '.join(_ROLES)} keep the right {right} on the {kind} {name}, which they do not need,"
+                f" because another role granted it. As the owner of the {kind}, run: {revoke};\n"
+            )
 
 
 def _refuse_unknown_revision() -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.chromium import NO_CHROMIUM, chromium
 from tests.support.project import ROOT
@@ -24,8 +25,16 @@ for name in [name for name in os.environ if name.startswith("MARKETING_")]:
     del os.environ[name]
 
 
+# Generated inputs for each property: few in `make test`, many in `make fuzz`. No deadline: the machine may be busy.
+settings.register_profile("short", deadline=None, max_examples=100)
+settings.register_profile("fuzz", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the chaos tests at full size")
+    parser.addoption(
+        "--fuzz", action="store_true", help="generate 10,000 inputs per reader, 500 requests per operation"
+    )
     parser.addoption("--browser", action="store_true", help="run the tests of the console in a browser")
 
 
@@ -35,6 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("fuzz" if config.getoption("--fuzz") else "short")
     config.addinivalue_line("markers", "full: a scenario that runs only at full size")
     if config.getoption("--browser") and chromium() is None:
         raise pytest.UsageError(f"The tests of the console cannot run: {NO_CHROMIUM}.")

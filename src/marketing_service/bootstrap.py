@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import httpx
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
+from marketing_service.bounded_http import open_client
 from marketing_service.campaigns.rules import CampaignRules, SenderRules
 from marketing_service.db import Database, ping
 from marketing_service.delivery import RelayAddress, SmtpMailer
@@ -29,6 +29,7 @@ from marketing_service.tracking import ReportHandler
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import httpx
     from arq.connections import ArqRedis
     from redis.asyncio import Redis
 
@@ -129,7 +130,7 @@ class Resources:
             stack.push_async_callback(database.close)
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
-            http = await stack.enter_async_context(httpx.AsyncClient())
+            http = await stack.enter_async_context(open_client())
             limiter = await stack.enter_async_context(_limiter(settings))
             mailer = _mailer(settings)
             if mailer is not None:

@@ -65,7 +65,12 @@ class LargeCrm:
 
     @property
     def last_page(self) -> int:
-        return (self.contacts - 1) // self.page_size
+        return (self.contacts - 1) // self._new_per_page
+
+    @property
+    def _new_per_page(self) -> int:
+        """A page has at most `page_size` contacts, with the repeated one."""
+        return self.page_size - 1
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -89,8 +94,8 @@ class LargeCrm:
                 page = int(request.query.get("cursor", ["0"])[0])
                 if self.before_page is not None:
                     await self.before_page(page)
-                first = page * self.page_size
-                numbers = range(max(first - 1, 0), min(first + self.page_size, self.contacts))
+                first = page * self._new_per_page
+                numbers = range(max(first - 1, 0), min(first + self._new_per_page, self.contacts))
                 cursor = str(page + 1) if page < self.last_page else None
                 writer.write(found({"items": [_contact(n) for n in numbers], "nextCursor": cursor}).encoded())
                 await writer.drain()

@@ -80,9 +80,10 @@ def end(step: Step, fault: str) -> End:
         return End.UNHARMED
     if fault in BREAKAGES:
         return End.UNKNOWN if step in MESSAGE else End.UNHARMED
-    if fault == "5xx":
-        return End.UNHARMED if step is Step.MAIL else End.FAILED
-    return End.RETRIED
+    if fault == "421" or step is Step.MAIL:
+        # The reply is about the connection, the relay or the sender: the send keeps its tries.
+        return End.UNHARMED
+    return End.FAILED if fault == "5xx" else End.RETRIED
 
 
 @dataclass(frozen=True)

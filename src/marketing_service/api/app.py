@@ -82,7 +82,7 @@ def create_app(
     )
 
 
-def create_internal_app(resources: Resources, *, metrics: Metrics, response_seconds: float = SECONDS) -> ASGIApp:
+def create_internal_app(resources: Resources, *, metrics: Metrics, response_seconds: float = SECONDS) -> FastAPI:
     """The application for the operators: health, readiness and metrics. It has no limits and no log-in."""
     routers = (health_routes.liveness, health_routes.router)
     return _app(resources, routers, metrics=metrics, limits=None, response_seconds=response_seconds)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from marketing_service.settings import Settings
 
 _GRACE_SECONDS = 10
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than usual proxies and clients keep an idle connection (60 s or less). Otherwise they may send a request while
+the connection is being closed, and cannot know whether it was read."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +99,7 @@ def _server(app: ASGIApp) -> _Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # the API reads X-Forwarded-For itself: MARKETING_PROXY_HOPS
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )

@@ -6,13 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import httpx
 
 from marketing_service.addresses import normal_form
 from marketing_service.audience.crm_json import read_contact, read_count, read_detail, read_page, read_statuses
+from marketing_service.audience.crm_path import crm_path, is_one_segment
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within, retry_after_seconds
+from marketing_service.bounded_http import AnswerTooLarge, fetch
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, ContactPage, LeftOut
 
 if TYPE_CHECKING:
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from marketing_service.audience.crm_json import Page
     from marketing_service.audience.retry import Result
     from marketing_service.backoff import ExponentialBackoff
+    from marketing_service.bounded_http import Answer
     from marketing_service.ports import Audience, Contact, ContactStatus
+
+MAX_PAGE_OCTETS = 4 * 1024 * 1024
+"""Octets in one page of contacts, before and after decompression: 4 KB for each of at most 1,000 contacts."""
+MAX_ANSWER_OCTETS = 1024 * 1024
+"""Octets in any other answer."""
+MAX_WITH_EMAIL = 1000
+"""Contacts with one address."""
+
+_LARGE = 64 * 1024
+"""Octets. A larger answer is parsed in a thread, so that the event loop continues meanwhile."""
 
 _REQUEST_TIMEOUT = 408
 _TOO_MANY_REQUESTS = 429
@@ -57,23 +69,25 @@ class CrmAudience:
         self._backoff = backoff
 
     async def pages(self, org_id: str, audience: Audience) -> AsyncGenerator[ContactPage]:
-        """See AudienceSource. An incomplete page is never used. A list without an end raises AudienceUnavailable."""
+        """See AudienceSource. An incomplete page is never used. A list that repeats a cursor raises
+        AudienceUnavailable; a list that never ends with new cursors is for the caller to end."""
         if audience.is_empty:
             return
         filters = _filters(audience).add("limit", self._page_size)
-        seen: set[str] = set()
         cursor: str | None = None
+        repetition = _Repetition()
         while True:
             asked_at, page = await ask_with_retries(
-                partial(self._page, org_id, filters, cursor), retry_seconds=self._retry_seconds, backoff=self._backoff
+                partial(self._page, org_id, filters, cursor, self._page_size),
+                retry_seconds=self._retry_seconds,
+                backoff=self._backoff,
             )
             yield ContactPage([contact for contact in page.items if audience.includes(contact)], asked_at)
             cursor = page.next_cursor
             if cursor is None:
                 return
-            if cursor in seen:
+            if repetition.is_repeated(cursor):
                 raise AudienceUnavailable("The CRM's list of contacts does not end: a cursor is repeated.")
-            seen.add(cursor)
 
     async def count(self, org_id: str, audience: Audience) -> int:
         """See AudienceSource."""
@@ -86,7 +100,7 @@ class CrmAudience:
         if audience.is_empty:
             return []
         filters = _filters(audience).add("limit", limit)
-        _, page = await self._ask_within(partial(self._page, org_id, filters, None))
+        _, page = await self._ask_within(partial(self._page, org_id, filters, None, limit))
         return [contact for contact in page.items if audience.includes(contact)]
 
     async def left_out(self, org_id: str, audience: Audience) -> LeftOut:
@@ -100,11 +114,10 @@ class CrmAudience:
         )
 
     async def contact(self, org_id: str, contact_id: str) -> Contact | None:
-        """See AudienceSource."""
-        if not contact_id:
+        """See AudienceSource. An id that cannot be one segment of a path is not sent: there is no such contact."""
+        if not is_one_segment(contact_id):
             return None
-        body = await self._ask_within(partial(self._ask, "GET", _path(org_id, "contacts", contact_id)))
-        return None if body is None else read_contact(body)
+        return await self._ask_within(partial(self._one, "GET", org_id, contact_id))
 
     async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
         """See AudienceSource. The comparison ignores case."""
@@ -113,23 +126,28 @@ class CrmAudience:
         return [contact for contact in found if contact.email and normal_form(contact.email) == normal_form(email)]
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
-        """See AudienceSource."""
-        path = _path(org_id, "contacts", contact_id)
-        body = await self._ask_within(partial(self._ask, "PATCH", path, body={"marketingOptOut": True}))
-        return body is not None
+        """See AudienceSource. For an id that cannot be one segment of a path see `contact`."""
+        if not is_one_segment(contact_id):
+            return False
+        changed = partial(self._one, "PATCH", org_id, contact_id, body={"marketingOptOut": True})
+        return await self._ask_within(changed) is not None
 
     async def statuses(self, org_id: str) -> list[ContactStatus]:
         """See AudienceSource."""
-        return await self._ask_within(partial(self._get, _path(org_id, "contact-statuses"), read_statuses))
+        return await self._ask_within(partial(self._get, crm_path(org_id, "contact-statuses"), read_statuses))
 
     async def _count(self, org_id: str, filters: httpx.QueryParams) -> int:
-        return await self._ask_within(partial(self._get, _path(org_id, "contacts", "count"), read_count, filters))
+        return await self._ask_within(partial(self._get, crm_path(org_id, "contacts", "count"), read_count, filters))
 
     async def probe(self) -> None:
         """See AudienceSource. Any response other than a server error means that the CRM is reachable."""
         try:
-            response = await self._client.get(self._base_url, timeout=self._quick_timeout)
-        except (httpx.HTTPError, OSError) as error:
+            async with (
+                asyncio.timeout(self._quick_timeout),
+                self._client.stream("GET", self._base_url, timeout=None, follow_redirects=False) as response,
+            ):
+                pass  # the status is enough; the body is not read
+        except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise AudienceUnavailable(f"The CRM does not answer ({type(error).__name__}).") from error
         if response.is_server_error:
             raise AudienceUnavailable(f"The CRM responded with {response.status_code}.")
@@ -139,71 +157,111 @@ class CrmAudience:
 
     async def _all_with_email(self, org_id: str, email: str) -> list[Contact]:
         filters = httpx.QueryParams({"email": email, "limit": self._page_size})
-        _, page = await self._page(org_id, filters, None)
-        found = list(page.items)
-        while page.next_cursor is not None:
-            _, page = await self._page(org_id, filters, page.next_cursor)
+        found: list[Contact] = []
+        cursor: str | None = None
+        while True:
+            _, page = await self._page(org_id, filters, cursor, self._page_size)
             found += page.items
-        return found
+            if len(found) > MAX_WITH_EMAIL:
+                raise AudienceUnavailable(f"The CRM has more than {MAX_WITH_EMAIL} contacts with one address.")
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
-    async def _page(self, org_id: str, filters: httpx.QueryParams, cursor: str | None) -> tuple[datetime, Page]:
-        """One page, and the time of the request."""
+    async def _page(
+        self, org_id: str, filters: httpx.QueryParams, cursor: str | None, limit: int
+    ) -> tuple[datetime, Page]:
+        """One page of at most `limit` contacts, and the time of the request."""
         asked_at = datetime.now(UTC)
         params = filters if cursor is None else filters.add("cursor", cursor)
-        return asked_at, await self._get(_path(org_id, "contacts"), read_page, params)
+        read = partial(read_page, limit=limit)
+        return asked_at, await self._get(crm_path(org_id, "contacts"), read, params, max_octets=MAX_PAGE_OCTETS)
 
-    async def _get(self, path: str, read: Callable[[bytes], Result], params: httpx.QueryParams | None = None) -> Result:
-        body = await self._ask("GET", path, params=params)
+    async def _one(
+        self, method: str, org_id: str, contact_id: str, *, body: dict[str, bool] | None = None
+    ) -> Contact | None:
+        """The contact in the answer; None for a 404. It must be the one that was asked for."""
+        answer = await self._ask(method, crm_path(org_id, "contacts", contact_id), body=body)
+        if answer is None:
+            return None
+        contact = read_contact(answer)
+        if contact.id != contact_id:
+            raise AudienceUnavailable("The CRM answered with another contact than the one that was asked for.")
+        return contact
+
+    async def _get(
+        self,
+        path: str,
+        read: Callable[[bytes], Result],
+        params: httpx.QueryParams | None = None,
+        *,
+        max_octets: int = MAX_ANSWER_OCTETS,
+    ) -> Result:
+        body = await self._ask("GET", path, params=params, max_octets=max_octets)
         if body is None:
             raise AudienceRefused("The CRM does not know this organisation.")
-        return read(body)
+        return read(body) if len(body) <= _LARGE else await asyncio.to_thread(read, body)
 
     async def _ask(
-        self, method: str, path: str, *, params: httpx.QueryParams | None = None, body: dict[str, bool] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: httpx.QueryParams | None = None,
+        body: dict[str, bool] | None = None,
+        max_octets: int = MAX_ANSWER_OCTETS,
     ) -> bytes | None:
         """The complete body of the response to one request; None for a 404."""
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._client.request(
+                answer = await fetch(
+                    self._client,
                     method,
                     self._base_url + path,
+                    max_octets=max_octets,
                     params=params,
                     json=body,
                     headers=self._headers,
-                    # httpx limits each read, so a CRM that sends one byte at a time would never reach its limits.
-                    timeout=None,
                 )
         except TimeoutError:
             raise AudienceUnavailable(f"The CRM did not answer within {self._timeout:g} seconds.") from None
+        except AnswerTooLarge:
+            raise AudienceUnavailable(f"The CRM's response is larger than {max_octets // 1024} KB.") from None
         except (httpx.HTTPError, OSError) as error:
             raise AudienceUnavailable(f"The CRM does not answer ({type(error).__name__}).") from error
-        if response.is_success:
-            return response.content
-        if response.status_code == _NOT_FOUND:
+        if httpx.codes.is_success(answer.status):
+            return answer.body
+        if answer.status == _NOT_FOUND:
             return None
-        raise _failure(response)
+        raise _failure(answer)
 
 
-def _failure(response: httpx.Response) -> AudienceUnavailable | AudienceRefused:
+class _Repetition:
+    """Finds a repeated cursor with the memory of one cursor (Brent, 1980, "An improved Monte Carlo factorization
+    algorithm", §2): each is compared with the one that came at the last power of two."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._compared: str | None = None
+
+    def is_repeated(self, cursor: str) -> bool:
+        if cursor == self._compared:
+            return True
+        self._count += 1
+        if self._count.bit_count() == 1:
+            self._compared = cursor
+        return False
+
+
+def _failure(answer: Answer) -> AudienceUnavailable | AudienceRefused:
     """A 4xx is final, except 408 and 429. Any other status, even a redirect by a proxy, may be temporary."""
-    status = response.status_code
-    if response.is_client_error and status not in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS}:
-        detail = read_detail(response.content)
+    status = answer.status
+    if httpx.codes.is_client_error(status) and status not in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS}:
+        detail = read_detail(answer.body)
         return AudienceRefused(f"The CRM refused ({status})" + (f": {detail}" if detail else "."))
     return AudienceUnavailable(
-        f"The CRM responded with {status}.", retry_after_seconds(response.headers.get("retry-after"))
+        f"The CRM responded with {status}.", retry_after_seconds(answer.headers.get("retry-after"))
     )
-
-
-def _path(org_id: str, *segments: str) -> str:
-    return "/api/crm/orgs/" + "/".join(_segment(segment) for segment in (org_id, *segments))
-
-
-def _segment(text: str) -> str:
-    """The text as one segment of a path. `.` and `..` are encoded, because they would be removed (RFC 3986 §5.2.4)."""
-    if text in {".", ".."}:
-        return text.replace(".", "%2E")
-    return quote(text, safe="", errors="surrogatepass")
 
 
 def _filters(audience: Audience) -> httpx.QueryParams:

@@ -12,11 +12,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from marketing_service.audience.crm_path import is_one_segment
 from marketing_service.ports import AudienceRefused, AudienceUnavailable, Contact, ContactStatus
 from marketing_service.storable_text import is_storable, storable
 
 MAX_ID_LENGTH = 64
 """Characters in a contact's id."""
+MAX_CURSOR_LENGTH = 4096
+"""Characters in a cursor. A longer one would not fit into the request line of many servers."""
+MAX_COUNT = 2**31 - 1
+"""Contacts in a count: the largest number that the ledger stores."""
+MAX_STATUSES = 1000
+"""Statuses that a contact can have."""
 
 _CONTRACT = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
 
@@ -26,7 +33,7 @@ class Page(BaseModel):
 
     model_config = _CONTRACT
     items: list[Contact]
-    next_cursor: Annotated[str, Field(min_length=1)] | None
+    next_cursor: Annotated[str, Field(min_length=1, max_length=MAX_CURSOR_LENGTH)] | None
 
 
 class _One(BaseModel):
@@ -36,22 +43,31 @@ class _One(BaseModel):
 
 class _Count(BaseModel):
     model_config = _CONTRACT
-    count: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class _Statuses(BaseModel):
     model_config = _CONTRACT
-    items: list[ContactStatus]
+    items: Annotated[list[ContactStatus], Field(max_length=MAX_STATUSES)]
 
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
-def read_page(body: bytes) -> Page:
-    """A page of contacts. Raises AudienceUnavailable, or AudienceRefused for an id that cannot be stored."""
+def read_page(body: bytes, *, limit: int) -> Page:
+    """A page of at most `limit` contacts. Raises AudienceUnavailable, or AudienceRefused for an id that cannot be
+    stored or cannot be one segment of a path."""
     page = _read(Page, body)
+    if len(page.items) > limit:
+        raise AudienceUnavailable(f"The CRM's page has {len(page.items)} contacts; {limit} were asked for.")
     for contact in page.items:
         validate_contact_id(contact.id)
+        # Its opt-out could not be written back, so it must not be mailed.
+        if not is_one_segment(contact.id):
+            raise AudienceRefused(
+                f"The CRM has a contact whose id cannot be one segment of a path: {contact.id!a}. "
+                "It has a slash or a control character, or is a dot or two."
+            )
     return page
 
 

@@ -44,14 +44,24 @@ _OUTAGES = (
     asyncpg.InternalServerError,
 )
 
+MAX_TEXT = 4096
+"""Characters of a value that are read. A page of contacts then has a limit, whatever a view contains. A longer address
+is malformed when it is cut, and stays malformed."""
+MAX_WITH_EMAIL = 1000
+"""Contacts with one address."""
+MAX_STATUSES = 1000
+"""Statuses that a contact can have."""
+
 # The casts allow a view to use citext, varchar or uuid. A NULL in marketing_opt_out counts as an opt-out, because the
 # contact's choice is unknown.
-_CONTACT = """
-    SELECT CAST(id AS text) AS id, CAST(email AS text) AS email, CAST(first_name AS text) AS first_name,
-           CAST(last_name AS text) AS last_name, CAST(company_name AS text) AS company_name,
-           CAST(status AS text) AS status, marketing_opt_out IS NOT FALSE AS marketing_opt_out
+_CONTACT = f"""
+    SELECT left(CAST(id AS text), 65) AS id, left(CAST(email AS text), {MAX_TEXT}) AS email,
+           left(CAST(first_name AS text), {MAX_TEXT}) AS first_name,
+           left(CAST(last_name AS text), {MAX_TEXT}) AS last_name,
+           left(CAST(company_name AS text), {MAX_TEXT}) AS company_name,
+           left(CAST(status AS text), {MAX_TEXT}) AS status, marketing_opt_out IS NOT FALSE AS marketing_opt_out
     FROM marketing_contacts WHERE org_id = $1
-"""
+"""  # noqa: S608 - constants
 _OF_STATUSES = "($2::text[] IS NULL OR CAST(status AS text) = ANY($2::text[]))"
 _IN_AUDIENCE = f"CAST(email AS text) <> '' AND marketing_opt_out IS FALSE AND {_OF_STATUSES}"
 _PAGES = f"{_CONTACT} AND {_IN_AUDIENCE} ORDER BY CAST(id AS text)"
@@ -64,12 +74,15 @@ _LEFT_OUT = f"""
     FROM marketing_contacts WHERE org_id = $1 AND {_OF_STATUSES}
 """  # noqa: S608 - constants
 _ONE = f"{_CONTACT} AND CAST(id AS text) = $2"
-_WITH_EMAIL = f"{_CONTACT} AND lower(btrim(CAST(email AS text))) = lower(btrim($2)) ORDER BY CAST(id AS text)"
+_WITH_EMAIL = (
+    f"{_CONTACT} AND lower(btrim(CAST(email AS text))) = lower(btrim($2)) ORDER BY CAST(id AS text)"
+    f" LIMIT {MAX_WITH_EMAIL + 1}"
+)
 _OPT_OUT = "SELECT marketing_opt_out($1, $2)"
-_STATUSES = """
-    SELECT CAST(value AS text) AS value, CAST(label AS text) AS label
-    FROM marketing_contact_statuses WHERE org_id = $1 ORDER BY position
-"""
+_STATUSES = f"""
+    SELECT left(CAST(value AS text), {MAX_TEXT}) AS value, left(CAST(label AS text), {MAX_TEXT}) AS label
+    FROM marketing_contact_statuses WHERE org_id = $1 ORDER BY position LIMIT {MAX_STATUSES + 1}
+"""  # noqa: S608 - constants
 
 
 class ViewAudience:
@@ -167,7 +180,10 @@ class ViewAudience:
         """See AudienceSource. The comparison ignores case."""
         if not is_storable(email):
             return []
-        return [_contact(row) for row in await self._ask_within(_WITH_EMAIL, org_id, email)]
+        rows = await self._ask_within(_WITH_EMAIL, org_id, email)
+        if len(rows) > MAX_WITH_EMAIL:
+            raise AudienceUnavailable(f"The CRM has more than {MAX_WITH_EMAIL} contacts with one address.")
+        return [_contact(row) for row in rows]
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
         """See AudienceSource."""
@@ -179,6 +195,8 @@ class ViewAudience:
     async def statuses(self, org_id: str) -> list[ContactStatus]:
         """See AudienceSource."""
         rows = await self._ask_within(_STATUSES, org_id)
+        if len(rows) > MAX_STATUSES:
+            raise AudienceRefused(f"The CRM has more than {MAX_STATUSES} contact statuses.")
         return [ContactStatus(row["value"], row["label"] or row["value"]) for row in rows]
 
     async def probe(self) -> None:
@@ -192,6 +210,7 @@ class ViewAudience:
             # The first statement in the transaction takes the snapshot, not the BEGIN.
             transaction = connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
+            await self._limit_statements(connection, self._timeout)
             asked_at = datetime.now(UTC)
             cursor = await connection.cursor(_PAGES if after is None else _PAGES_AFTER, *values)
             while rows := await cursor.fetch(self._page_size):
@@ -205,8 +224,16 @@ class ViewAudience:
 
     async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         with self._mapped_errors():
-            async with self._connection() as connection:
+            async with self._connection() as connection, connection.transaction():
+                await self._limit_statements(connection, self._quick_timeout)
                 return await connection.fetch(query, *values)
+
+    @staticmethod
+    async def _limit_statements(connection: PoolConnectionProxy, seconds: float) -> None:
+        """Let the CRM's database end each statement of this transaction half a second after this side has given up, so
+        that the query does not go on there. It is set here, because a pooler such as PgBouncer refuses this setting
+        when a connection opens."""
+        await connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000) + 500}")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:

@@ -12,6 +12,7 @@ import httpx
 import jwt
 import structlog
 
+from marketing_service.bounded_http import fetch
 from marketing_service.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -19,9 +20,20 @@ if TYPE_CHECKING:
 
     from jwt.algorithms import AllowedPublicKeys
 
+    from marketing_service.bounded_http import Answer
+
 log = structlog.get_logger(__name__)
 
 KEY_SERVER = "The key server"
+
+MAX_KEY_SET_OCTETS = 256 * 1024
+"""Octets in a key set, before and after decompression."""
+MAX_KEYS = 100
+"""Keys in a key set, usable or not."""
+MAX_MEMBER_LENGTH = {"n": 1366, "e": 6, "x": 44, "y": 44}
+"""Characters (base64url) in the numbers of a key: an RSA modulus of 8,192 bits, an exponent of 32 bits, and the
+coordinates of the curves below, each with one more for a leading zero. A verification takes longer, the larger the
+numbers are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,8 @@ def read_key_set(body: bytes) -> tuple[VerificationKey, ...]:
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise ValueError("the key set has no array of keys")  # noqa: TRY004 - a wrong value, whatever its type
+    if len(entries) > MAX_KEYS:
+        raise ValueError(f"the key set has {len(entries)} keys; {MAX_KEYS} are allowed")
     keys = tuple(key for entry in entries if (key := _read_key(entry)) is not None)
     if not keys:
         raise ValueError("the key set has no usable key")
@@ -71,15 +85,26 @@ def _read_key(entry: Any) -> VerificationKey | None:
         entry.get("alg", algorithm) != algorithm
         or entry.get("use", "sig") != "sig"
         or not (isinstance(operations, list) and "verify" in operations)
+        or any(len(str(entry.get(name))) > MAX_MEMBER_LENGTH.get(name, 16) for name in members)
     ):
         return None
+    key = _public_key({name: entry.get(name) for name in members}, algorithm)
+    return None if key is None else VerificationKey(kid, algorithm, key)
+
+
+def _public_key(members: dict[str, Any], algorithm: str) -> AllowedPublicKeys | None:
+    """The public key with these members; None if they are malformed, or if the key is too short."""
     try:
-        key = jwt.PyJWK({name: entry.get(name) for name in members}, algorithm)
+        key = jwt.PyJWK(members, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
-    if key.Algorithm.check_key_length(key.key) is not None:
-        return None
-    return VerificationKey(kid, algorithm, key.key)
+    return None if key.Algorithm.check_key_length(key.key) is not None else key.key
+
+
+def _keys_in(answer: Answer) -> tuple[VerificationKey, ...]:
+    if not httpx.codes.is_success(answer.status):
+        raise ValueError(f"the key server responded with {answer.status}")
+    return read_key_set(answer.body)
 
 
 class KeySet:
@@ -147,9 +172,14 @@ class KeySet:
     async def _fetch_now(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._client.get(self._url, headers={"accept": "application/json"})
-            response.raise_for_status()
-            self._keys = read_key_set(response.content)
+                answer = await fetch(
+                    self._client,
+                    "GET",
+                    self._url,
+                    max_octets=MAX_KEY_SET_OCTETS,
+                    headers={"accept": "application/json"},
+                )
+            self._keys = _keys_in(answer)
         except (httpx.HTTPError, TimeoutError, OSError, ValueError) as error:
             self._failed_at = self._clock()
             log.warning("key_set_unavailable", error=f"{type(error).__name__}: {error}", stale=bool(self._keys))

@@ -17,6 +17,7 @@ from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
+from marketing_service.preflight import AudienceEndless, ReadingLimit, never
 from marketing_service.rendering import NotRenderable, TemplateError
 from marketing_service.storable_text import storable
 from marketing_service.store import expansions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Transactions
     from marketing_service.ports import AudienceSource, Contact, ContactPage
+    from marketing_service.preflight import MustYield
     from marketing_service.sending.enqueueing import BatchEnqueuer
     from marketing_service.sending.messages import Messages
     from marketing_service.store.expansions import Expansion
@@ -47,8 +49,9 @@ class _Failure(Exception):
 class Expander:
     """Expands launched campaigns.
 
-    `time_limit` is in seconds from the launch: if the audience cannot be read until then, the launch fails. `lease` is
-    the number of seconds for which an attempt owns the expansion; each page renews it.
+    `time_limit` is in seconds: if the audience cannot be read so long after the launch, or if one attempt reads for so
+    long, the launch fails. `lease` is the number of seconds for which an attempt owns the expansion; each page renews
+    it.
     """
 
     def __init__(
@@ -75,9 +78,10 @@ class Expander:
         """Start no attempt, and end the running ones at their next page. Another process starts them again."""
         self._draining = True
 
-    async def expand(self, campaign_id: UUID) -> None:
+    async def expand(self, campaign_id: UUID, *, must_yield: MustYield = never) -> None:
         """Make one attempt to expand the campaign. Does nothing if another attempt owns the expansion, or if the
-        campaign is already expanded.
+        campaign is already expanded. After a page for which `must_yield` is true, the attempt ends, and the expansion
+        is due again.
 
         Raises Unavailable if PostgreSQL does not answer. Then the lease expires, and the sweep enqueues the expansion
         again.
@@ -90,18 +94,20 @@ class Expander:
             return
         with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
             try:
-                await self._attempt(attempt)
+                await self._attempt(attempt, must_yield)
             except _Failure as failure:
                 await self._fail(attempt, failure)
             except AudienceRefused as error:
                 await self._fail(attempt, _Failure(lifecycle.FailureCode.CRM_REFUSED, str(error)))
+            except AudienceEndless as error:
+                await self._fail(attempt, _Failure(lifecycle.FailureCode.CRM_UNAVAILABLE, str(error)))
             except AudienceUnavailable as error:
                 await self._try_again(attempt, error)
             except expansion.StagingIncomplete:
                 await self._postpone(attempt, delay=1.0)
         await self._enqueuer.enqueue(campaign_id)
 
-    async def _attempt(self, attempt: Expansion) -> None:
+    async def _attempt(self, attempt: Expansion, must_yield: MustYield) -> None:
         if not self._relay_configured:
             raise _Failure(
                 lifecycle.FailureCode.SMTP_NOT_CONFIGURED,
@@ -114,17 +120,18 @@ class Expander:
         audience = Audience(AudienceType(attempt.audience_type), attempt.audience_statuses)
         await self._validate_statuses(attempt.org_id, audience)
         async with aclosing(self._audience.pages(attempt.org_id, audience)) as pages:
-            fetched = await self._read(attempt, pages)
+            fetched = await self._read(attempt, pages, must_yield)
         if fetched is None:
             return
         async with self._transactions() as tx:
             merged = await expansion.merge(tx.connection, attempt, links=message.links)
         log.info("campaign_expanded" if merged else "expansion_superseded", contacts=fetched)
 
-    async def _read(self, attempt: Expansion, pages: AsyncGenerator[ContactPage]) -> int | None:
+    async def _read(self, attempt: Expansion, pages: AsyncGenerator[ContactPage], must_yield: MustYield) -> int | None:
         """Stage the pages; each is requested while the previous one is staged. Returns the number of contacts in them,
         or None if this attempt has ended."""
         fetched = number = 0
+        end = ReadingLimit(seconds=self._time_limit)
         following = asyncio.ensure_future(anext(pages, None))
         try:
             while (page := await following) is not None:
@@ -133,11 +140,12 @@ class Expander:
                 if not await self._stage(attempt, number, contacts):
                     log.info("expansion_superseded")
                     return None
-                if self._draining:
-                    await self._postpone(attempt, delay=0.0)
-                    return None
                 number += 1
                 fetched += len(contacts)
+                end.check(fetched)
+                if self._draining or await must_yield():
+                    await self._postpone(attempt, delay=0.0)
+                    return None
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

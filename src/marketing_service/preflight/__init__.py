@@ -1,6 +1,16 @@
 """The check before a launch: a dry run, its findings, and the number of contacts in an audience."""
 
 from marketing_service.preflight.audience_count import AudienceCount, count_audience
+from marketing_service.preflight.audience_reading import AudienceEndless, MustYield, ReadingLimit, never
 from marketing_service.preflight.dry_run import DryRun, PreflightRules
 
-__all__ = ["AudienceCount", "DryRun", "PreflightRules", "count_audience"]
+__all__ = [
+    "AudienceCount",
+    "AudienceEndless",
+    "DryRun",
+    "MustYield",
+    "PreflightRules",
+    "ReadingLimit",
+    "count_audience",
+    "never",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import structlog
 from marketing_service.addresses import normal_form
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, RelayDown
+from marketing_service.preflight.audience_reading import AudienceEndless, ReadingLimit, never
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
 from marketing_service.rendering import (
@@ -33,6 +35,7 @@ from marketing_service.store.suppressions import suppressed_among
 if TYPE_CHECKING:
     from marketing_service.db import Transactions
     from marketing_service.ports import AudienceSource, Mailer, TextRecords
+    from marketing_service.preflight.audience_reading import MustYield
     from marketing_service.rendering import MessageSource
     from marketing_service.store.preflights import PreflightAttempt
 
@@ -51,7 +54,8 @@ class PreflightRules:
     bounce_domain: str | None
     """The domain of the envelope's sender, if it differs from From's domain."""
     time_limit: float
-    """Seconds from the request. If the audience cannot be read until then, the preflight fails."""
+    """Seconds. If the audience cannot be read so long after the request, or if one attempt reads for so long, the
+    preflight fails."""
     lease: float
     """Seconds for which an attempt owns the preflight. Each page renews it."""
 
@@ -83,8 +87,9 @@ class DryRun:
         """Start no attempt, and end the running ones at their next page. Another process starts them again."""
         self._draining = True
 
-    async def check(self, campaign_id: UUID) -> None:
+    async def check(self, campaign_id: UUID, *, must_yield: MustYield = never) -> None:
         """Make one attempt at the campaign's preflight. Does nothing if another attempt owns it, or if it is finished.
+        After a page for which `must_yield` is true, the attempt ends, and the preflight is due again.
 
         Raises Unavailable if PostgreSQL does not answer. Then the lease expires, and the sweep enqueues the preflight
         again.
@@ -97,15 +102,15 @@ class DryRun:
             return
         with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
             try:
-                await self._attempt(attempt)
-            except AudienceRefused as error:
+                await self._attempt(attempt, must_yield)
+            except (AudienceRefused, AudienceEndless) as error:
                 await self._fail(attempt, str(error))
             except AudienceUnavailable as error:
                 await self._try_again(attempt, error)
             except _Superseded:
                 log.info("preflight_superseded")
 
-    async def _attempt(self, attempt: PreflightAttempt) -> None:
+    async def _attempt(self, attempt: PreflightAttempt, must_yield: MustYield) -> None:
         if attempt.changed:
             await self._fail(attempt, "The campaign was changed before the check started.")
             return
@@ -128,7 +133,7 @@ class DryRun:
         )
         findings += await self._unknown_statuses(attempt)
         stats = AudienceStats(render_check)
-        if not await self._count(attempt, stats):
+        if not await self._count(attempt, stats, must_yield):
             async with self._transactions() as tx:
                 await preflights.postpone_preflight(tx.connection, attempt, delay=0.0)
             return
@@ -157,31 +162,36 @@ class DryRun:
         message = f"The CRM does not know the contact status {', '.join(missing)} any more."
         return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(missing))]
 
-    async def _count(self, attempt: PreflightAttempt, stats: AudienceStats) -> bool:
-        """Count the whole audience. False if the process drains before the end."""
+    async def _count(self, attempt: PreflightAttempt, stats: AudienceStats, must_yield: MustYield) -> bool:
+        """Count the whole audience. False if the process drains or must yield before the end."""
+        end = ReadingLimit(seconds=self._rules.time_limit)
         started = datetime.now(UTC)
         expected = await self._audience.count(attempt.org_id, attempt.audience)
         fetched = 0
-        async for page in self._audience.pages(attempt.org_id, attempt.audience):
-            if self._draining:
-                return False
-            addresses = [normal_form(contact.email) for contact in page.contacts if contact.email]
-            fetched += len(page.contacts)
-            async with self._transactions() as tx:
-                blocked = await opt_outs.blocked_among(
-                    tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=started
-                )
-                suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
-                if not await preflights.count_fetched(
-                    tx.connection,
-                    attempt,
-                    fetched=fetched,
-                    expected=max(expected, fetched),
-                    lease=self._rules.lease,
-                ):
-                    raise _Superseded
-            # In a thread: rendering a thousand messages takes a while, and the event loop is sending others.
-            await asyncio.to_thread(stats.add, page.contacts, blocked, suppressed)
+        async with aclosing(self._audience.pages(attempt.org_id, attempt.audience)) as pages:
+            async for page in pages:
+                if self._draining:
+                    return False
+                addresses = [normal_form(contact.email) for contact in page.contacts if contact.email]
+                fetched += len(page.contacts)
+                async with self._transactions() as tx:
+                    blocked = await opt_outs.blocked_among(
+                        tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=started
+                    )
+                    suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
+                    if not await preflights.count_fetched(
+                        tx.connection,
+                        attempt,
+                        fetched=fetched,
+                        expected=max(expected, fetched),
+                        lease=self._rules.lease,
+                    ):
+                        raise _Superseded
+                # In a thread: rendering a thousand messages takes a while, and the event loop is sending others.
+                await asyncio.to_thread(stats.add, page.contacts, blocked, suppressed)
+                end.check(fetched)
+                if await must_yield():
+                    return False
         return True
 
     async def _finish(self, attempt: PreflightAttempt, findings: list[Finding], stats: AudienceStats) -> None:

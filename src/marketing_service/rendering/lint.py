@@ -53,7 +53,7 @@ class Finding:
 def lint(html_body: str | None, text_body: str | None, *, html: str) -> list[Finding]:
     """The findings in the bodies. `html` is the HTML as a recipient gets it."""
     findings = []
-    if (size := len(html.encode())) > GMAIL_CLIPS_AT:
+    if (size := len(html.encode("utf-8", "surrogatepass"))) > GMAIL_CLIPS_AT:
         message = f"The HTML is {size / 1000:,.0f} KB long; Gmail cuts off what is over 102 KB, the end with it."
         findings.append(Finding("CLIPPED_BY_GMAIL", Severity.WARNING, message, "htmlBody"))
     if html_body and html_body.strip():

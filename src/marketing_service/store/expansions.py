@@ -125,11 +125,9 @@ async def postpone_expansion(connection: AsyncConnection, attempt: Expansion, *,
     await connection.execute(_POSTPONE, {"campaign_id": attempt.campaign_id, "epoch": attempt.epoch, "delay": delay})
 
 
-_DUE = text(
-    f"""
-    SELECT c.id, c.expansion_epoch FROM marketing_campaigns c WHERE {_MAY_CLAIM} AND c.expansion_due_at <= now()
-    """
-)
+EXPANSION_IS_DUE = f"{_MAY_CLAIM} AND c.expansion_due_at <= now()"
+"""The condition of an expansion, of the campaign `c`, that is due and not claimed."""
+_DUE = text(f"SELECT c.id, c.expansion_epoch FROM marketing_campaigns c WHERE {EXPANSION_IS_DUE}")
 
 
 async def due_expansions(connection: AsyncConnection) -> list[tuple[UUID, int]]:

@@ -223,12 +223,9 @@ async def postpone_preflight(connection: AsyncConnection, attempt: PreflightAtte
     await connection.execute(_POSTPONE, _key(attempt) | {"delay": delay})
 
 
-_DUE = text(
-    """
-    SELECT campaign_id, epoch FROM marketing_preflights
-    WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-    """
-)
+PREFLIGHT_IS_DUE = "k.due_at <= now() AND (k.lease_until IS NULL OR k.lease_until < now())"
+"""The condition of a preflight `k` that is due and not claimed."""
+_DUE = text(f"SELECT k.campaign_id, k.epoch FROM marketing_preflights k WHERE {PREFLIGHT_IS_DUE}")
 
 
 async def due_preflights(connection: AsyncConnection) -> list[tuple[UUID, int]]:

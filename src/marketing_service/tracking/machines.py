@@ -75,7 +75,7 @@ class Rules:
     def _network(self, client: str) -> str | None:
         try:
             return self._networks[4].reason(int.from_bytes(inet_pton(AF_INET, client)))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: NUL
             pass  # an IPv6 address, or no address
         try:
             address = IPv6Address(client)

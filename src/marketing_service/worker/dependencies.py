@@ -14,6 +14,7 @@ from marketing_service.launching import Expander, RelayProbes, Sweep
 from marketing_service.ledger.lifecycle import probe_schedules
 from marketing_service.preflight import DryRun, PreflightRules
 from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender, SendingRules
+from marketing_service.worker.audience_slots import AudienceSlots
 
 if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
@@ -25,6 +26,7 @@ class WorkerDependencies:
     reason."""
 
     resources: Resources
+    audience_slots: AudienceSlots
     expander: Expander
     sender: Sender | None
     dry_run: DryRun
@@ -63,6 +65,7 @@ class WorkerDependencies:
             )
         return cls(
             resources=resources,
+            audience_slots=AudienceSlots(transactions, number=settings.worker_audiences),
             expander=Expander(
                 transactions,
                 audience=resources.audience,

@@ -28,7 +28,10 @@ has sends whose outcome is unknown."""
 
 async def expand(ctx: dict[str, Any], campaign_id: str) -> None:
     dependencies: WorkerDependencies = ctx[DEPENDENCIES]
-    await dependencies.expander.expand(UUID(campaign_id))
+    campaign = UUID(campaign_id)
+    await dependencies.audience_slots.run(
+        campaign, lambda must_yield: dependencies.expander.expand(campaign, must_yield=must_yield)
+    )
 
 
 async def send_batch(ctx: dict[str, Any], campaign_id: str, number: int) -> None:
@@ -46,7 +49,10 @@ async def send_test(ctx: dict[str, Any], test_mail_id: str) -> None:
 
 async def preflight(ctx: dict[str, Any], campaign_id: str) -> None:
     dependencies: WorkerDependencies = ctx[DEPENDENCIES]
-    await dependencies.dry_run.check(UUID(campaign_id))
+    campaign = UUID(campaign_id)
+    await dependencies.audience_slots.run(
+        campaign, lambda must_yield: dependencies.dry_run.check(campaign, must_yield=must_yield)
+    )
 
 
 async def opt_outs(ctx: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.routing import APIRoute
 
-from marketing_service.api.app import _ROUTERS, routed_app
+from marketing_service.api.app import _ROUTERS, create_internal_app, routed_app
 from marketing_service.api.authenticated_route import AuthenticatedRoute
+from marketing_service.api.metrics import Metrics
 from marketing_service.api.shared_result import SharedResult
 from marketing_service.bootstrap import Resources
 from marketing_service.rendering import MAX_NODES
@@ -125,7 +126,7 @@ async def test_readiness_and_totals_are_shared_by_all_callers(
 
     monkeypatch.setattr(Resources, "missing", probe)
     monkeypatch.setattr(Resources, "stats", count)
-    app = routed_app(resources)
+    app = create_internal_app(resources, metrics=Metrics())
     app.state.readiness, app.state.ledger_stats = SharedResult[Any](3600), SharedResult[Any](3600)
     async with client_of(app, None) as client:
         for _ in range(20):

@@ -31,6 +31,7 @@ FIELDS = [
     "sentAt",
     "pausedAt",
     "pauseReason",
+    "pauseMessage",
     "cancelledAt",
     "createdBy",
     "createdAt",

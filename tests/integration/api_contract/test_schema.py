@@ -62,10 +62,14 @@ def authorization(ready: dict[str, Any]) -> dict[str, str]:
 def test_every_response_is_described_in_the_contract(
     ready: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Runs Schemathesis with all checks. `--full` runs it longer."""
+    """Runs Schemathesis with all checks. `--full` runs it longer, and `--fuzz` with 500 examples for each operation."""
     configuration = tmp_path / CONFIGURATION.name
     configuration.write_text(Template(CONFIGURATION.read_text()).substitute(sent(ready)))
-    extent = ["--max-time", "300", "-n", "100"] if request.config.getoption("--full") else ["-n", "6"]
+    extent = ["-n", "6"]
+    if request.config.getoption("--fuzz"):
+        extent = ["-n", "500"]
+    elif request.config.getoption("--full"):
+        extent = ["--max-time", "300", "-n", "100"]
     ended = schemathesis(
         configuration, ready["api"], "--exclude-path-regex", INTERNAL, *extent,
         "-H", f"Authorization: {authorization(ready)['Authorization']}",

@@ -120,7 +120,7 @@ async def test_organisations_are_separate(make_source: SourceFactory) -> None:
     assert await source.count("a b?#%41", EVERYBODY) == 1
 
 
-@pytest.mark.parametrize("contact_id", ["c-1", "..", ".", "a b?c#d", "%2e%2E", "é😀", "+&=;", "x" * 64, "~\\\"'"])
+@pytest.mark.parametrize("contact_id", ["c-1", "a..b", "...", "a b?c#d", "%2e%2E", "é😀", "+&=;", "x" * 64, "~\\\"'"])
 async def test_ids_are_opaque(make_source: SourceFactory, contact_id: str) -> None:
     source = await make_source({"org": [contact(1, id=contact_id), contact(2)]})
     assert await source.contact("org", contact_id) == contact(1, id=contact_id)

@@ -12,6 +12,7 @@ from marketing_service.audience import ViewAudience
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
 from tests.integration.audience.test_sources import contact, everyone
+from tests.support.world import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,3 +145,62 @@ async def test_an_abandoned_read_releases_its_connection(source: ViewAudience, c
         async with aclosing(source.pages("org", Audience(AudienceType.BY_STATUS, ("CUSTOMER",)))) as pages:
             assert len((await anext(pages)).contacts) == 10
     assert await everyone(source) == CONTACTS
+
+
+async def test_a_query_that_was_given_up_ends_in_the_database_too(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    connection = await asyncpg.connect(crm_database.owner_url)
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE usename = 'marketing_reader' AND datname = current_database() AND state = 'active'
+    """
+
+    async def nothing_waits() -> bool:
+        return bool(await connection.fetchval(waiting) == 0)
+
+    try:
+        async with locked(crm_database):
+            with pytest.raises(AudienceUnavailable):
+                await source.count("org", EVERYBODY)
+            with pytest.raises(AudienceUnavailable):
+                await everyone(source)
+            await until(nothing_waits, seconds=20)
+    finally:
+        await connection.close()
+
+
+async def test_long_values_of_a_view_are_cut(source: ViewAudience, crm_database: CrmDatabase) -> None:
+    await crm_database.run(
+        "DROP INDEX people_by_email",
+        "UPDATE people SET given_name = repeat('x', 1000000), email = repeat('y', 1000000) || '@example.org'"
+        " WHERE id = 'c-000007'",
+    )
+    found = next(one for one in await everyone(source) if one.id == "c-000007")
+    assert (found.first_name, found.email) == ("x" * 4096, "y" * 4096)
+    assert await source.contact("org", "c-000007") == found
+
+
+async def test_an_address_with_a_thousand_contacts_is_the_most(source: ViewAudience, crm_database: CrmDatabase) -> None:
+    await crm_database.run("DELETE FROM people")
+    await crm_database.fill({"org": [contact(number, email="info@example.org") for number in range(1000)]})
+    assert len(await source.contacts_with_email("org", "info@example.org")) == 1000
+    await crm_database.fill({"org": [contact(1000, email="info@example.org")]})
+    with pytest.raises(AudienceUnavailable, match="more than 1000 contacts"):
+        await source.contacts_with_email("org", "info@example.org")
+
+
+async def test_the_function_of_the_documentation_does_not_look_into_pg_temp_first(
+    source: ViewAudience, crm_database: CrmDatabase
+) -> None:
+    """Otherwise its owner would run what the reader hides behind the name of the table."""
+    connection = await asyncpg.connect(crm_database.url)
+    try:
+        await connection.execute("CREATE TEMPORARY TABLE people (tenant text, id text, no_marketing boolean)")
+        await connection.execute("GRANT ALL ON pg_temp.people TO PUBLIC")
+        assert await connection.fetchval("SELECT marketing_opt_out('org', 'c-000003')")
+    finally:
+        await connection.close()
+    found = await source.contact("org", "c-000003")
+    assert found is not None
+    assert found.marketing_opt_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ CONTRACT: dict[str, Any] = yaml.safe_load(
 )
 READERS: dict[str, Callable[[bytes], object]] = {
     "Contact": read_contact,
-    "ContactPage": read_page,
+    "ContactPage": partial(read_page, limit=1000),
     "ContactStatuses": read_statuses,
     "Count": read_count,
     "Problem": read_detail,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,7 @@ class KeyServer:
         if self.failure is not None:
             return await self.failure()
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        return httpx.Response(200, content=body)
+        return httpx.Response(200, stream=httpx.ByteStream(body))
 
 
 class Clock:
@@ -62,7 +64,7 @@ class Scene:
 
 
 async def refuse() -> httpx.Response:
-    return httpx.Response(503)
+    return httpx.Response(503, stream=httpx.ByteStream(b""))
 
 
 async def drop() -> httpx.Response:
@@ -231,6 +233,54 @@ async def test_an_unknown_key_id_while_the_key_server_is_down_is_unavailable() -
 async def test_a_response_that_is_not_a_key_set_is_a_failure(body: bytes) -> None:
     scene = Scene()
     scene.server.body = body
+    with pytest.raises(Unavailable):
+        await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))
+
+
+def test_a_key_set_has_at_most_a_hundred_keys() -> None:
+    entries = [jwk("ES256", kid=str(number)) for number in range(101)]
+    assert len(read_key_set(json.dumps({"keys": entries[:100]}).encode())) == 100
+    with pytest.raises(ValueError, match="101 keys; 100 are allowed"):
+        read_key_set(json.dumps({"keys": entries}).encode())
+
+
+@pytest.mark.parametrize("bits", [8193, 16384, 200_000])
+def test_an_rsa_key_has_at_most_8192_bits(bits: int) -> None:
+    def key(size: int, exponent: int) -> dict[str, str]:
+        # No real key: nothing is verified with it.
+        number = ((1 << size) - 1).to_bytes((size + 7) // 8)
+        power = exponent.to_bytes((exponent.bit_length() + 7) // 8)
+        return {"kty": "RSA", "kid": str(size), "n": encoded(number), "e": encoded(power)}
+
+    good = jwk("RS256", kid="good")
+    entries = [good, key(8192, 65537), key(bits, 65537), key(4096, (1 << 4095) + 1)]
+    assert [found.kid for found in read_key_set(json.dumps({"keys": entries}).encode())] == ["good", "8192"]
+
+
+def encoded(number: bytes) -> str:
+    return base64.urlsafe_b64encode(number).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        lambda: httpx.Response(200, stream=httpx.ByteStream(b'{"keys": [' + b" " * 300_000 + b"]}")),
+        lambda: httpx.Response(
+            200,
+            headers={"content-encoding": "gzip"},
+            stream=httpx.ByteStream(gzip.compress(json.dumps({"keys": [jwk("RS256"), " " * 300_000]}).encode())),
+        ),
+        lambda: httpx.Response(302, headers={"location": "https://other.example/"}, stream=httpx.ByteStream(b"")),
+    ],
+    ids=["large", "gzip-bomb", "redirect"],
+)
+async def test_a_key_set_that_is_too_large_or_elsewhere_is_a_failure(response: Callable[[], httpx.Response]) -> None:
+    scene = Scene(jwk("RS256", kid="k"))
+
+    async def respond() -> httpx.Response:
+        return response()
+
+    scene.server.failure = respond
     with pytest.raises(Unavailable):
         await scene.authenticate(sign(RSA_KEY, "RS256", kid="k"))
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.cursors import audit_cursor, read_audit_cursor
 from marketing_service.api.dependencies import Dependencies, Writer
 from marketing_service.api.openapi_responses import responses
@@ -11,7 +12,7 @@ from marketing_service.api.requests import AuditQuery
 from marketing_service.api.responses_audit import AuditEntryResponse, AuditPage
 from marketing_service.campaigns import audit
 
-router = APIRouter(tags=["audit"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 
 @router.get(

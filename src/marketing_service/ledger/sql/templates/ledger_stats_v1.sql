@@ -3,7 +3,10 @@
 --
 -- Called by: store/stats.py, for /metrics. It runs as its owner, past row-level security; the totals name nobody.
 -- Its cost grows with the number of campaigns, not with the number of sends.
-CREATE FUNCTION marketing_ledger_stats_v1(
+-- The search path of the function: its own schema, and last the caller's temporary objects. If pg_temp is not named,
+-- PostgreSQL looks for tables and types there first, and the function would run a caller's view as its owner.
+SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
+CREATE OR REPLACE FUNCTION marketing_ledger_stats_v1(
     OUT queued bigint, OUT sending bigint, OUT deferred bigint, OUT delivered bigint, OUT failed bigint,
     OUT skipped bigint, OUT unconfirmed bigint, OUT oldest_due_seconds float, OUT opt_outs_pending bigint
 )

@@ -7,7 +7,10 @@
 -- Returns: how many sends were loaded; unknown ids are ignored.
 --
 -- The settings keep every look-up on the primary keys; see commit_results_v1.sql.
-CREATE FUNCTION marketing_record_opens_v1(
+-- The search path of the function: its own schema, and last the caller's temporary objects. If pg_temp is not named,
+-- PostgreSQL looks for tables and types there first, and the function would run a caller's view as its owner.
+SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
+CREATE OR REPLACE FUNCTION marketing_record_opens_v1(
     send_ids uuid[], machine_reasons text[], soon_seconds float8, soon_reason text, OUT known int
 )
 LANGUAGE plpgsql
