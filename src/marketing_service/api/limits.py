@@ -2,7 +2,7 @@
 organisation.
 
 A request counts once. A valid access token counts for its user. Everything else counts for the address of the client,
-except a valid link of a message, which is never refused.
+except a valid link of a message and the health check, which are never refused.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _LINKS = {
     "/api/marketing/unsubscribe/": Purpose.UNSUBSCRIBE,
 }
 CONSOLE_PREFIX = "/marketing"
+HEALTH = "/healthz"
+"""Without a limit: it costs nothing, and a refused health check would take the process out of service."""
 _PERIODS = {1: "second", 60: "minute", 3600: "hour"}
 _WHAT = {Limit.TOKEN: "requests of this user", Limit.PUBLIC: "requests from this address", Limit.TEST: "test mails"}
 
@@ -145,7 +147,7 @@ class LimitsMiddleware:
         await self._app(scope, receive, respond)
 
     def _is_free(self, path: str) -> bool:
-        return (self._has_console and is_file(path)) or is_link(self._tokens, path)
+        return path == HEALTH or (self._has_console and is_file(path)) or is_link(self._tokens, path)
 
     async def _refuses(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Count the client's address. True if that was too much: then the response is sent."""

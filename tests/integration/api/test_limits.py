@@ -96,7 +96,6 @@ async def test_after_retry_after_the_request_is_allowed(limited: ASGIApp, access
         (CAMPAIGNS, BAD),
         ("/nowhere", {}),
         ("/nowhere", {"Authorization": f"Bearer {token()}"}),
-        ("/healthz", {}),
         ("/marketing", {}),
         ("/api/marketing/pixel/made-up.gif", {}),
         ("/api/marketing/click/made-up/1", {}),
@@ -179,6 +178,12 @@ async def test_a_made_up_forwarded_address_lifts_no_limit(limited: ASGIApp, shar
             for number in range(1, 6)
         ]
     assert seen == [401, 401, 401, 429, 429]
+
+
+async def test_a_health_check_is_never_refused(limited: ASGIApp) -> None:
+    async with client_of(limited, None) as balancer:
+        assert await statuses(balancer, 4, "/nowhere") == [404, 404, 404, 429]
+        assert await statuses(balancer, 9, "/healthz") == [200] * 9
 
 
 @pytest.mark.parametrize("limited", [{"api_rate_token": "", "api_rate_public": "", "api_rate_test": ""}], indirect=True)
