@@ -113,7 +113,7 @@ class _Run:
         api, *_ = await _gather_all(
             self._start_service("api", serve, environment),
             self._start_database(postgres if addresses.database == postgres.url() else None, environment),
-            self._start_stand_ins(),
+            self._start_crm_and_inbox(),
             *([self._start_server(valkey)] if addresses.redis == valkey.url() else []),
         )
         if self._options.worker:
@@ -142,12 +142,12 @@ class _Run:
         await asyncio.to_thread(server.start)
         self._watched.append(server)
 
-    async def _start_stand_ins(self) -> None:
+    async def _start_crm_and_inbox(self) -> None:
         # Importing FastAPI takes as long as starting the servers, so it runs in a thread at the same time.
-        stand_ins = await asyncio.to_thread(import_module, "marketing_service.devstack.stand_ins")
+        module = await asyncio.to_thread(import_module, "marketing_service.devstack.crm_and_inbox")
         contacts = ContactBook.of_size(max(0, self._options.contacts), opt_outs_path=self._data_dir.opt_outs)
         await self._stack.enter_async_context(
-            stand_ins.serving_stand_ins(contacts, self._secrets.crm_token, self._ports)
+            module.serving_crm_and_inbox(contacts, self._secrets.crm_token, self._ports)
         )
 
     async def _start_database(self, server: PostgresServer | None, environment: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def serving_stand_ins(contacts: ContactBook, crm_token: str, ports: Mapping[str, int]) -> AsyncIterator[None]:
+async def serving_crm_and_inbox(contacts: ContactBook, crm_token: str, ports: Mapping[str, int]) -> AsyncIterator[None]:
     """Serves the CRM and the inbox on the loopback ports `crm`, `inbox` and `smtp` while the block runs."""
     inbox = Inbox()
     async with (
