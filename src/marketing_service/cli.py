@@ -73,10 +73,10 @@ def create_parser() -> argparse.ArgumentParser:
     migrate.add_argument("revision", nargs="?", default="head", help="the revision to update to (head, the newest)")
     migrate.set_defaults(run=_migrate)
 
-    dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a CRM stand-in")
+    dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a development CRM")
     dev.add_argument("--port", type=_port, default=8000, help="the port of the API; 0 means any free port (8000)")
     dev.add_argument("--data-dir", type=Path, default=Path(".dev"), help="the folder for the data (.dev)")
-    dev.add_argument("--contacts", type=int, default=1000, help="the number of contacts in the CRM stand-in (1000)")
+    dev.add_argument("--contacts", type=int, default=1000, help="the number of contacts in the development CRM (1000)")
     dev.add_argument("--no-worker", action="store_true", help="start no worker, so that you can run it yourself")
     dev.add_argument("--fresh", action="store_true", help="delete the data of earlier runs first")
     dev.set_defaults(run=_dev)

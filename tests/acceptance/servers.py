@@ -39,7 +39,7 @@ REJECTED = "reject-550@example.com"
 
 
 class CrmServer:
-    """The CRM stand-in on its own port. A test can stop it, or freeze it: then it never responds."""
+    """The development CRM on its own port. A test can stop it, or freeze it: then it never responds."""
 
     def __init__(self, contacts: int) -> None:
         self.book = ContactBook.of_size(contacts)

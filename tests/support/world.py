@@ -1,4 +1,4 @@
-"""The whole service in one process, on real servers: PostgreSQL, Valkey, a relay, the CRM stand-in, a worker."""
+"""The whole service in one process, on real servers: PostgreSQL, Valkey, a relay, the development CRM, a worker."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def make_settings(**values: Any) -> Settings:
 
 @dataclass
 class Crm:
-    """The CRM stand-in. `fault` makes it misbehave."""
+    """The development CRM. `fault` makes it misbehave."""
 
     book: ContactBook
     fault: Callable[[Request], Awaitable[Response | None]] | None = None

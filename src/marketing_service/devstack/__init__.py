@@ -1,4 +1,5 @@
-"""The development stack: PostgreSQL and Valkey from Python wheels, and stand-ins for the systems around the service.
+"""The development servers: PostgreSQL and Valkey from Python wheels, and a CRM, an inbox and a log-in in place of the
+systems around the service.
 
 It is for development and tests only. A deployment does not use it.
 """

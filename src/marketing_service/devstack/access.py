@@ -1,4 +1,4 @@
-"""The users of the log-in stand-in, and the access tokens that the API accepts."""
+"""The users of the development log-in, and the access tokens that the API accepts."""
 
 from __future__ import annotations
 

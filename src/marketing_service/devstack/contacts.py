@@ -1,4 +1,4 @@
-"""The contacts of the CRM stand-in: a fixed list that contains every special case, then generated contacts."""
+"""The contacts of the development CRM: a fixed list that contains every special case, then generated contacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the CRM: the HTTP calls that this service makes, with generated contacts."""
+"""The development CRM: the HTTP calls that this service makes, with generated contacts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def create_crm_app(contacts: ContactBook, token: str, *, faults: Faults | None =
     `faults` is called first for each request. If it returns a response, that response is sent. If it returns None,
     the CRM handles the request.
     """
-    app = FastAPI(title="CRM stand-in", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Development CRM", docs_url=None, redoc_url=None)
     if faults is not None:
 
         @app.middleware("http")

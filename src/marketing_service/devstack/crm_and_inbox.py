@@ -1,4 +1,4 @@
-"""Serves the stand-ins that run inside the `marketing-service dev` process: the CRM and the inbox."""
+"""Serves the development CRM and the inbox inside the `marketing-service dev` process."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Addresses:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment without the `MARKETING_JWT_*` settings, which would contradict the log-in stand-in."""
+    """Our environment without the `MARKETING_JWT_*` settings, which would contradict the development log-in."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MARKETING_JWT_")}
 
 
@@ -63,7 +63,7 @@ def service_settings(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
         "MARKETING_JWT_AUDIENCE": _AUDIENCE,
         # Everything must stop within ten seconds, so a worker gets three to finish its batch.
         "MARKETING_DRAIN_SECONDS": "3",
-        # Empty: the log-in stand-in, on the API's own origin.
+        # Empty: the development log-in, on the API's own origin.
         "MARKETING_CONSOLE_LOGIN_URL": "",
         "MARKETING_CONSOLE_LOGOUT_URL": "",
     }

@@ -1,4 +1,4 @@
-"""A stand-in for the portal's log-in: gives an access token for any email address, without checking a password.
+"""The development log-in, in place of the portal's: an access token for any email address and any password.
 
 Anyone who can reach it can log in as anyone. Use it on a developer's machine only.
 """
@@ -44,7 +44,7 @@ class AccessToken(BaseModel):
 
 def create_login_router(secret: str, issuer: str, audience: str) -> APIRouter:
     """`POST /api/auth/login`, `/refresh` and `/logout`. Any password and any code are accepted."""
-    router = APIRouter(prefix="/api/auth", tags=["Log-in stand-in"], include_in_schema=False)
+    router = APIRouter(prefix="/api/auth", tags=["development log-in"], include_in_schema=False)
     tokens = TokenIssuer(secret, issuer, audience)
     ended: dict[str, None] = {}  # the ids of the sessions that were ended here, oldest first
 

@@ -1,4 +1,4 @@
-"""The whole application with real PostgreSQL and Valkey, and with a stand-in for the CRM."""
+"""The whole application with real PostgreSQL and Valkey, and with the development CRM."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _plain_tracebacks() -> None:
 
 @pytest.fixture
 async def crm() -> AsyncIterator[Crm]:
-    """The CRM stand-in, with a switch that makes it fail."""
+    """The development CRM, with a switch that makes it fail."""
     crm = Crm(ContactBook.of_size(30))
     app = create_crm_app(crm.contacts, CRM_TOKEN, faults=crm.fault)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as crm.client:

@@ -39,7 +39,7 @@ MESSAGE: dict[str, Any] = {
 
 
 class Crm:
-    """The contacts of the CRM stand-in. If `status` is set, every response has that status."""
+    """The contacts of the development CRM. If `status` is set, every response has that status."""
 
     client: httpx.AsyncClient
 

@@ -60,7 +60,7 @@ async def stand_in_source() -> AsyncIterator[SourceFactory]:
     async with AsyncExitStack() as stack:
 
         async def make(contacts: dict[str, list[Contact]], statuses: Sequence[ContactStatus] = ()) -> AudienceSource:
-            assert set(statuses) <= set(STATUSES), "the stand-in has fixed statuses"
+            assert set(statuses) <= set(STATUSES), "the development CRM has fixed statuses"
             book = ContactBook({org_id: OrgContacts(rows) for org_id, rows in contacts.items()})
             transport = httpx.ASGITransport(create_crm_app(book, TOKEN))
             client = httpx.AsyncClient(transport=transport)

@@ -1,4 +1,4 @@
-"""The CRM stand-in over HTTP."""
+"""The development CRM over HTTP."""
 
 from collections.abc import AsyncIterator
 from typing import Any
