@@ -155,6 +155,15 @@ async def test_a_cursor_that_does_not_fit_into_a_url_is_not_used(source: CrmAudi
         await everyone(source)
 
 
+async def test_more_than_a_thousand_statuses_are_not_used(source: CrmAudience, crm: CrmServer) -> None:
+    statuses = [{"value": f"S{number}", "label": "A status"} for number in range(1001)]
+    crm.always = answers(200, json.dumps({"items": statuses[:1000]}).encode())
+    assert len(await source.statuses("org")) == 1000
+    crm.always = answers(200, json.dumps({"items": statuses}).encode())
+    with pytest.raises(AudienceUnavailable, match="contract"):
+        await source.statuses("org")
+
+
 @pytest.mark.parametrize("status", [200, 201])
 async def test_another_contact_than_the_one_asked_for_is_not_used(
     source: CrmAudience, crm: CrmServer, status: int
