@@ -73,19 +73,21 @@ def missing() -> str | None:
 
 
 @asynccontextmanager
-async def postfix(*, port: int, next_hop: int, listener: int, bounce_domain: str) -> AsyncIterator[Path]:
+async def postfix(
+    *, port: int, next_hop: int, listener: int = 1, bounce_domain: str = "bounces.invalid", settings: str = ""
+) -> AsyncIterator[Path]:
     """A Postfix that accepts mail at `port`, relays it to `next_hop`, and delivers mail to the bounce domain to the
-    LMTP `listener`. All ports are on 127.0.0.1. Yields the path of its log."""
+    LMTP `listener`. All ports are on 127.0.0.1. `settings` are further lines of main.cf. Yields the path of its log."""
     folder = _folder()
-    settings = folder / "etc"
+    etc = folder / "etc"
     names = {"folder": folder, "daemons": DAEMONS, "bounce_domain": bounce_domain}
-    (settings / "main.cf").write_text(_MAIN.format(next_hop=next_hop, listener=listener, **names))
-    (settings / "master.cf").write_text(_MASTER.format(port=port))
+    (etc / "main.cf").write_text(_MAIN.format(next_hop=next_hop, listener=listener, **names) + settings)
+    (etc / "master.cf").write_text(_MASTER.format(port=port))
     try:
-        await _run(settings, "start")
+        await _run(etc, "start")
         yield folder / "log"
     finally:
-        await _run(settings, "stop")
+        await _run(etc, "stop")
         shutil.rmtree(folder, ignore_errors=True)
 
 

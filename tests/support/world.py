@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from marketing_service.audience import CrmAudience
 from marketing_service.bootstrap import Resources
@@ -87,6 +87,21 @@ class Crm:
 
     def up(self) -> None:
         self.fault = None
+
+    def without_an_end(self) -> None:
+        """Its list of contacts goes on for ever: each page is good, and has a cursor that was never there before."""
+        pages = 0
+
+        async def another_page(request: Request) -> Response | None:
+            nonlocal pages
+            if not request.url.path.endswith("/contacts"):
+                return None
+            pages += 1
+            contact = dict.fromkeys(("email", "firstName", "lastName", "companyName", "status"))
+            item = {"id": f"c-{pages}", **contact, "marketingOptOut": False}
+            return JSONResponse({"items": [item], "nextCursor": f"page-{pages}"})
+
+        self.fault = another_page
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 
 from marketing_service.audience import ViewAudience
 from marketing_service.backoff import ExponentialBackoff
-from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
+from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable, ContactStatus
 from tests.integration.audience.test_sources import contact, everyone
 from tests.support.world import until
 
@@ -188,6 +188,13 @@ async def test_an_address_with_a_thousand_contacts_is_the_most(source: ViewAudie
     await crm_database.fill({"org": [contact(1000, email="info@example.org")]})
     with pytest.raises(AudienceUnavailable, match="more than 1000 contacts"):
         await source.contacts_with_email("org", "info@example.org")
+
+
+async def test_more_than_a_thousand_statuses_are_not_used(source: ViewAudience, crm_database: CrmDatabase) -> None:
+    statuses = [ContactStatus(f"S{number}", "A status") for number in range(1001)]
+    await crm_database.fill({"many": []}, statuses)
+    with pytest.raises(AudienceRefused, match="more than 1000 contact statuses"):
+        await source.statuses("many")
 
 
 async def test_the_function_of_the_documentation_does_not_look_into_pg_temp_first(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -135,25 +134,11 @@ async def test_a_launch_cancelled_during_its_expansion_gets_no_rows(world: World
 
 
 async def test_a_list_without_an_end_fails_the_launch_at_the_time_limit(world: World) -> None:
-    """Each page is good, and has a cursor that was never there before."""
-    pages = 0
-
-    async def another_page(request: Request) -> Response | None:
-        nonlocal pages
-        if not request.url.path.endswith("/contacts"):
-            return None
-        pages += 1
-        contact = dict.fromkeys(("email", "firstName", "lastName", "companyName", "status")) | {
-            "marketingOptOut": False
-        }
-        page = {"items": [{"id": f"c-{pages}", **contact}], "nextCursor": f"page-{pages}"}
-        return Response(json.dumps(page), media_type="application/json")
-
-    world.crm.fault = another_page
+    world.crm.without_an_end()
     campaign_id = await world.launch()
     await asyncio.wait_for(expander(world, time_limit=1.0).expand(campaign_id), 60)
     row = await campaign_row(world.owner, campaign_id)
     assert (row["status"], row["failure_code"]) == ("FAILED", "CRM_UNAVAILABLE")
     assert "did not end within" in row["failure_message"]
     assert await send_rows(world.owner, campaign_id) == []
-    assert pages > 1
+    assert len(world.crm.requests) > 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -295,6 +296,18 @@ async def test_a_drain_releases_the_preflight(world_with_dns: World) -> None:
     assert (await stored(world, campaign_id)).status is PreflightStatus.RUNNING
     async with world.worker.transactions() as tx:
         assert [due for due, _ in await preflights.due_preflights(tx.connection)] == [campaign_id]
+
+
+async def test_a_list_without_an_end_fails_the_preflight_at_the_time_limit(world_with_dns: World) -> None:
+    world = world_with_dns
+    world.crm.without_an_end()
+    campaign_id = await requested(world)
+    patience = world.worker.settings.model_copy(update={"launch_patience": 1.0})
+    impatient = WorkerDependencies.of(replace(world.worker, settings=patience)).dry_run
+    await asyncio.wait_for(impatient.check(campaign_id), 60)
+    preflight = await stored(world, campaign_id)
+    assert preflight.status is PreflightStatus.FAILED
+    assert "did not end within" in (preflight.failure or "")
 
 
 async def test_the_time_to_send_is_estimated_from_the_rate_of_recent_campaigns(world_with_dns: World) -> None:
