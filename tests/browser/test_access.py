@@ -39,6 +39,7 @@ async def test_a_user_without_a_write_role_sees_a_page_that_says_why(console: Co
     await expect(alert).to_contain_text("ADMIN, SUPER_ADMIN, MANAGER")
     await expect(console.page.get_by_role("navigation")).to_have_count(0)
     await console.button("Log in with another account").click()
+    await expect(console.heading("Log in to Marketing")).to_be_visible()
     await console.log_in(ADMIN)
     await expect(console.heading("Campaigns")).to_be_visible()
 
