@@ -104,6 +104,19 @@ async def trail(client: httpx.AsyncClient, **query: str) -> list[tuple[str, str]
     return found[::-1]
 
 
+async def test_acts_are_recorded_while_redis_is_up_away_and_back(two_processes: Installation) -> None:
+    ada, bob = two_processes.ada, two_processes.bob
+    message = {"name": "Audited", "subject": "Audited", "fromEmail": "news@acme.example", "htmlBody": "<p>Hello</p>"}
+    campaign = f"/campaigns/{(await done(ada.post('/campaigns', json=message), 201))['id']}"
+    async with two_processes.servers.without("redis"):
+        await done(bob.patch(campaign, json={"textBody": "Hello"}), 200)
+    async with two_processes.servers.without("redis", frozen=True):
+        await done(ada.patch(campaign, json={"textBody": "Good day"}), 200)
+    await done(bob.delete(campaign), 204)
+    acts = [("ada@example.com", "created"), ("bob", "changed"), ("ada@example.com", "changed"), ("bob", "deleted")]
+    assert await trail(ada) == await trail(bob) == acts
+
+
 async def test_everybody_can_see_who_did_what_and_the_logs_name_nobody(two_processes: Installation) -> None:
     servers, ada, bob = two_processes.servers, two_processes.ada, two_processes.bob
     message = {"name": "Audited", "subject": "Audited", "fromEmail": "news@acme.example", "htmlBody": "<p>Hello</p>"}
