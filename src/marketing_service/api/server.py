@@ -75,7 +75,7 @@ async def _serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.handle_exit, number, None)
         for listening in (*public, *internal):
-            listening.listen()  # before the log line: whoever reads it may connect at once
+            listening.listen()  # before the log line: its reader may connect at once
         log.info("listening", public=_addresses(public), internal=_addresses(internal))
         gc.freeze()  # objects of the start-up live until the end: the collector need not visit them
         serving_inside = None if inside is None else asyncio.create_task(inside.serve(internal))
