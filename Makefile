@@ -71,7 +71,7 @@ bench-bounds: $(VENV)/.dev ## Send hostile inputs to the API, and measure /healt
 # package that the data does not know counts as not audited (--strict): without data, no result must look like a good one.
 AUDIT_SERVICE ?= pypi
 
-audit: $(VENV)/.test ## Look for known vulnerabilities of the pinned packages (needs a connection to pypi.org)
+audit: $(VENV)/.test ## Look for known vulnerabilities of the pinned packages (needs a connection to its data)
 	@$(PY) -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes --timeout 15 \
 		--vulnerability-service $(AUDIT_SERVICE) $(foreach file,$(wildcard requirements/*.txt),--requirement $(file)) \
 		> $(VENV)/audit.txt 2>&1; code=$$?; \
@@ -80,7 +80,7 @@ audit: $(VENV)/.test ## Look for known vulnerabilities of the pinned packages (n
 	fi; \
 	tail -n 1 $(VENV)/audit.txt >&2; \
 	echo "NOT AUDITED: pip-audit could not read its data about every pinned package. This is no result: run" \
-		"'make audit' again with a connection to https://pypi.org." >&2; exit 2
+		"'make audit' again with a connection to the package index." >&2; exit 2
 
 lint: $(VENV)/.test ## Check style, types and layers, and compare openapi/ and ledger/sql/ with the code
 	@$(PY) -m ruff check .

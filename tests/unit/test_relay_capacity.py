@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from marketing_service.relay_capacity import RATE_IS_FREE_AFTER, RelayCapacity, Take
-
-
-@dataclass
-class Clock:
-    seconds: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support.clock import Clock
 
 
 @pytest.fixture
@@ -29,7 +20,7 @@ def capacity(clock: Clock) -> RelayCapacity:
 
 def refuse(capacity: RelayCapacity, clock: Clock, times: int) -> None:
     for _ in range(times):
-        clock.seconds += 1.5
+        clock.now += 1.5
         capacity.refused()
 
 
@@ -55,7 +46,7 @@ def test_refusals_that_arrive_together_count_as_one(capacity: RelayCapacity) -> 
 def sent_fast(capacity: RelayCapacity, clock: Clock) -> None:
     """Twenty messages a second are accepted, for five seconds."""
     for _ in range(100):
-        clock.seconds += 0.05
+        clock.now += 0.05
         capacity.accepted()
 
 
@@ -70,7 +61,7 @@ def test_with_one_connection_left_each_refusal_halves_the_rate(capacity: RelayCa
 def test_after_a_refusal_one_message_goes_as_a_probe(capacity: RelayCapacity, clock: Clock) -> None:
     capacity.refused()
     assert capacity.take(40) == Take(0, 1.0)
-    clock.seconds += 1.0
+    clock.now += 1.0
     assert capacity.take(40).granted == 1
     assert capacity.take(40).granted == 0, "the probe has no reply yet"
     capacity.accepted()
@@ -80,7 +71,7 @@ def test_after_a_refusal_one_message_goes_as_a_probe(capacity: RelayCapacity, cl
 def test_the_wait_doubles_while_nothing_is_accepted(capacity: RelayCapacity, clock: Clock) -> None:
     waits = []
     for _ in range(7):
-        clock.seconds += 100
+        clock.now += 100
         capacity.refused()
         waits.append(capacity.take(1).wait)
     assert waits == [1, 2, 4, 8, 16, 30, 30]
@@ -91,7 +82,7 @@ def test_the_rate_grows_with_each_accepted_message(capacity: RelayCapacity, cloc
     capacity.accepted()
     before = capacity.rate
     for _ in range(20):
-        clock.seconds += 1
+        clock.now += 1
         capacity.accepted()
     assert before is not None
     assert capacity.rate is not None
@@ -100,7 +91,7 @@ def test_the_rate_grows_with_each_accepted_message(capacity: RelayCapacity, cloc
 
 def test_after_two_minutes_without_a_refusal_the_rate_is_free(capacity: RelayCapacity, clock: Clock) -> None:
     refuse(capacity, clock, 5)
-    clock.seconds += RATE_IS_FREE_AFTER + 1
+    clock.now += RATE_IS_FREE_AFTER + 1
     capacity.accepted()
     assert capacity.take(100) == Take(100, 0.0)
     assert capacity.rate is None
@@ -110,14 +101,14 @@ def test_a_refused_connection_shows_how_many_are_allowed(capacity: RelayCapacity
     capacity.connection_refused(5)
     assert capacity.connections == 5
     for _ in range(1000):
-        clock.seconds += 0.02
+        clock.now += 0.02
         capacity.accepted()
     assert capacity.connections == 5, "no sixth one for half a minute"
-    clock.seconds += 15
+    clock.now += 15
     capacity.accepted()
     assert capacity.connections == 6
     capacity.connection_refused(5)
-    clock.seconds += 45
+    clock.now += 45
     capacity.accepted()
     assert capacity.connections == 5, "the next try waits for longer"
 
@@ -125,7 +116,7 @@ def test_a_refused_connection_shows_how_many_are_allowed(capacity: RelayCapacity
 def test_the_connections_grow_back_to_the_configured_maximum(capacity: RelayCapacity, clock: Clock) -> None:
     refuse(capacity, clock, 4)
     for _ in range(5000):
-        clock.seconds += 0.01
+        clock.now += 0.01
         capacity.accepted()
     assert capacity.connections == 20
     assert capacity.rate is None
@@ -133,5 +124,5 @@ def test_the_connections_grow_back_to_the_configured_maximum(capacity: RelayCapa
 
 def test_how_long_nothing_was_accepted_is_known(capacity: RelayCapacity, clock: Clock) -> None:
     capacity.refused()
-    clock.seconds += 42
+    clock.now += 42
     assert capacity.stalled_for == 42

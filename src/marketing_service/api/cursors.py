@@ -51,25 +51,27 @@ def read_log_cursor(cursor: str | None) -> LogKey | None:
 
 
 def suppression_cursor(key: UUID | None) -> str | None:
-    return None if key is None else _encode("suppressions", key.hex)
+    return _id_cursor("suppressions", key)
 
 
 def read_suppression_cursor(cursor: str | None) -> UUID | None:
-    match _decode("suppressions", cursor):
-        case None:
-            return None
-        case [str(key)]:
-            return _uuid(key)
-        case _:
-            raise _invalid()
+    return _read_id_cursor("suppressions", cursor)
 
 
 def audit_cursor(key: UUID | None) -> str | None:
-    return None if key is None else _encode("audit", key.hex)
+    return _id_cursor("audit", key)
 
 
 def read_audit_cursor(cursor: str | None) -> UUID | None:
-    match _decode("audit", cursor):
+    return _read_id_cursor("audit", cursor)
+
+
+def _id_cursor(listing: str, key: UUID | None) -> str | None:
+    return None if key is None else _encode(listing, key.hex)
+
+
+def _read_id_cursor(listing: str, cursor: str | None) -> UUID | None:
+    match _decode(listing, cursor):
         case None:
             return None
         case [str(key)]:

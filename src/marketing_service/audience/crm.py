@@ -12,6 +12,7 @@ import httpx
 from marketing_service.addresses import normal_form
 from marketing_service.audience.crm_json import read_contact, read_count, read_detail, read_page, read_statuses
 from marketing_service.audience.crm_path import crm_path, is_one_segment
+from marketing_service.audience.limits import validate_number_with_email
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within, retry_after_seconds
 from marketing_service.bounded_http import AnswerTooLarge, fetch
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, ContactPage, LeftOut
@@ -29,8 +30,6 @@ MAX_PAGE_OCTETS = 4 * 1024 * 1024
 """Octets in one page of contacts, before and after decompression: 4 KB for each of at most 1,000 contacts."""
 MAX_ANSWER_OCTETS = 1024 * 1024
 """Octets in any other answer."""
-MAX_WITH_EMAIL = 1000
-"""Contacts with one address."""
 
 _LARGE = 64 * 1024
 """Octets. A larger answer is parsed in a thread, so that the event loop continues meanwhile."""
@@ -162,8 +161,7 @@ class CrmAudience:
         while True:
             _, page = await self._page(org_id, filters, cursor, self._page_size)
             found += page.items
-            if len(found) > MAX_WITH_EMAIL:
-                raise AudienceUnavailable(f"The CRM has more than {MAX_WITH_EMAIL} contacts with one address.")
+            validate_number_with_email(found)
             cursor = page.next_cursor
             if cursor is None:
                 return found

@@ -13,17 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from marketing_service.audience.crm_path import is_one_segment
+from marketing_service.audience.limits import MAX_ID_LENGTH, MAX_STATUSES
 from marketing_service.ports import AudienceRefused, AudienceUnavailable, Contact, ContactStatus
 from marketing_service.storable_text import is_storable, storable
 
-MAX_ID_LENGTH = 64
-"""Characters in a contact's id."""
 MAX_CURSOR_LENGTH = 4096
 """Characters in a cursor. A longer one would not fit into the request line of many servers."""
 MAX_COUNT = 2**31 - 1
 """Contacts in a count: the largest number that the ledger stores."""
-MAX_STATUSES = 1000
-"""Statuses that a contact can have."""
 
 _CONTRACT = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from marketing_service.audience.crm_json import validate_contact_id
+from marketing_service.audience.limits import MAX_ID_LENGTH, MAX_STATUSES, MAX_WITH_EMAIL, validate_number_with_email
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within
 from marketing_service.ports import (
     AudienceRefused,
@@ -47,15 +48,11 @@ _OUTAGES = (
 MAX_TEXT = 4096
 """Characters of a value that are read. A page of contacts then has a limit, whatever a view contains. A longer address
 is malformed when it is cut, and stays malformed."""
-MAX_WITH_EMAIL = 1000
-"""Contacts with one address."""
-MAX_STATUSES = 1000
-"""Statuses that a contact can have."""
 
 # The casts allow a view to use citext, varchar or uuid. A NULL in marketing_opt_out counts as an opt-out, because the
 # contact's choice is unknown.
 _CONTACT = f"""
-    SELECT left(CAST(id AS text), 65) AS id, left(CAST(email AS text), {MAX_TEXT}) AS email,
+    SELECT left(CAST(id AS text), {MAX_ID_LENGTH + 1}) AS id, left(CAST(email AS text), {MAX_TEXT}) AS email,
            left(CAST(first_name AS text), {MAX_TEXT}) AS first_name,
            left(CAST(last_name AS text), {MAX_TEXT}) AS last_name,
            left(CAST(company_name AS text), {MAX_TEXT}) AS company_name,
@@ -181,8 +178,7 @@ class ViewAudience:
         if not is_storable(email):
             return []
         rows = await self._ask_within(_WITH_EMAIL, org_id, email)
-        if len(rows) > MAX_WITH_EMAIL:
-            raise AudienceUnavailable(f"The CRM has more than {MAX_WITH_EMAIL} contacts with one address.")
+        validate_number_with_email(rows)
         return [_contact(row) for row in rows]
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:

@@ -34,12 +34,12 @@ author's own text outside of tags does not count. Gmail shows about 102,000 octe
 _FREE = 1_000
 """Characters of a variable that are read without being counted: a value of a contact has at most as many."""
 _FOR = 10
-"""Nodes that the start of a loop counts as: so much longer does it take."""
+"""Nodes that the start of a loop counts as: it takes ten times as long as a node."""
 _SEARCH = 64
 """Steps of a search that count as one octet. In the worst case a search compares every character of the text with every
 character of what it looks for."""
 _SLOW_FILTERS = {"squish": 4, "url_encode": 2}
-"""How often these filters count the text that they read: so much slower are they than the others."""
+"""How often these filters count the text that they read: they are slower than the others by this factor."""
 
 
 class NotRenderable(Exception):

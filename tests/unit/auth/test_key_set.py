@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from marketing_service.auth import KeySet, KeySetAuthenticator
 from marketing_service.auth.keys import read_key_set
 from marketing_service.errors import Forbidden, Unauthenticated, Unavailable
+from tests.support.clock import Clock
 from tests.unit.auth.tokens import MISSING, PRIVATE_KEYS, RSA_KEY, RULES, SECRET, claims, jwk, segment, sign
 
 if TYPE_CHECKING:
@@ -42,14 +43,6 @@ class KeyServer:
             return await self.failure()
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
         return httpx.Response(200, stream=httpx.ByteStream(body))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Scene:

@@ -7,16 +7,9 @@ from hypothesis import strategies as st
 
 from marketing_service.ports import Rate
 from marketing_service.rates.local import LocalWindows
+from tests.support.clock import Clock
 
 PER_SECOND, PER_MINUTE = Rate(3, 1), Rate(5, 60)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_every_rate_must_allow_it_and_a_refused_request_is_not_counted() -> None:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from marketing_service.ports import Submission, SubmissionOutcome
 from marketing_service.replies import Phase, Reply
 from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle, backs_off_domain
-
-
-@dataclass
-class Clock:
-    seconds: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support.clock import Clock
 
 
 @pytest.fixture
@@ -62,18 +53,18 @@ def test_after_the_backoff_one_probe_goes_and_the_others_wait_for_its_reply(
     throttle: DomainThrottle, clock: Clock
 ) -> None:
     defer(throttle)
-    clock.seconds += 10
+    clock.now += 10
     assert throttle.delay_for("probe@slow.example") is None
     assert throttle.delay_for("a@slow.example") is not None
-    throttle.accepted("probe@slow.example", started=clock.seconds)
+    throttle.accepted("probe@slow.example", started=clock.now)
     assert throttle.delay_for("a@slow.example") is None
 
 
 def test_a_probe_without_a_known_reply_does_not_block_the_domain(throttle: DomainThrottle, clock: Clock) -> None:
     defer(throttle)
-    clock.seconds += 10
+    clock.now += 10
     assert throttle.delay_for("probe@slow.example") is None
-    clock.seconds += 10
+    clock.now += 10
     assert throttle.delay_for("another@slow.example") is None
 
 
@@ -82,7 +73,7 @@ def test_each_deferred_probe_doubles_the_backoff_up_to_sixty_times_the_first(
 ) -> None:
     backoffs = defer(throttle)[-1:]
     for _ in range(8):
-        clock.seconds += 1000
+        clock.now += 1000
         assert throttle.delay_for("probe@slow.example") is None
         backoffs += defer(throttle, 1)
     assert backoffs == [10, 20, 40, 80, 160, 320, 600, 600, 600]
@@ -91,8 +82,8 @@ def test_each_deferred_probe_doubles_the_backoff_up_to_sixty_times_the_first(
 def test_messages_under_way_when_the_backoff_started_neither_extend_nor_end_it(
     throttle: DomainThrottle, clock: Clock
 ) -> None:
-    started = clock.seconds
-    clock.seconds += 1
+    started = clock.now
+    clock.now += 1
     defer(throttle)
     assert throttle.deferred("late@slow.example", started=started) is None
     throttle.accepted("late@slow.example", started=started)
@@ -102,17 +93,17 @@ def test_messages_under_way_when_the_backoff_started_neither_extend_nor_end_it(
 def test_each_accepted_message_lowers_the_level_by_one(throttle: DomainThrottle, clock: Clock) -> None:
     defer(throttle)
     for _ in range(2):
-        clock.seconds += 1000
+        clock.now += 1000
         throttle.delay_for("probe@slow.example")
         defer(throttle, 1)
-    clock.seconds += 1000
+    clock.now += 1000
     throttle.delay_for("probe@slow.example")
-    throttle.accepted("probe@slow.example", started=clock.seconds)
+    throttle.accepted("probe@slow.example", started=clock.now)
     assert defer(throttle)[-1] == 40, "two steps up are left of three"
-    clock.seconds += 1000
+    clock.now += 1000
     throttle.delay_for("probe@slow.example")
     for _ in range(3):
-        throttle.accepted("a@slow.example", started=clock.seconds)
+        throttle.accepted("a@slow.example", started=clock.now)
     assert defer(throttle)[-1] == 10, "forgotten"
 
 
