@@ -56,7 +56,7 @@ class LimitedProtocol(CoalescingProtocol):
 
     # ── connection ──
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.since = self.loop.time()
         self._set_timer(self.head_seconds)

@@ -17,7 +17,7 @@ download."""
 class CoalescingProtocol(HttpToolsProtocol):
     """Uvicorn's protocol on a CoalescingTransport."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type] # uvicorn uses only these methods
 
 

@@ -17,7 +17,7 @@ from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
-from marketing_service.preflight import AudienceEndless, ReadingLimit, never
+from marketing_service.preflight import AudienceEndless, ReadingLimit, find_unknown_statuses, never
 from marketing_service.rendering import NotRenderable, TemplateError
 from marketing_service.storable_text import storable
 from marketing_service.store import expansions
@@ -158,15 +158,9 @@ class Expander:
             )
 
     async def _validate_statuses(self, org_id: str, audience: Audience) -> None:
-        if audience.type is not AudienceType.BY_STATUS:
-            return
-        known = {status.value for status in await self._audience.statuses(org_id)}
-        missing = [status for status in audience.statuses if status not in known]
-        if missing:
-            raise _Failure(
-                lifecycle.FailureCode.STATUS_UNKNOWN,
-                f"The CRM does not know the contact status {', '.join(missing)} any more.",
-            )
+        unknown = await find_unknown_statuses(self._audience, org_id, audience)
+        if unknown is not None:
+            raise _Failure(lifecycle.FailureCode.STATUS_UNKNOWN, unknown.message)
 
     async def _fail(self, attempt: Expansion, failure: _Failure) -> None:
         async with self._transactions() as tx:

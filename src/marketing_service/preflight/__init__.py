@@ -3,6 +3,7 @@
 from marketing_service.preflight.audience_count import AudienceCount, count_audience
 from marketing_service.preflight.audience_reading import AudienceEndless, MustYield, ReadingLimit, never
 from marketing_service.preflight.dry_run import DryRun, PreflightRules
+from marketing_service.preflight.unknown_statuses import find_unknown_statuses
 
 __all__ = [
     "AudienceCount",
@@ -12,5 +13,6 @@ __all__ = [
     "PreflightRules",
     "ReadingLimit",
     "count_audience",
+    "find_unknown_statuses",
     "never",
 ]

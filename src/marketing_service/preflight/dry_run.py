@@ -13,10 +13,11 @@ import structlog
 
 from marketing_service.addresses import normal_form
 from marketing_service.backoff import ExponentialBackoff
-from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, RelayDown
+from marketing_service.ports import AudienceRefused, AudienceUnavailable, RelayDown
 from marketing_service.preflight.audience_reading import AudienceEndless, ReadingLimit, never
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.preflight.sender_domain import domain_findings
+from marketing_service.preflight.unknown_statuses import find_unknown_statuses
 from marketing_service.rendering import (
     SAMPLE,
     Finding,
@@ -153,14 +154,10 @@ class DryRun:
         return [Finding("MESSAGE_TOO_LARGE", Severity.ERROR, message, "htmlBody")]
 
     async def _unknown_statuses(self, attempt: PreflightAttempt) -> list[Finding]:
-        if attempt.audience.type is not AudienceType.BY_STATUS:
+        unknown = await find_unknown_statuses(self._audience, attempt.org_id, attempt.audience)
+        if unknown is None:
             return []
-        known = {status.value for status in await self._audience.statuses(attempt.org_id)}
-        missing = [status for status in attempt.audience.statuses if status not in known]
-        if not missing:
-            return []
-        message = f"The CRM does not know the contact status {', '.join(missing)} any more."
-        return [Finding("STATUS_UNKNOWN", Severity.ERROR, message, "audience.statuses", count=len(missing))]
+        return [Finding("STATUS_UNKNOWN", Severity.ERROR, unknown.message, "audience.statuses", count=unknown.number)]
 
     async def _count(self, attempt: PreflightAttempt, stats: AudienceStats, must_yield: MustYield) -> bool:
         """Count the whole audience. False if the process drains or must yield before the end."""
