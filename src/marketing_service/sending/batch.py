@@ -12,7 +12,8 @@ from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.rendering import TemplateTooCostly
-from marketing_service.replies import Phase, Scope, classify
+from marketing_service.replies import Phase, Scope
+from marketing_service.sending.refusals import refusal_of
 from marketing_service.sending.throttle import backs_off_domain
 from marketing_service.store.states import FailReason, SendStatus
 
@@ -255,5 +256,6 @@ class ActiveBatch:
 
 
 def _sender_reason(submission: Submission) -> PauseReason:
-    is_login = submission.reply is not None and classify(submission.reply, submission.phase).is_login
+    refusal = refusal_of(submission)
+    is_login = refusal is not None and refusal.is_login
     return PauseReason.RELAY_LOGIN_REFUSED if is_login else PauseReason.RELAY_REFUSES_SENDER

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import Scope, classify
+from marketing_service.replies import Scope
+from marketing_service.sending.refusals import refusal_of
 
 if TYPE_CHECKING:
     from marketing_service.ports import MailConnection, Submission
@@ -32,12 +33,12 @@ class RelayFeedback:
         if submission.outcome is SubmissionOutcome.ACCEPTED:
             self._fresh_refusals = 0
             self._capacity.accepted()
-        if submission.outcome is not SubmissionOutcome.REFUSED or submission.reply is None:
+        refusal = refusal_of(submission)
+        if refusal is None or submission.reply is None:
             return None
-        found = classify(submission.reply, submission.phase)
-        if not found.is_known:
+        if not refusal.is_known:
             self.unknown[submission.phase, submission.reply.code] += 1
-        scope = found.scope
+        scope = refusal.scope
         if scope is Scope.CONNECTION:
             scope = self._connection_refused(connection)
         if scope is Scope.RELAY:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import ReplyClass, classify
+from marketing_service.replies import ReplyClass
+from marketing_service.sending.refusals import refusal_of
 from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ class RetryPolicy:
         return self.delays[tries - 1] if tries <= len(self.delays) else None
 
     def _refused(self, marked: MarkedSend, submission: Submission) -> SendResult:
-        if submission.reply is None:
+        refusal = refusal_of(submission)
+        if refusal is None:
             raise ValueError("A refused submission must have a reply.")
-        is_transient = classify(submission.reply, submission.phase).reply_class is ReplyClass.TRANSIENT
+        is_transient = refusal.reply_class is ReplyClass.TRANSIENT
         return self.deferred(marked, submission) if is_transient else self.rejected(marked, submission)
 
     def deferred(self, marked: MarkedSend, submission: Submission) -> SendResult:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from marketing_service.backoff import ExponentialBackoff
-from marketing_service.ports import SubmissionOutcome
-from marketing_service.replies import classify
+from marketing_service.sending.refusals import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +32,8 @@ _MAX_DOMAINS = 10_000
 
 def backs_off_domain(submission: Submission) -> bool:
     """Whether a refusal is about the receiving system, not about one mailbox or the sender (see replies/rules.py)."""
-    return (
-        submission.outcome is SubmissionOutcome.REFUSED
-        and submission.reply is not None
-        and classify(submission.reply, submission.phase).backs_off_domain
-    )
+    refusal = refusal_of(submission)
+    return refusal is not None and refusal.backs_off_domain
 
 
 @dataclass(slots=True)
