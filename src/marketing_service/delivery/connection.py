@@ -31,6 +31,11 @@ _CHUNK = 65_536
 """Octets. A larger message is written in chunks, each when the write buffer has room for it."""
 _MAX_SIZE_DIGITS = 20
 """RFC 1870 §4: the SIZE parameter has at most 20 digits."""
+MAX_REFUSALS_IN_A_ROW = 4
+"""After so many refused envelopes in a row, a connection takes no more. Postfix delays each reply by a second after ten
+refused commands (`smtpd_soft_error_limit`), the one to QUIT too. It counts two for an envelope whose recipient it
+refuses: RCPT, and the DATA that was sent with it. Exchange closes a connection after five errors (`MaxProtocolErrors`).
+"""
 _ENVELOPE_PHASES = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _UNEXPECTED = "the relay's reply does not fit the command"
 _INVALID_ADDRESS = Reply.of(553, "5.1.3 The address is not valid in an SMTP command; it was not sent to the relay.")
@@ -83,6 +88,7 @@ class SmtpConnection:
         self._dot_pending = False
         """Whether a final dot is sent and not answered, so that the next envelope can be written after it."""
         self._must_reset = False
+        self._refused_in_a_row = 0
         self.accepted = 0
         """Number of messages that the relay accepted on this connection."""
         self.closing_reply: Reply | None = None
@@ -214,7 +220,11 @@ class SmtpConnection:
             self._dot_pending = False
         if reply.positive:
             self.accepted += 1
+            self._refused_in_a_row = 0
             return Submission(SubmissionOutcome.ACCEPTED, transaction.phase)
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row >= MAX_REFUSALS_IN_A_ROW:
+            self.retire()
         return Submission(SubmissionOutcome.REFUSED, transaction.phase, self._close_on_421(reply))
 
     async def _transact(self, transaction: _Transaction) -> RawReply:

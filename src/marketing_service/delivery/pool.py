@@ -90,6 +90,8 @@ class SmtpMailer:
         self._slots_used = 0
         """Connections that are open, being opened, or waiting for the reply to QUIT."""
         self._open: set[SmtpConnection] = set()
+        self._quitting: set[SmtpConnection] = set()
+        """Open connections that wait for the reply to QUIT."""
         self._idle: dict[SmtpConnection, asyncio.TimerHandle] = {}
         """Idle connections and the timers that close them; the one used last is last."""
         self._waiting: deque[asyncio.Future[SmtpConnection | None]] = deque()
@@ -113,7 +115,7 @@ class SmtpMailer:
 
     @property
     def is_waited_for(self) -> bool:
-        return len(self._open) > self.capacity.connections or any(not waiter.done() for waiter in self._waiting)
+        return self._has_excess or any(not waiter.done() for waiter in self._waiting)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SmtpConnection]:
@@ -135,7 +137,7 @@ class SmtpMailer:
         try:
             return None if sender is None else await connection.try_sender(sender)
         finally:
-            connection.quit()
+            self._quit(connection)
             self._serve()
 
     async def message_size_limit(self) -> int | None:
@@ -151,8 +153,8 @@ class SmtpMailer:
         if self._serve_timer is not None:
             self._serve_timer.cancel()
         for connection in list(self._open):
-            if self._remove_from_idle(connection):
-                connection.quit()
+            if connection in self._idle:
+                self._close_idle(connection)
             else:
                 connection.abort()
         self._serve()
@@ -299,15 +301,28 @@ class SmtpMailer:
         loop = asyncio.get_running_loop()
         if connection.closing_reply is not None:
             self._backoff.session_ended(connection.closing_reply, accepted_any=connection.accepted > 0, now=loop.time())
-        is_excess = len(self._open) > self.capacity.connections
-        if self._closed or is_excess or not (connection.usable and connection.between_messages):
-            connection.quit()
+        if self._closed or not (connection.usable and connection.between_messages):
+            self._quit(connection)
         else:
             self._idle[connection] = loop.call_later(self._idle_seconds, self._close_idle, connection)
+            self._close_excess()
         self._serve()
 
+    def _close_excess(self) -> None:
+        """Close idle connections until no more are open than the relay allows now: it counts idle ones, too."""
+        while self._idle and self._has_excess:
+            self._close_idle(next(iter(self._idle)))
+
+    @property
+    def _has_excess(self) -> bool:
+        return len(self._open) - len(self._quitting) > self.capacity.connections
+
     def _close_idle(self, connection: SmtpConnection) -> None:
-        del self._idle[connection]
+        self._remove_from_idle(connection)
+        self._quit(connection)
+
+    def _quit(self, connection: SmtpConnection) -> None:
+        self._quitting.add(connection)
         connection.quit()
 
     def _remove_from_idle(self, connection: SmtpConnection) -> bool:
@@ -321,6 +336,7 @@ class SmtpMailer:
         """The transport is closed: its slot is free."""
         self._remove_from_idle(connection)
         self._open.discard(connection)
+        self._quitting.discard(connection)
         self._slots_used -= 1
         self._connection_closed.set()
         self._serve()

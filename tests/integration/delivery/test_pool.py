@@ -85,6 +85,21 @@ async def test_a_connection_that_is_idle_too_long_is_closed_with_quit() -> None:
         assert await send(mailer) is SubmissionOutcome.ACCEPTED
 
 
+async def test_idle_connections_are_closed_when_the_relay_allows_fewer() -> None:
+    """The relay counts idle connections, too. The last one stays open: it is used next."""
+    async with Relay() as relay, mailer_for(relay, connections=4) as mailer:
+        async with AsyncExitStack() as borrowed:
+            for _ in range(4):
+                await borrowed.enter_async_context(mailer.connection())
+        assert relay.open == 4
+        mailer.capacity.refused()
+        mailer.capacity.connection_refused(1)
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
+        await relay.until(lambda: relay.open == 1)
+        assert await send(mailer) is SubmissionOutcome.ACCEPTED
+    assert relay.connections == 4
+
+
 async def test_the_idle_time_starts_again_with_every_use() -> None:
     async with Relay() as relay, mailer_for(relay, idle_seconds=0.8) as mailer:
         await send(mailer)

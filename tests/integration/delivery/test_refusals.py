@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from marketing_service.delivery.connection import MAX_REFUSALS_IN_A_ROW
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Phase
 from tests.integration.delivery.support import envelope, envelopes, mailer_for, shorten_timeouts, submit
@@ -32,6 +33,21 @@ async def test_one_of_three_is_refused_and_the_others_are_delivered(
     assert [one.reply.code for one in submitted if one.reply] == [code]
     assert [m.content for m in relay.accepted] == [m.content for n, m in enumerate(mails) if n != at]
     assert relay.connections == 1
+
+
+async def test_after_several_refusals_in_a_row_the_connection_is_replaced() -> None:
+    """A relay delays its replies on a connection with many refusals."""
+    mails = envelopes(3 * MAX_REFUSALS_IN_A_ROW)
+    accepted = mails[MAX_REFUSALS_IN_A_ROW - 2]
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.RCPT, answer(450, "4.2.0 Greylisted"), when=lambda now: now.recipient != accepted.recipient)
+        outcomes = []
+        for mail in mails:
+            async with mailer.connection() as connection:
+                outcomes.append((await connection.submit(mail)).outcome)
+    assert outcomes.count(SubmissionOutcome.REFUSED) == len(mails) - 1
+    assert outcomes.count(SubmissionOutcome.ACCEPTED) == 1, "it starts a new count"
+    assert relay.connections == 3
 
 
 @PIPELINING
