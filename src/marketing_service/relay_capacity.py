@@ -49,6 +49,8 @@ class RelayCapacity:
     """
 
     def __init__(self, max_connections: int, *, clock: Callable[[], float]) -> None:
+        self.accepted_messages = 0
+        """How many messages the relay has accepted from this process."""
         self._max = max_connections
         self._now = clock
         self._connections = float(max_connections)
@@ -116,6 +118,7 @@ class RelayCapacity:
     def accepted(self) -> None:
         """The relay accepted a message."""
         now = self._now()
+        self.accepted_messages += 1
         self._accepted.append(now)
         while self._accepted and self._accepted[0] < now - RATE_WINDOW:
             self._accepted.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ def active_batch(
     number: int = 0,
     delays: Sequence[float] = (60.0, 300.0),
     throttle: DomainThrottle | None = None,
+    capacity: RelayCapacity | None = None,
 ) -> ActiveBatch:
     return ActiveBatch(
         claim(number),
@@ -73,6 +75,7 @@ def active_batch(
         envelopes=Envelopes(),
         retries=RetryPolicy(delays),
         throttle=throttle or DomainThrottle(first_backoff=10.0),
+        capacity=capacity or RelayCapacity(20, clock=time.monotonic),
     )
 
 

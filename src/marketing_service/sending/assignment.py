@@ -32,6 +32,8 @@ class Assignment:
         """Marked sends that no session could take. The commit loop adds; session tasks take."""
         self._batches: dict[Claim, ActiveBatch] = {}
         """Batches in the order in which they were added. The tasks that send batches add; `_settle` removes."""
+        self._oldest_is_next = True
+        """Whose send is marked next: one of the oldest batch, or one of the newest. Commit loop only."""
         self._marking: Sequence[tuple[ActiveBatch, WaitingSend]] = ()
         """Sends that a commit marks now, or that it has marked and `apply` has not seen yet. Commit loop only."""
         self._results: list[SendResult] = []
@@ -40,7 +42,7 @@ class Assignment:
     # ── batches ──
 
     def add(self, batch: ActiveBatch) -> None:
-        """Work on this batch too. Earlier batches come first."""
+        """Work on this batch too."""
         self._batches[batch.claim] = batch
 
     def remove(self, batch: ActiveBatch) -> None:
@@ -79,12 +81,24 @@ class Assignment:
         return MAX_MARKED_PER_CONNECTION * sum(session.takes_more for session in self.sessions) - self.marked
 
     def select_to_mark(self) -> list[tuple[ActiveBatch, WaitingSend]]:
-        """The sends that the next commit marks: as many as there is room for, of the oldest batches that have any."""
+        """The sends that the next commit marks: as many as there is room for, in turn of the oldest and of the newest
+        batch that has any.
+
+        The newest batch may be one of due retries, which then does not wait for all batches of first tries. Sends that
+        the relay refused for reasons of its own come after those of all batches that it did not.
+        """
         to_mark: list[tuple[ActiveBatch, WaitingSend]] = []
         room = self.room()
-        for batch in self._batches.values():
-            while len(to_mark) < room and (send := batch.take()) is not None:
-                to_mark.append((batch, send))
+        for last in (False, True):
+            batches = deque(self._batches.values())
+            while batches and len(to_mark) < room:
+                batch = batches[0 if self._oldest_is_next else -1]
+                send = batch.take(last=last)
+                if send is None:
+                    batches.remove(batch)
+                else:
+                    to_mark.append((batch, send))
+                    self._oldest_is_next = not self._oldest_is_next
         return to_mark
 
     def marking_starts(self, to_mark: Sequence[tuple[ActiveBatch, WaitingSend]]) -> None:

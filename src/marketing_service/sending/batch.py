@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-import structlog
 
 from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ledger.lifecycle import PauseReason
@@ -18,22 +17,25 @@ from marketing_service.sending.throttle import backs_off_domain
 from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from marketing_service.ledger.commit_results import MarkedSend
     from marketing_service.ports import Envelope, Submission
+    from marketing_service.relay_capacity import RelayCapacity
     from marketing_service.rendering import NotRenderable
     from marketing_service.sending.retries import RetryPolicy
     from marketing_service.sending.throttle import DomainThrottle
     from marketing_service.store.batches import Claim, WaitingSend
 
-log = structlog.get_logger(__name__)
-
 MAX_RELAY_REFUSALS = 5
-"""So many refusals of one send for reasons of the relay, while it accepts others, show that they are about the send."""
+"""So many refusals of one send for reasons of the relay, each after it accepted others, show that they are about the
+send."""
 MAX_CONNECTION_REFUSALS = 20
 """The same for refusals that end a connection. A send can meet several connections that have reached their limit."""
+MAX_STALLED_SECONDS = 300.0
+"""A campaign is paused (RELAY_BUSY) if the relay has accepted nothing for so long. It is longer than the minute that
+relays usually count messages in."""
 MAX_SENDER_REFUSALS = 3
 """So many recipients in a row, with no message accepted, show that the relay refuses the sender."""
 
@@ -44,6 +46,24 @@ class EnvelopeSource(Protocol):
     def build(self, marked: MarkedSend, *, eight_bit: bool) -> Envelope:
         """Raises NotRenderable."""
         ...
+
+
+@dataclass(slots=True)
+class _RelayRefusals:
+    """How often the relay refused one send, after MAIL, for reasons of its own."""
+
+    total: int = 0
+    while_accepting: int = 0
+    """Those since whose predecessor the relay accepted a message."""
+    accepted_before: int = -1
+    """How many messages the relay had accepted at the last of them."""
+
+    def add(self, accepted: int) -> None:
+        """One more refusal; the relay has accepted so many messages until now."""
+        self.total += 1
+        if accepted > self.accepted_before:
+            self.while_accepting += 1
+            self.accepted_before = accepted
 
 
 class ActiveBatch:
@@ -60,9 +80,8 @@ class ActiveBatch:
         envelopes: EnvelopeSource,
         retries: RetryPolicy,
         throttle: DomainThrottle,
-        is_stalled: Callable[[], bool] = lambda: False,
+        capacity: RelayCapacity,
     ) -> None:
-        """`is_stalled`: whether the relay has accepted nothing at all for so long that the campaign must pause."""
         self.claim = claim
         self.pause_reason: PauseReason | None = None
         """Why the campaign must be paused; None if it must not."""
@@ -75,6 +94,7 @@ class ActiveBatch:
         self.in_flight = 0
         """How many sends are taken and not yet settled, put back or dropped."""
         self._waiting = deque(waiting)
+        self._waiting_last: deque[WaitingSend] = deque()
         self._sends = {send.id: send for send in waiting}
         self._postponed: dict[UUID, float] = {}
         self._started: dict[UUID, float] = {}
@@ -83,10 +103,12 @@ class ActiveBatch:
         self._throttle = throttle
         self._connection_losses: Counter[UUID] = Counter()
         self._accepted = 0
-        self._is_stalled = is_stalled
-        self._relay_refusals: dict[UUID, tuple[int, int]] = {}
-        """For each send: how often the relay refused it for reasons of its own after MAIL, and how many messages it
-        had accepted before the first of these refusals."""
+        self._capacity = capacity
+        self._started_at = throttle.now()
+        self._relay_refusals: dict[UUID, _RelayRefusals] = {}
+        self._taken_last: set[UUID] = set()
+        """Sends that the relay refused for reasons of its own. If the refusal is about one of them, the others do not
+        wait behind it."""
         self._sender_refusals: set[UUID] = set()
         self._stopped = False
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,7 +116,7 @@ class ActiveBatch:
     @property
     def waiting(self) -> int:
         """How many sends may still be taken."""
-        return 0 if self._stopped else len(self._waiting)
+        return 0 if self._stopped else len(self._waiting) + len(self._waiting_last)
 
     @property
     def is_stopped(self) -> bool:
@@ -126,10 +148,14 @@ class ActiveBatch:
 
     # ── which send is next ──
 
-    def take(self) -> WaitingSend | None:
-        """The next send to mark; None if there is none. Sends whose domain backs off are postponed."""
-        while self.waiting:
-            send = self._waiting.popleft()
+    def take(self, *, last: bool = False) -> WaitingSend | None:
+        """The next send to mark; None if there is none. Sends whose domain backs off are postponed.
+
+        `last`: of those that the relay has refused for reasons of its own. Without it, of all others.
+        """
+        queue = self._waiting_last if last else self._waiting
+        while queue and not self._stopped:
+            send = queue.popleft()
             delay = self._throttle.delay_for(send.email)
             if delay is None:
                 self.in_flight += 1
@@ -140,7 +166,7 @@ class ActiveBatch:
 
     def put_back(self, send: WaitingSend) -> None:
         """The send could not be marked now: it waits again, first in line."""
-        self._waiting.appendleft(send)
+        (self._waiting_last if send.id in self._taken_last else self._waiting).appendleft(send)
         self.drop()
 
     def drop(self) -> None:
@@ -151,9 +177,13 @@ class ActiveBatch:
 
     def settle(self, send_id: UUID, *, waits_again: bool) -> None:
         """The result of the send is committed. If it waits again, it is the next one: on a new connection it comes
-        first, before that connection can reach a limit of its own."""
+        first, before that connection can reach a limit of its own. If the relay refused it, it is the last one."""
         if waits_again:
-            self._waiting.appendleft(self._sends[send_id])
+            send = self._sends[send_id]
+            if send_id in self._taken_last:
+                self._waiting_last.append(send)
+            else:
+                self._waiting.appendleft(send)
         self.drop()
 
     def _finish_if_done(self) -> None:
@@ -208,18 +238,28 @@ class ActiveBatch:
     def _postponed_by_relay(self, marked: MarkedSend, submission: Submission, scope: Scope) -> SendResult:
         """The relay takes nothing, or no more on this connection: the send waits again, and no try is used up.
 
-        If the relay refuses the same send again and again while it accepts others, the refusal is about that send.
+        If the relay refuses the same send again and again while it accepts others, the refusal is about that send. If
+        it accepts nothing at all, the campaign pauses; a send that was refused as often then uses up a try. So a
+        campaign ends even if its last send is one that the relay never accepts.
         """
         send_id = marked.send.id
-        refusals, accepted_before = self._relay_refusals.get(send_id, (0, self._accepted))
-        refusals += submission.phase is not Phase.MAIL
-        self._relay_refusals[send_id] = refusals, accepted_before
+        refusals = self._relay_refusals.setdefault(send_id, _RelayRefusals())
+        if submission.phase is not Phase.MAIL:
+            refusals.add(self._capacity.accepted_messages)
         limit = MAX_RELAY_REFUSALS if scope is Scope.RELAY else MAX_CONNECTION_REFUSALS
-        if refusals >= limit and self._accepted > accepted_before:
+        if refusals.while_accepting >= limit:
             return self._retries.deferred(marked, submission)
-        if scope is Scope.RELAY and self._is_stalled():
-            return self._pause(PauseReason.RELAY_BUSY, marked, submission)
+        if scope is Scope.RELAY:
+            self._taken_last.add(send_id)
+            if self._stalled_for > MAX_STALLED_SECONDS:
+                result = self._pause(PauseReason.RELAY_BUSY, marked, submission)
+                return self._retries.deferred(marked, submission) if refusals.total >= limit else result
         return self._retries.requeued(marked, submission)
+
+    @property
+    def _stalled_for(self) -> float:
+        """Seconds since this batch could last have seen the relay accept a message."""
+        return min(self._capacity.stalled_for, self._throttle.now() - self._started_at)
 
     def _pause(self, reason: PauseReason, marked: MarkedSend, submission: Submission) -> SendResult:
         self.pause(reason, None if submission.reply is None else submission.reply.text)
@@ -236,9 +276,7 @@ class ActiveBatch:
         if submission.outcome is SubmissionOutcome.ACCEPTED:
             self._throttle.accepted(marked.send.email, started=started)
         elif backs_off_domain(submission):
-            seconds = self._throttle.deferred(marked.send.email, started=started)
-            if seconds is not None:
-                log.info("domain_backs_off", seconds=seconds)
+            self._throttle.deferred(marked.send.email, started=started)
 
     def _sender_refused(self, marked: MarkedSend, submission: Submission) -> SendResult:
         """The relay refuses the sender, not the recipient.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import RelayDown
 from marketing_service.rendering import NotRenderable
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from marketing_service.sending.render_pacing import RenderPacing
     from marketing_service.sending.stats import SendingStats
     from marketing_service.sending.throttle import DomainThrottle
-
-log = structlog.get_logger(__name__)
 
 _MAX_RATE_WAIT = 1.05
 """Seconds. A wait for the rate limiter of up to a second, rounded up, keeps the batch; a longer one releases it."""
@@ -134,7 +130,7 @@ class Dispatcher:
     def _relay_is_down(self, down: RelayDown) -> None:
         """No connection task is left. A batch that never had a connection pauses the campaign; another one continues
         later."""
-        log.warning("relay_down", phase=down.phase, error=down.detail)
+        self._feedback.log_down(down)
         for batch in self._assignment.batches:
             if batch.had_connection:
                 batch.stop()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import structlog
+
+from marketing_service.logs import LogThrottle
 from marketing_service.ports import SubmissionOutcome
 from marketing_service.replies import Scope
 from marketing_service.sending.refusals import refusal_of
 
 if TYPE_CHECKING:
-    from marketing_service.ports import MailConnection, Submission
+    from marketing_service.ports import MailConnection, RelayDown, Submission
     from marketing_service.relay_capacity import RelayCapacity
+    from marketing_service.replies import Reply
+
+log = structlog.get_logger(__name__)
 
 MAX_FRESH_REFUSALS = 2
 """So many connections in a row that the relay refused before their first accepted message show that it refuses us, and
@@ -26,6 +33,7 @@ class RelayFeedback:
         """Replies that no rule knows, by phase and code."""
         self._capacity = capacity
         self._fresh_refusals = 0
+        self._log_throttle = LogThrottle()
 
     def read(self, submission: Submission, connection: MailConnection) -> Scope | None:
         """What a refusal is about; None if the submission is not refused. A connection that has done its share is
@@ -43,7 +51,24 @@ class RelayFeedback:
             scope = self._connection_refused(connection)
         if scope is Scope.RELAY:
             self._capacity.refused()
+            self._log_limit(submission, submission.reply)
         return scope
+
+    def log_down(self, down: RelayDown) -> None:
+        """Log that no connection can be opened. A cause is logged once a minute, as is each limit of the relay."""
+        code = None if down.reply is None else down.reply.code
+        if self._log_throttle.allows((down.phase, code), time.monotonic()):
+            log.warning("relay_down", phase=down.phase, error=down.detail)
+
+    def _log_limit(self, submission: Submission, reply: Reply) -> None:
+        if self._log_throttle.allows((submission.phase, reply.code, reply.enhanced_code), time.monotonic()):
+            log.info(
+                "relay_limits_sending",
+                phase=submission.phase,
+                relay=f"{reply.code} {reply.text}",
+                connections=self._capacity.connections,
+                rate=self._capacity.rate,
+            )
 
     def _connection_refused(self, connection: MailConnection) -> Scope:
         is_fresh = not connection.accepted

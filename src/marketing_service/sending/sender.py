@@ -47,10 +47,6 @@ _MAX_RELEASE_SECONDS = 60.0
 """A released batch is enqueued again after this at the latest, even if an hourly limit is used up: the limit may have
 been raised since."""
 
-_MAX_STALLED_SECONDS = 300.0
-"""A campaign is paused (RELAY_BUSY) if the relay has accepted nothing for so long. It is longer than the minute that
-relays usually count messages in."""
-
 
 @dataclass(frozen=True, slots=True)
 class SendingRules:
@@ -95,7 +91,6 @@ class Sender:
         self._retries = retries
         self._rates = rates
         self._throttle = throttle
-        self._pacing = RenderPacing()
         self._pacing = RenderPacing()
         self._rules = rules
         self._dispatchers: dict[UUID, Dispatcher] = {}
@@ -160,7 +155,7 @@ class Sender:
             envelopes=EnvelopeBuilder(message, tokens=self._tokens, bounces=self._bounces),
             retries=self._retries,
             throttle=self._throttle,
-            is_stalled=self._is_stalled,
+            capacity=self._mailer.capacity,
         )
         self._active.add(batch)
         dispatcher = self._dispatcher_of(claim.campaign_id)
@@ -174,9 +169,6 @@ class Sender:
             if dispatcher.is_idle and self._dispatchers.get(claim.campaign_id) is dispatcher:
                 del self._dispatchers[claim.campaign_id]
         return batch
-
-    def _is_stalled(self) -> bool:
-        return self._mailer.capacity.stalled_for > _MAX_STALLED_SECONDS
 
     def _dispatcher_of(self, campaign_id: UUID) -> Dispatcher:
         """The campaign's dispatcher. Its batches share it; `_send` removes it with the last of them."""
@@ -249,6 +241,4 @@ class Sender:
         if reason is not None and paused:
             log.warning("campaign_paused", reason=reason, relay=batch.pause_message)
             self.stats.pauses[reason] += 1
-        if postponed:
-            log.info("sends_postponed", sends=len(postponed))
-            self.stats.postponed += len(postponed)
+        self.stats.postponed += len(postponed)

@@ -11,13 +11,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from marketing_service.backoff import ExponentialBackoff
+from marketing_service.logs import LogThrottle
 from marketing_service.sending.refusals import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marketing_service.ports import Submission
+
+log = structlog.get_logger(__name__)
 
 MAX_CONSECUTIVE_DEFERRALS = 5
 """So many deferrals, with no message accepted in between, show that the domain asks for less mail. Fewer may be about
@@ -62,6 +67,7 @@ class DomainThrottle:
         self._first_backoff = first_backoff
         self._backoff = ExponentialBackoff(first=first_backoff, maximum=first_backoff * _MAX_FACTOR)
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
+        self._log_throttle = LogThrottle()
 
     def now(self) -> float:
         """The time by which back-offs are measured, in seconds."""
@@ -119,6 +125,9 @@ class DomainThrottle:
         domain.until = domain.started + domain.backoff
         domain.deferrals = domain.postponed = 0
         domain.level = min(domain.level + 1, _MAX_FACTOR.bit_length())
+        if self._log_throttle.allows(None, domain.started):
+            waiting = sum(bool(other.until) for other in self._domains.values())
+            log.info("domain_backs_off", seconds=domain.backoff, domains=waiting)
         return domain.backoff
 
 

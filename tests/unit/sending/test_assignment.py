@@ -9,9 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketing_service.ledger.commit_results import CommitResult, MarkedSend
+from marketing_service.replies import Phase, Scope
 from marketing_service.sending.assignment import MAX_MARKED_PER_CONNECTION, Assignment
 from marketing_service.sending.connection_session import ConnectionSession
-from tests.support.engine import ACCEPTED, NOW, ScriptedConnection, ScriptedMailer, active_batch, waiting
+from tests.support.engine import (
+    ACCEPTED,
+    NOW,
+    ScriptedConnection,
+    ScriptedMailer,
+    active_batch,
+    marked,
+    refused,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -123,6 +133,11 @@ def test_every_marked_send_has_a_place_and_none_is_lost(events: list[tuple[str, 
     asyncio.run(scenario())
 
 
+def session() -> ConnectionSession:
+    connection = ScriptedConnection(lambda _: ACCEPTED)
+    return ConnectionSession(connection, ScriptedMailer(lambda: connection))
+
+
 def test_without_a_session_nothing_is_marked() -> None:
     async def scenario() -> None:
         assignment = Assignment()
@@ -132,13 +147,45 @@ def test_without_a_session_nothing_is_marked() -> None:
     asyncio.run(scenario())
 
 
-def test_the_oldest_batch_goes_first_and_an_idle_session_gets_two_sends() -> None:
+def test_the_oldest_and_the_newest_batch_get_half_of_the_sends_each() -> None:
+    """The newest may be one of due retries."""
+
+    async def scenario() -> None:
+        assignment = Assignment()
+        for number in range(3):
+            assignment.add(active_batch(*(waiting(10 * number + place) for place in range(3)), number=number))
+        found = []
+        for connections in (1, 2, 3):
+            assignment.sessions = [session() for _ in range(connections)]
+            found += [batch.claim.number for batch, _ in assignment.select_to_mark()]
+        # Nothing holds the marked sends here, so each selection has room for two sends per connection.
+        assert found == [0, 2, 0, 2, 0, 2, 1, 1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_a_send_that_the_relay_refused_comes_after_those_of_all_batches() -> None:
+    async def scenario() -> None:
+        assignment = Assignment()
+        first, second = active_batch(waiting(1), number=0), active_batch(waiting(2), number=1)
+        send = first.take()
+        assert send is not None
+        first.result(marked(send), refused(450, "4.7.1 Error: too much mail", Phase.MAIL), Scope.RELAY)
+        first.settle(send.id, waits_again=True)
+        for batch in (first, second):
+            assignment.add(batch)
+        assignment.sessions = [session()]
+        assert [chosen.id for _, chosen in assignment.select_to_mark()] == [waiting(2).id, waiting(1).id]
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_session_gets_two_sends() -> None:
     async def scenario() -> None:
         machine = Machine()
         machine.run("open", 100)
         machine.start_commit()
         machine.apply_commit(SENDS)
-        session = machine.assignment.sessions[0]
-        assert [marked.claim.number for marked in session.assigned] == [0, 0]
+        assert machine.assignment.sessions[0].load == 2
 
     asyncio.run(scenario())

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from marketing_service.ledger.lifecycle import PauseReason
+from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.replies import Phase, Scope
-from marketing_service.sending.batch import MAX_RELAY_REFUSALS, MAX_SENDER_REFUSALS
+from marketing_service.sending.batch import MAX_RELAY_REFUSALS, MAX_SENDER_REFUSALS, MAX_STALLED_SECONDS
 from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle
 from marketing_service.store.states import FailReason, SendStatus
 from tests.support.engine import ACCEPTED, NOT_BEGUN, active_batch, marked, refused, waiting
@@ -114,13 +115,58 @@ async def test_a_refusal_that_is_not_about_the_recipient_uses_up_no_try(scope: S
     assert batch.pause_reason is None
 
 
-async def test_a_send_that_alone_is_refused_by_the_relay_uses_up_a_try_in_the_end() -> None:
+THROTTLED = refused(451, "4.7.1 Rate limit exceeded", Phase.DOT)
+
+
+async def test_a_send_that_the_relay_refuses_while_it_accepts_others_uses_up_a_try_in_the_end() -> None:
+    capacity = RelayCapacity(20, clock=lambda: 0.0)
+    batch = active_batch(waiting(1), capacity=capacity)
+    found = []
+    for _ in range(MAX_RELAY_REFUSALS):
+        found.append(batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY).status)
+        capacity.accepted()
+    assert found == [SendStatus.QUEUED] * (MAX_RELAY_REFUSALS - 1) + [SendStatus.DEFERRED]
+
+
+async def test_a_send_that_waits_for_the_relays_hourly_limit_uses_up_no_try() -> None:
+    capacity = RelayCapacity(20, clock=lambda: 0.0)
+    batch = active_batch(waiting(1), capacity=capacity, delays=())
+    capacity.accepted()
+    for _ in range(50):
+        assert batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY).status is SendStatus.QUEUED
+
+
+async def test_a_send_that_the_relay_refused_is_taken_after_the_others() -> None:
     batch = active_batch(waiting(1), waiting(2))
-    answer = refused(451, "4.7.1 Rate limit exceeded", Phase.DOT)
-    assert batch.result(marked(waiting(1)), answer, Scope.RELAY).status is SendStatus.QUEUED
-    batch.result(marked(waiting(2)), ACCEPTED)
-    found = [batch.result(marked(waiting(1)), answer, Scope.RELAY).status for _ in range(MAX_RELAY_REFUSALS)]
-    assert found[-1] is SendStatus.DEFERRED
+    send = batch.take()
+    assert send == waiting(1)
+    batch.result(marked(send), THROTTLED, Scope.RELAY)
+    batch.settle(send.id, waits_again=True)
+    assert batch.take() == waiting(2)
+    assert batch.take() is None
+    assert batch.waiting == 1
+    assert batch.take(last=True) == waiting(1)
+    batch.put_back(send)
+    assert batch.take(last=True) == waiting(1), "put back, it is still the last"
+
+
+async def test_a_relay_that_accepts_nothing_for_minutes_pauses_the_campaign() -> None:
+    now = 0.0
+    capacity = RelayCapacity(20, clock=lambda: now)
+    throttle = DomainThrottle(first_backoff=10.0, clock=lambda: now)
+    batch = active_batch(waiting(1), waiting(2), capacity=capacity, throttle=throttle)
+    for _ in range(MAX_RELAY_REFUSALS):
+        capacity.refused()
+        assert batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY).status is SendStatus.QUEUED
+    now = MAX_STALLED_SECONDS + 1
+    assert batch.result(marked(waiting(2)), THROTTLED, Scope.RELAY).status is SendStatus.QUEUED
+    assert (batch.pause_reason, batch.pause_message) == (PauseReason.RELAY_BUSY, "4.7.1 Rate limit exceeded")
+    last = batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY)
+    assert last.status is SendStatus.DEFERRED, "refused so often, it may be about this send"
+
+    later = active_batch(waiting(3), capacity=capacity, throttle=throttle)
+    later.result(marked(waiting(3)), THROTTLED, Scope.RELAY)
+    assert later.pause_reason is None, "a batch that has just started gives the relay as long"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
+from marketing_service.ports import RelayDown
 from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.replies import Phase, Scope
 from marketing_service.sending.relay_feedback import RelayFeedback
@@ -51,3 +53,18 @@ def test_unknown_replies_are_counted_by_phase_and_code(capacity: RelayCapacity) 
 
 def test_a_lost_connection_says_nothing(capacity: RelayCapacity) -> None:
     assert RelayFeedback(capacity).read(LOST, connection()) is None
+
+
+def test_a_limit_of_the_relay_is_logged_once_a_minute_with_the_relays_words(capacity: RelayCapacity) -> None:
+    feedback = RelayFeedback(capacity)
+    with capture_logs() as lines:
+        for number in range(50):
+            feedback.read(refused(450, f"4.7.1 Error: too much mail, {number}", Phase.MAIL), connection())
+        feedback.read(refused(432, "4.3.2 Concurrent connections limit exceeded", Phase.DOT), connection())
+        for _ in range(50):
+            feedback.log_down(RelayDown(Phase.CONNECT, "refused"))
+    assert [(line["event"], line.get("relay")) for line in lines] == [
+        ("relay_limits_sending", "450 4.7.1 Error: too much mail, 0"),
+        ("relay_limits_sending", "432 4.3.2 Concurrent connections limit exceeded"),
+        ("relay_down", None),
+    ]
