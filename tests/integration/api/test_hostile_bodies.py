@@ -1,8 +1,7 @@
-"""Bodies of a megabyte that are made to take long: each request is responded to, and the event loop stays free."""
+"""Large bodies that are made to take long are previewed and saved. `make bench-bounds` measures them at full size."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,7 @@ from tests.integration.api.support import CAMPAIGNS, assert_problem
 if TYPE_CHECKING:
     import httpx
 
-SIZE = 1_000_000
+SIZE = 300_000
 BODIES = {
     "attribute": "<a " + "a" * (SIZE - 10) + ">",
     "attributes": "<img " + "a " * (SIZE // 2 - 10) + ">x",
@@ -25,27 +24,11 @@ BODIES = {
 
 @pytest.mark.parametrize("shape", BODIES)
 async def test_a_hostile_body_is_previewed_and_saved(admin: httpx.AsyncClient, shape: str) -> None:
-    longest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.005)
-            longest = max(longest, loop.time() - before)
-
-    campaign = {"name": "x", "subject": "x", "fromEmail": "news@acme.example", "htmlBody": BODIES[shape]}
-    watcher = asyncio.create_task(watch())
-    try:
-        preview = await admin.post("/api/marketing/preview", json={"subject": "x", "htmlBody": BODIES[shape]})
-        saved = await admin.post(CAMPAIGNS, json=campaign)
-    finally:
-        watcher.cancel()
+    message = {"subject": "x", "htmlBody": BODIES[shape]}
+    preview = await admin.post("/api/marketing/preview", json=message)
     assert preview.status_code == 200, preview.text[:500]
+    saved = await admin.post(CAMPAIGNS, json={"name": "x", "fromEmail": "news@acme.example"} | message)
     assert saved.status_code == 201, saved.text[:500]
-    times = f"preview {preview.elapsed}, create {saved.elapsed}"
-    print(f"{shape}: event loop busy for {longest * 1000:.0f} ms, {times}")  # noqa: T201 - figures
 
 
 @pytest.mark.parametrize("character", ["\u202e", "\u2066", "\ufeff", "\uffff", "\u2028", "\x07"])
