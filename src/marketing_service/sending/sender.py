@@ -107,19 +107,19 @@ class Sender:
     async def report_throttle(self) -> None:
         """Record for each campaign being sent what the relay's replies have reduced its sending to. Call it as often as
         leases are renewed. Raises Unavailable."""
-        campaigns = sorted({batch.claim.campaign_id for batch in self._active})
+        # A campaign that waits for the relay has no active batch, so it stays until it is sent or nothing is reduced.
+        campaigns = self._throttled | {batch.claim.campaign_id for batch in self._active}
         capacity = self._mailer.capacity
-        throttled = campaigns if capacity.is_reduced else []
-        ended = sorted(self._throttled.difference(throttled))
-        self._throttled = set(throttled)
-        if throttled or ended:
-            async with self._transactions() as tx:
-                if throttled:
-                    await relay_pauses.report_throttle(
-                        tx.connection, throttled, connections=capacity.connections, rate=capacity.rate
-                    )
-                if ended:
-                    await relay_pauses.end_throttle(tx.connection, ended)
+        if not (self._throttled or (campaigns and capacity.is_reduced)):
+            return
+        reduced: set[UUID] = set()
+        async with self._transactions() as tx:
+            if capacity.is_reduced:
+                reduced = await relay_pauses.report_throttle(
+                    tx.connection, sorted(campaigns), connections=capacity.connections, rate=capacity.rate
+                )
+            await relay_pauses.end_throttle(tx.connection, sorted(self._throttled - reduced))
+        self._throttled = reduced
 
     def drain(self) -> None:
         """Mark no more sends. Marked sends are finished and recorded; the others stay in their batch."""

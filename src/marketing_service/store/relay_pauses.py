@@ -114,10 +114,11 @@ _THROTTLED = text(
     """
     INSERT INTO marketing_relay_throttles (campaign_id, org_id, connections, messages_per_second, updated_at)
     SELECT c.id, c.org_id, :connections, :rate, clock_timestamp() FROM marketing_campaigns c
-    WHERE c.id = ANY(:campaign_ids)
+    WHERE c.id = ANY(:campaign_ids) AND c.status = 'SENDING' AND c.paused_at IS NULL
     ON CONFLICT (campaign_id) DO UPDATE
     SET connections = excluded.connections, messages_per_second = excluded.messages_per_second,
         updated_at = excluded.updated_at
+    RETURNING campaign_id
     """
 )
 _FREE = text("DELETE FROM marketing_relay_throttles WHERE campaign_id = ANY(:campaign_ids)")
@@ -125,11 +126,11 @@ _FREE = text("DELETE FROM marketing_relay_throttles WHERE campaign_id = ANY(:cam
 
 async def report_throttle(
     connection: AsyncConnection, campaign_ids: Sequence[UUID], *, connections: int, rate: float | None
-) -> None:
+) -> set[UUID]:
     """These campaigns are being sent over at most so many connections, and at this rate (messages per second; None:
-    not limited)."""
+    not limited). Returns those that are still being sent."""
     values = {"campaign_ids": list(campaign_ids), "connections": connections, "rate": rate}
-    await connection.execute(_THROTTLED, values)
+    return set((await connection.execute(_THROTTLED, values)).scalars())
 
 
 async def end_throttle(connection: AsyncConnection, campaign_ids: Sequence[UUID]) -> None:

@@ -7,14 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from marketing_service.campaigns import drafts
+from marketing_service.store.relay_pauses import Throttle, find_throttle
 from tests.support.ledger import assert_adds_up, campaign_row
 from tests.support.relay import Behaviour, Now, Relay, Step, answer, hang_up
 from tests.support.world import World, open_world, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
     from uuid import UUID
 
     from marketing_service.db import Database
@@ -98,6 +101,41 @@ async def test_a_relay_that_refuses_further_connections_is_used_with_those_it_al
     world.relay.on(Step.BANNER, refusal, when=lambda _: world.relay.open > 5)
     await assert_all_delivered(world, await world.launch_to(*RECIPIENTS))
     assert world.relay.connections < 40, "a refused connection is not tried again and again"
+
+
+async def test_the_campaign_shows_what_it_is_throttled_to_until_the_relay_accepts_again(world: World) -> None:
+    """Also while it waits for the relay, and no batch of it is in work."""
+    refusal = answer(450, "4.7.1 Error: too much mail from 192.0.2.10")
+    world.relay.on(Step.MAIL, refusal, when=lambda _: len(world.relay.accepted) >= 30)
+    campaign_id = await world.launch_to(*RECIPIENTS)
+
+    reports: set[datetime] = set()
+
+    async def reported_while_no_batch_is_in_work() -> bool:
+        """Each report has another time."""
+        async with world.worker.transactions() as tx:
+            leased = await tx.connection.execute(text("SELECT 1 FROM marketing_batches WHERE lease_until IS NOT NULL"))
+            found = await tx.connection.execute(text("SELECT updated_at FROM marketing_relay_throttles"))
+            if not leased.all():
+                reports.update(found.scalars())
+        return len(reports) >= 3
+
+    async def throttle() -> Throttle | None:
+        async with world.api.transactions(world.org_id) as tx:
+            return await find_throttle(tx.connection, org_id=world.org_id, campaign_id=campaign_id)
+
+    async with world.working():
+        await until(reported_while_no_batch_is_in_work)
+        found = await throttle()
+        assert found is not None
+        assert found.connections < 20
+        world.relay.behave()
+        await world.until_status(campaign_id, "SENT")
+
+        async def is_over() -> bool:
+            return await throttle() is None
+
+        await until(is_over)
 
 
 async def paused_with(world: World, campaign_id: UUID, reason: str) -> dict[str, Any]:
