@@ -13,7 +13,7 @@ from sqlalchemy import pool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from marketing_service.db import async_url, metadata
+from marketing_service.db import DatabaseAddress, SessionOpener, metadata
 from marketing_service.store import tables, tables_audit, tables_relay  # noqa: F401 - they fill the metadata
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A migration that waits for a lock makes every request behind it wait, too. It gives up early, and can be run again.
 LOCK_TIMEOUT = "5s"
+CONNECT_TIMEOUT = 10.0
+"""Seconds."""
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -96,7 +98,13 @@ def _refuse_unknown_revision() -> None:
 
 
 async def _online() -> None:
-    engine = create_async_engine(async_url(_database_url()), poolclass=pool.NullPool)
+    sessions = SessionOpener(
+        DatabaseAddress.of_setting("MARKETING_DATABASE_URL", _database_url()),
+        role=None,
+        connect_timeout=CONNECT_TIMEOUT,
+        statement_timeout=None,
+    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=sessions.open, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         await connection.commit()
@@ -106,7 +114,7 @@ async def _online() -> None:
 
 
 def _offline() -> None:
-    _configure(url=async_url(_database_url()), literal_binds=True)
+    _configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()

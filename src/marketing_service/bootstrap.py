@@ -15,9 +15,9 @@ from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
 from marketing_service.bounded_http import open_client
 from marketing_service.campaigns.rules import CampaignRules, SenderRules
-from marketing_service.db import Database, ping
+from marketing_service.db import Database, WrongSession, ping
 from marketing_service.delivery import RelayAddress, SmtpMailer
-from marketing_service.errors import Unavailable
+from marketing_service.errors import SettingsError, Unavailable
 from marketing_service.ports import AudienceError, Limit, RelayDown
 from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.rates import RequestRates, SharedRates, limiter_redis
@@ -121,12 +121,7 @@ class Resources:
         """Open what the process needs, and close it when the block ends. It connects to nothing yet, so the process
         starts while a part is down, and uses the part as soon as it is up again."""
         async with AsyncExitStack() as stack:
-            database = Database(
-                settings.database_url.get_secret_value(),
-                role="marketing_api" if process == "api" else "marketing_worker",
-                pool_size=settings.database_pool,
-                statement_timeout=_API_STATEMENT_SECONDS if process == "api" else None,
-            )
+            database = _database(settings, process)
             stack.push_async_callback(database.close)
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
@@ -207,6 +202,27 @@ class Resources:
     async def _reach_relay(self) -> None:
         if self.mailer is not None:
             await self.mailer.probe()
+
+
+def _database(settings: Settings, process: Process) -> Database:
+    return Database(
+        settings.database_url.get_secret_value(),
+        role="marketing_api" if process == "api" else "marketing_worker",
+        pool_size=settings.database_pool,
+        statement_timeout=_API_STATEMENT_SECONDS if process == "api" else None,
+    )
+
+
+async def verify_database(settings: Settings, *, process: Process) -> None:
+    """Open a session and close it, before a process starts. Raises SettingsError if no session can be used as it is.
+    Does nothing if PostgreSQL is down now: the process starts, and uses it as soon as it is up again."""
+    database = _database(settings, process)
+    try:
+        await database.verify()
+    except WrongSession as error:
+        raise SettingsError(f"MARKETING_DATABASE_URL: {error}") from None
+    finally:
+        await database.close()
 
 
 async def _answers(reach: Callable[[], Awaitable[None]]) -> bool:

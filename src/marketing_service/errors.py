@@ -107,12 +107,14 @@ class RateLimited(MarketingError):
 
 
 class Unavailable(MarketingError):
-    """A required component, named by `part`, does not answer. `retry_after` is in seconds."""
+    """A required component, named by `part`, cannot be used now. `retry_after` is in seconds. `cause` is for operators:
+    what the component itself, or its driver, said."""
 
-    def __init__(self, part: str, detail: str | None = None, retry_after: int = 5) -> None:
+    def __init__(self, part: str, detail: str | None = None, retry_after: int = 5, *, cause: str | None = None) -> None:
         super().__init__(detail or f"{part} does not answer; try again in a few seconds.")
         self.part = part
         self.retry_after = retry_after
+        self.cause = cause or self.detail
 
 
 class SettingsError(Exception):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from marketing_service.db import DatabaseAddress
 from marketing_service.errors import SettingsError
 from marketing_service.ports import Rate
 
@@ -70,6 +71,13 @@ def _url(*schemes: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _database(value: SecretStr) -> SecretStr:
+    """A URL whose parameters are those of libpq."""
+    if value.get_secret_value():
+        DatabaseAddress.parse(value.get_secret_value())
+    return value
 
 
 def _without_trailing_slash(value: str) -> str:
@@ -137,6 +145,7 @@ Delays = Annotated[list[Seconds], NoDecode, BeforeValidator(_split)]
 Rates = Annotated[list[Rate], NoDecode, BeforeValidator(_rates)]
 FromDomains = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_from_domains), AfterValidator(_bare_domains)]
 Domain = Annotated[str, AfterValidator(_domain)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing_slash)]
 
 
@@ -150,12 +159,12 @@ class Settings(BaseSettings):
         env_prefix="MARKETING_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: Annotated[SecretStr, _url("postgresql", "postgres")]
+    database_url: DatabaseUrl
     redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix")]
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] = SecretStr("")
     crm_url: HttpUrl = ""
     crm_token: SecretStr = SecretStr("")
-    crm_database_url: Annotated[SecretStr, _url("postgresql", "postgres")] = SecretStr("")
+    crm_database_url: DatabaseUrl = SecretStr("")
     public_base_url: Annotated[HttpUrl, AfterValidator(_printable_in_mail)]
     token_keys: Keys
 

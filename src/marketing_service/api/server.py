@@ -16,7 +16,7 @@ import uvloop
 from marketing_service.api.app import create_app, create_internal_app
 from marketing_service.api.connection_limits import LimitedProtocol
 from marketing_service.api.metrics import Metrics
-from marketing_service.bootstrap import Resources
+from marketing_service.bootstrap import Resources, verify_database
 from marketing_service.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def serve(
     settings: Settings, public: Listener, internal: Listener | None = None, *, more_routers: Sequence[APIRouter] = ()
 ) -> int:
     """Serve until SIGTERM or SIGINT. `internal` serves health, readiness and metrics; without it, only `/healthz` is
-    served, at the public port. Returns the exit code. Raises SettingsError if a port cannot be used."""
+    served, at the public port. Returns the exit code. Raises SettingsError if a port cannot be used, or if the
+    database cannot be used as it is."""
     with ExitStack() as stack:
         at_public = stack.enter_context(_listening(public, "--port"))
         at_internal = stack.enter_context(_listening(internal, "--internal-port")) if internal else []
@@ -67,6 +68,7 @@ async def _serve(
     internal: list[socket.socket],
     more_routers: Sequence[APIRouter],
 ) -> int:
+    await verify_database(settings, process="api")
     async with Resources.open(settings, process="api") as resources:
         metrics = Metrics()
         server = _server(create_app(resources, more_routers, metrics=metrics, health=not internal))

@@ -6,13 +6,14 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from marketing_service.audience.crm_json import validate_contact_id
 from marketing_service.audience.limits import MAX_ID_LENGTH, MAX_STATUSES, MAX_WITH_EMAIL, validate_number_with_email
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within
+from marketing_service.db import Connector, DatabaseAddress
 from marketing_service.ports import (
     AudienceRefused,
     AudienceType,
@@ -110,14 +111,17 @@ class ViewAudience:
     @asynccontextmanager
     async def open(cls, url: str, *, timeout: float) -> AsyncIterator[ViewAudience]:  # noqa: ASYNC109 - for each page
         """The audience of the database at `url`. It connects on first use, and closes when the block ends."""
-        pool = asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=_CONNECTIONS,
-            # A pooler such as PgBouncer may give each transaction another connection.
-            statement_cache_size=0,
+        connector = Connector(
+            DatabaseAddress.parse(url),
+            timeout=timeout,
             server_settings={"application_name": "marketing_audience", "timezone": "UTC"},
         )
+
+        async def connect(*_: object, **driver: Any) -> asyncpg.Connection:
+            # A pooler such as PgBouncer may give each transaction another connection.
+            return await connector.connect(**driver, statement_cache_size=0)
+
+        pool = asyncpg.create_pool(min_size=0, max_size=_CONNECTIONS, connect=connect)
         async with pool:
             try:
                 yield cls(pool, timeout=timeout)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.bootstrap import Resources
+from marketing_service.bootstrap import Resources, verify_database
 from marketing_service.errors import SettingsError
 from marketing_service.inbound.metrics import ListenerStats
 from marketing_service.inbound.session import Sessions
@@ -36,8 +36,10 @@ class Listener:
 async def run_listener(settings: Settings, listener: Listener) -> None:
     """Receive reports until SIGTERM or SIGINT. Then finish the reports that are being handled, and reply to them.
 
-    Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, or if the address or port cannot be used.
+    Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, or if the database, the address or the port cannot be
+    used as it is.
     """
+    await verify_database(settings, process="worker")
     async with Resources.open(settings, process="worker") as resources:
         stats = ListenerStats()
         sessions = Sessions(require_report_handler(resources), stats)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.bootstrap import Resources
+from marketing_service.bootstrap import Resources, verify_database
 from marketing_service.errors import Unavailable
 from marketing_service.metrics import NO_METRICS, serve_metrics
 from marketing_service.queue import Queue
@@ -36,12 +36,14 @@ async def run_worker(settings: Settings, *, control_pipe: int | None = None, met
     """Work until told to stop. Then drain: finish and record the sends that are already marked, and release the others.
 
     SIGTERM or SIGINT starts the drain, and a second signal cuts it short. A supervisor does the same through the file
-    descriptor `control_pipe`. Raises SettingsError if the address or port of `metrics` cannot be used.
+    descriptor `control_pipe`. Raises SettingsError if the database, or the address or port of `metrics`, cannot be used
+    as it is.
     """
     shutdown = ShutdownSignals()
     shutdown.listen_for_signals()
     if control_pipe is not None:
         shutdown.listen_to_supervisor(control_pipe)
+    await verify_database(settings, process="worker")
     async with Resources.open(settings, process="worker") as resources:
         worker = WorkerProcess(resources)
         sender, mailer = worker.sender, resources.mailer

@@ -1,37 +1,31 @@
-"""The database: metadata with named constraints, transactions, and calls that run after a commit."""
+"""The database: metadata with named constraints, two pools of connections, transactions, and calls after a commit."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
 from sqlalchemy import MetaData, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from marketing_service.errors import Unavailable
+from marketing_service.db.address import DatabaseAddress
+from marketing_service.db.connector import FAILURES
+from marketing_service.db.failures import cause_of, unavailable
+from marketing_service.db.session import SessionOpener, WrongSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from sqlalchemy import URL
+    from marketing_service.db.session import Role
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-Role = Literal["marketing_api", "marketing_worker"]
-
-_MAX_IDLENESS = 10.0
-"""Seconds that a transaction may be idle before PostgreSQL ends it. Transactions wait for nothing but PostgreSQL, so
-the process of an idle one is frozen or disconnected, and the rows that it has locked would block all others."""
 
 metadata = MetaData(
     naming_convention={
@@ -101,40 +95,28 @@ class Database:
         connect_timeout: float = 3.0,
         statement_timeout: float | None = None,
     ) -> None:
-        server_settings = {
-            "application_name": role or "marketing",
-            "timezone": "UTC",
-            "idle_in_transaction_session_timeout": str(int(_MAX_IDLENESS * 1000)),
-        }
-        if role is not None:
-            server_settings["role"] = role
-        if statement_timeout is not None:
-            server_settings["statement_timeout"] = str(int(statement_timeout * 1000))
-        # A server that is stopped, not gone, sends nothing at all: the driver needs a limit of its own.
-        command_timeout = None if statement_timeout is None else statement_timeout + 0.5
         self._connect_timeout = connect_timeout
+        self._sessions = SessionOpener(
+            DatabaseAddress.parse(url),
+            role=role,
+            connect_timeout=connect_timeout,
+            statement_timeout=statement_timeout,
+        )
         self._callers: asyncpg.Pool[asyncpg.Record] | None = None
         self._open_callers = partial(
             asyncpg.create_pool,
-            make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
             min_size=0,
             max_size=pool_size,
             reset=_nothing_to_reset,
-            timeout=connect_timeout,
-            command_timeout=command_timeout,
-            server_settings=server_settings,
+            connect=self._sessions.open,
         )
         self._engine = create_async_engine(
-            async_url(url),
+            "postgresql+asyncpg://",
+            async_creator=self._sessions.open,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=connect_timeout,
             pool_pre_ping=True,
-            connect_args={
-                "timeout": connect_timeout,
-                "server_settings": server_settings,
-                "command_timeout": command_timeout,
-            },
         )
 
     @asynccontextmanager
@@ -148,9 +130,9 @@ class Database:
                     )
                 transaction = Transaction(connection)
                 yield transaction
-        except (SQLAlchemyError, *_FAILURES) as error:
-            if _is_outage(error):
-                raise Unavailable("PostgreSQL") from error
+        except (SQLAlchemyError, WrongSession, *FAILURES) as error:
+            if outage := unavailable(error):
+                raise outage from error
             raise
         await transaction._make_calls()  # noqa: SLF001 - the other half of Transaction
 
@@ -169,13 +151,23 @@ class Database:
                     # Interrupted in the middle of the protocol: the connection must not be used again.
                     connection.terminate()
                     raise
-        except _FAILURES as error:
-            if _is_outage(error):
-                raise Unavailable("PostgreSQL") from error
+        except (WrongSession, *FAILURES) as error:
+            if outage := unavailable(error):
+                raise outage from error
             raise
         if row is None:
             raise LookupError("the statement returned no row")
         return row
+
+    async def verify(self) -> None:
+        """Open a session and close it. Raises WrongSession if no session can be used as it is, whenever it is tried;
+        does nothing if PostgreSQL is down now."""
+        try:
+            connection = await self._sessions.open()
+        except FAILURES as error:
+            log.warning("database_not_verified", error=cause_of(error))
+            return
+        await connection.close()
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -191,35 +183,3 @@ async def ping(transactions: Transactions) -> None:
 
 async def _nothing_to_reset(_: object) -> None:
     """Calls change nothing in their session, so a connection needs no reset, which would be a round trip."""
-
-
-def async_url(url: str) -> URL:
-    """The URL for SQLAlchemy's asyncpg dialect, whose name for libpq's `sslmode` is `ssl`."""
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    query = {"ssl" if name == "sslmode" else name: value for name, value in address.query.items()}
-    return address.set(query=query)
-
-
-_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_OUTAGES = (
-    # A server that dies between two messages of one statement.
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    # A deadlock, or a lock that was not available: nothing was done, and another try is likely to succeed.
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-)
-
-
-def _is_outage(error: BaseException) -> bool:
-    """Whether the statement may succeed later: the server or a lock is the reason, not the statement."""
-    if isinstance(error, (OSError, asyncio.TimeoutError, PoolTimeout, *_OUTAGES)):
-        return True
-    if isinstance(error, DBAPIError):
-        cause = error.orig.__cause__ if error.orig is not None else None
-        return error.connection_invalidated or (cause is not None and _is_outage(cause))
-    return False

@@ -52,13 +52,16 @@ class Proxy:
 
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
-    """A proxy, and a database with one connection through it."""
+    """A proxy, and a database with one connection through it. A second connection, which checked that sessions are not
+    shared, has ended."""
     address = make_url(database_url)
     assert address.port is not None
     proxy = Proxy(address.port)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     database = Database(re.sub(r":\d+/", f":{port}/", database_url), role="marketing_worker", pool_size=1)
+    await database.verify()
+    proxy.connections = 0
     yield proxy, database
     await database.close()
     server.close()

@@ -1,23 +1,15 @@
-"""The URL of the database, and where SQL may stand."""
+"""Where SQL may stand."""
 
 from __future__ import annotations
 
 import ast
 import re
 
-from marketing_service.db import async_url
 from tests.support.project import ROOT
 
 PACKAGE = ROOT / "src" / "marketing_service"
-SQL_PLACES = ("ledger/", "store/", "devstack/", "db.py", "audience/view.py")
+SQL_PLACES = ("ledger/", "store/", "devstack/", "db/", "audience/view.py")
 SQL = re.compile(r"\s*(WITH\s.*\sAS|SELECT\s|INSERT INTO\s|UPDATE\s\w+\s+SET|DELETE FROM\s)", re.DOTALL)
-
-
-def test_a_url_in_the_form_of_libpq_is_understood() -> None:
-    url = async_url("postgresql://user:p%40ss@db.example.com:5433/marketing?sslmode=require")
-    assert url.render_as_string(hide_password=False) == (
-        "postgresql+asyncpg://user:p%40ss@db.example.com:5433/marketing?ssl=require"
-    )
 
 
 def test_sql_text_stands_in_the_ledger_and_the_store_alone() -> None:

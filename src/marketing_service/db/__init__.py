@@ -1,0 +1,21 @@
+"""PostgreSQL: where it is, how a session is opened and checked, and transactions."""
+
+from marketing_service.db.address import DatabaseAddress
+from marketing_service.db.connector import Connector
+from marketing_service.db.database import Call, Database, OnResult, Transaction, Transactions, metadata, ping
+from marketing_service.db.session import Role, SessionOpener, WrongSession
+
+__all__ = [
+    "Call",
+    "Connector",
+    "Database",
+    "DatabaseAddress",
+    "OnResult",
+    "Role",
+    "SessionOpener",
+    "Transaction",
+    "Transactions",
+    "WrongSession",
+    "metadata",
+    "ping",
+]

@@ -1,0 +1,96 @@
+"""What a failed statement or connection means: an outage, with its true cause, or an error of the statement.
+
+Source of the codes: PostgreSQL 18 documentation, appendix A.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from marketing_service.db.connector import FAILURES
+from marketing_service.db.session import WrongSession
+from marketing_service.errors import Unavailable
+
+_PART = "PostgreSQL"
+_NO_ANSWER = "does not answer"
+_POOL_IN_USE = "has no free connection: all of MARKETING_DATABASE_POOL are in use"
+
+# By SQLSTATE, or by its class. The first that fits decides; the text follows the name of the server.
+_CAUSES = {
+    "25006": "is read-only: a standby, or a server that was made read-only",
+    "28": "refuses the log-in of this service",
+    "3D000": "does not have the database of this service",
+    "53100": "has no disk space left",
+    "53200": "has no memory left",
+    "53300": "has no connection left for this service",
+    "53": "has no resources left",
+    "57P03": "is starting up or shutting down",
+    "57P01": "is shutting down",
+    "57P02": "is restarting after a crash",
+    "57P05": "has ended a session that was idle for too long",
+    "57014": "did not finish a statement in time",
+    "57": "has interrupted the statement",
+    "25P03": "has ended a transaction that was idle for too long",
+    "25P04": "has ended a transaction that took too long",
+    "40": "has ended the transaction because of a conflict with another one",
+    "55P03": "could not lock a row in time",
+    "58": "has an error of its own system",
+    "08": _NO_ANSWER,
+}
+
+
+def unavailable(error: BaseException) -> Unavailable | None:
+    """The outage that this error is; None if it is an error of the statement, which would fail again."""
+    if isinstance(error, WrongSession):
+        return Unavailable(_PART, f"{_PART} cannot be used as it is. {error}")
+    text = _outage(error)
+    return (
+        None
+        if text is None
+        else Unavailable(_PART, f"{_PART} {text}; try again in a few seconds.", cause=cause_of(error))
+    )
+
+
+def _outage(error: BaseException) -> str | None:
+    """What PostgreSQL does, as a sentence without its subject; None if it is no outage."""
+    text: str | None
+    match error:
+        case PoolTimeout():
+            text = _POOL_IN_USE
+        case DBAPIError():
+            text = _outage_behind(error)
+        case asyncpg.PostgresError():
+            code = error.sqlstate or "08"
+            text = _CAUSES.get(code) or _CAUSES.get(code[:2])
+        case ssl.SSLError():
+            text = "cannot be reached over TLS"
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            text = "cannot be reached: this process has too many open files"
+        case ValueError() if not isinstance(error, asyncpg.ClientConfigurationError):
+            text = None  # an argument that the driver cannot encode
+        case _:
+            text = _NO_ANSWER if isinstance(error, FAILURES) else None
+    return text
+
+
+def _outage_behind(error: DBAPIError) -> str | None:
+    """SQLAlchemy's error has that of its adapter, which has that of the driver as its cause."""
+    cause: BaseException | None = error.orig
+    while cause is not None:
+        if (text := _outage(cause)) is not None:
+            return text
+        cause = cause.__cause__
+    return _NO_ANSWER if error.connection_invalidated else None
+
+
+def cause_of(error: BaseException) -> str:
+    """The driver's own words, for the log: the class of the error and its first line."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    line = str(error).partition("\n")[0][:300]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
