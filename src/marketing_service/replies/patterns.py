@@ -10,13 +10,13 @@ def _any_of(*alternatives: str) -> str:
 
 
 _AMOUNT = r"(messages?|e?-?mails?|recipients?|transactions?|too many|maximum|limit|exceeded)"
-# An address that is not that of a host or of a sender.
-_ADDRESS = r"(?<!ip )(?<!host )(?<!from )(?<!sender )(?<!your )address(ee)?"
-_MAILBOX = rf"(user|recipient|{_ADDRESS}|mailbox|account|alias)"
-_NAME = r"(user|recipient|address(ee)?|mailbox|account|alias|rcpt|person)"
-_MISSING = (
-    r"(unknown|not found|invalid|unallocated|inactive|disabled|discontinued|not recogni[sz]ed|not listed"
-    r"|does not exist|does ?n.t exist|marked as invalid|no longer (valid|on server|exists))"
+_MAILBOX = r"(user|recipient|address(ee)?|mail ?box|account|alias)"
+_NAME = r"(user|recipient|address(ee)?|mail ?box|account|alias|rcpt|person)"
+_MISSING = _any_of(
+    r"(unknown|not (found|known)|invalid|unallocated|inactive|discontinued|not recogni[sz]ed|not listed)",
+    r"(disabled|deleted|removed|closed|deactivated|terminated|cancelled)",
+    r"(does not|does ?n.t) exist|marked as invalid|(can|could) ?(not|n?.t) be found",
+    r"no longer (valid|on server|exists|in use|active|available|with|accept)",
 )
 
 QUOTA = _any_of(
@@ -131,51 +131,67 @@ IDENTITY_REFUSED = _any_of(
 )
 """The account may not send, or not as this sender."""
 MAILBOX_TOO_BUSY = _any_of(
-    r"(recipient|user|mailbox|account).{0,60}\breceiv(e|ing)\b",
+    r"(recipient|user|mailbox|account).{0,60}\breceiv(e|ing)\b.{0,40}\b(too|rate|quickly|many)\b",
     r"(recipient|mailbox) (has )?exceeded",
     r"recipient thread limit",
 )
 """The mailbox gets messages too fast."""
 MAILBOX_FULL = _any_of(
-    r"over ?quota",
+    r"over ?((its|his|her|their|the|disk) )?quota",
     r"quota (is |limit )?(exceeded|full|violation)",
     r"exceeded .{0,30}quota",
-    r"mailbox (is )?full",
+    r"(mail ?box|inbox|account|mail ?folder)( is)?( too)? full",
     r"mailbox size limit",
     r"mailbox for user is full",
     r"out of storage",
     r"exceeded storage",
     r"storage limit",
+    r"(not enough|insufficient|no) (storage )?space (left )?(in|on|for) (the |this )?(recipient|mail ?box|user)",
     r"mailbox (is too small|exceeds)",
-    r"boite .{0,30}pleine",
+    r"(postfach|mailbox) (ist |is )?(voll\b|vol\b|.berf.{1,2}llt)",
+    r"(boite|bo.te).{0,30}pleine",
+    r"buz.{1,2}n (est.{1,2} )?lleno|caixa (postal|de \w{1,10}) (est.{1,2} )?cheia|casella.{0,20} piena",
 )
 """The mailbox is full."""
 NO_SUCH_ADDRESS = _any_of(
-    _MAILBOX + r"( is|:| email address)?( currently)? ?" + _MISSING,
-    r"(unknown|invalid|inactive|illegal|non-?existent|no such)[ -]((or illegal|email|local) )?" + _NAME,
-    r"(user|account|recipient|mailbox|address)[^.]{0,60} (does not|does ?n.t|did not) exist",
+    _MAILBOX + rf"( is|:| email address| name| has been| was)?( currently)? ?({_MISSING})",
+    r"(unknown|invalid|inactive|illegal|non-?existent|no such|bad destination)[ -]((or illegal|email|local) )?" + _NAME,
+    r"bad recipient",
+    r"\b(no|not an?) ((known|local|valid) )?" + _NAME + r" ((is |was )?found|here|(by|with|of) (this|that) name)",
+    r"\b(no|not a) (known|local) " + _NAME,
+    r"nobody (here|by)",
+    _MAILBOX + r"[^.]{0,60} (does not|does ?n.t|did not) exist",
     r"account[^.]{0,40} (is|has been) (disabled|inactive|discontinued)",
-    r"doesn.t have a \S{1,255} account",
+    r"does ?n.t have an? \S{1,255} account|does not have an? (\S{1,255} )?account",
     r"is no longer valid",
     r"no mailbox (here|by)",
-    r"unrouteable address",
+    r"unroute?able address|undeliverable address",
     r"not our customer",
     r"not in recipient list",
     r"not listed in (domino|the|public)",
+    r"recip(ient)?notfound",
     r"recipient (name )?(is )?not (recogni[sz]ed|found)",
     r"not a valid (e-?mail |rfc.?5321 )?(address|mailbox|user)",
-    r"destinataire invalide",
     r"user not local",
     r"mailbox name",
     r"(mailbox|account) is (disabled|inactive)",
+    r"(user|person|employee|recipient) (has )?left (the|our|this)",
+    # German, French, Spanish, Portuguese, Italian, Dutch
+    r"(benutzer|empf.{1,2}nger|adressat|postfach|konto)(adresse)? (ist )?(unbekannt|existiert nicht|nicht gefunden)",
+    r"unbekannter (benutzer|empf.{1,2}nger)",
+    r"(utilisateur|destinataire|adresse|compte)( est)? (inconnue?|inexistante?|introuvable|invalide)",
+    r"bo.{1,2}te aux lettres (inexistante|introuvable|d.{1,2}sactiv)",
+    r"(usu.{1,2}rio|destinat.{1,2}rio|buz.{1,2}n) (desconoc|desconhec|inexistente|no existe|n.{1,2}o existe)",
+    r"(utente|destinatario|casella) (sconosciut|inesistente|non esist)",
+    r"(gebruiker|ontvanger|adres) (is )?onbekend",
 )
-"""The address does not exist. Addresses of hosts and senders are excluded."""
+"""The address does not exist."""
 MAIL_TO_DOMAIN_IMPOSSIBLE = _any_of(
     r"name not found",
     r"host not found",
     r"host unknown",
     r"domain not found",
-    r"does not exist",
+    r"(domain|host|name|system)\b.{0,80} (does not|does ?n.t) exist",
     r"not accept mail",
     r"nullmx",
     r"null mx",

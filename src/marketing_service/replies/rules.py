@@ -11,9 +11,11 @@ is never taken for the fault of a recipient. A rule about a recipient needs a ph
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from marketing_service.replies import patterns
+from marketing_service.replies.about_us import is_about_us
 from marketing_service.replies.classification import Cause, Classification, Scope
 from marketing_service.replies.reply import Phase
 from marketing_service.replies.rule import BEFORE_RCPT, CLOSING, FROM_RCPT, Rule, words_of
@@ -171,7 +173,6 @@ RULES: tuple[Rule, ...] = (
         "Microsoft 365 NDR codes: too large for this mailbox",
         text=r"too (large|big) for (this|the) (recipient|mailbox)|recipsizelimit",
         phases=FROM_RCPT,
-        cause=Cause.MAILBOX,
     ),
     Rule(Scope.MESSAGE, "RFC 1870 §6: larger than the relay accepts", "552", phases=BEFORE_RCPT),
     Rule(Scope.MESSAGE, "RFC 3463 §3.4: larger than the relay accepts", enhanced=r"3\.4"),
@@ -288,22 +289,15 @@ RULES: tuple[Rule, ...] = (
     Rule(Scope.RECIPIENT, "RFC 3463 §3.8: security, policy", enhanced=r"7\.\d+", phases=FROM_RCPT, cause=Cause.POLICY),
     Rule(
         Scope.RECIPIENT,
-        "RFC 3463 §3.3: mailbox disabled",
-        enhanced=r"2\.1",
-        phases=FROM_RCPT,
-        cause=Cause.ADDRESS,
-    ),
-    Rule(
-        Scope.RECIPIENT,
-        "RFC 3463 §3.3: mailbox full, or the message too large for it",
-        enhanced=r"2\.\d+",
+        "RFC 3463 §3.3: mailbox full; X.2.0 gives no cause, and X.2.3 is about the size of the message",
+        enhanced=r"2\.[24]",
         phases=FROM_RCPT,
         cause=Cause.MAILBOX,
     ),
     Rule(
         Scope.RECIPIENT,
-        "RFC 3463 §3.2: the address is bad or has moved",
-        enhanced=r"1\.\d+",
+        "RFC 3463 §3.2, §3.3: bad address (X.1.0, X.1.5 and X.1.9 do not say so), disabled mailbox",
+        enhanced=r"1\.([1-46]|10)|2\.1",
         phases=FROM_RCPT,
         cause=Cause.ADDRESS,
     ),
@@ -313,6 +307,12 @@ RULES: tuple[Rule, ...] = (
         text=r"mailbox (is )?(temporarily )?(unavailable|not available)|mailbox not found",
         phases=FROM_RCPT,
         cause=Cause.ADDRESS,
+    ),
+    Rule(
+        Scope.RECIPIENT,
+        "RFC 3463 §3.2, §3.3: the address or the mailbox, without a cause",
+        enhanced=r"[12]\.\d+",
+        phases=FROM_RCPT,
     ),
     Rule(
         Scope.DOMAIN,
@@ -378,7 +378,10 @@ RULES: tuple[Rule, ...] = (
 
 def classify(reply: Reply, phase: Phase) -> Classification:
     """What the reply means for the send that received it in this phase."""
-    return matching_rule(reply, phase).classification(reply, phase)
+    classification = matching_rule(reply, phase).classification(reply, phase)
+    if classification.counts_against_address and is_about_us(words_of(reply.text)):
+        return replace(classification, cause=Cause.POLICY)
+    return classification
 
 
 def matching_rule(reply: Reply, phase: Phase) -> Rule:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+import tomllib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -63,6 +65,13 @@ def test_there_are_enough_real_replies() -> None:
     assert sum(count >= 8 for count in systems.values()) >= 18
     assert all(real.source for real in REAL)
     assert len({(real.system, real.phase, real.code, real.text) for real in REAL}) == len(REAL)
+
+
+def test_every_text_says_whether_it_counts_against_the_address() -> None:
+    content = tomllib.loads((Path(__file__).parent / "replies.toml").read_text(encoding="utf-8"))
+    texts = [entry for entries in content["systems"].values() for entry in entries]
+    assert [entry for entry in texts if entry.get("blames") not in {"hard", "soft", "no"}] == []
+    assert {entry["blames"] for entry in texts if entry["about"] != "RECIPIENT"} == {"no"}
 
 
 def test_every_rule_has_a_source_and_a_real_reply() -> None:

@@ -216,7 +216,8 @@ def of_group(fields: str) -> Said:
         ("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.7.1 blocked", policy(550, "5.7.1")),
         ("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.0.0 no", hard(550, "5.1.1")),
         # A temporary refusal that was repeated until the end does not tell whether the address exists.
-        ("Action: failed\nStatus: 4.1.1\nDiagnostic-Code: smtp; 450 4.1.1 unverified address", soft(450, "4.1.1")),
+        ("Action: failed\nStatus: 4.1.1\nDiagnostic-Code: smtp; 450 4.1.1 unknown mailbox", soft(450, "4.1.1")),
+        ("Action: failed\nStatus: 4.1.1\nDiagnostic-Code: smtp; 450 4.1.1 unverified address", policy(450, "4.1.1")),
         ("Action: failed\nStatus: 4.4.7\nDiagnostic-Code: smtp; 550 4.4.7 QUEUE.Expired", policy(550, "4.4.7")),
         ("Action: failed\nStatus: 4.1.2", soft(None, "4.1.2")),
         # The sender is refused.
