@@ -1,14 +1,18 @@
-"""Reports without a machine-readable part: flufl.bounce recognises them, and a quoted SMTP reply gives the cause."""
+"""Reports whose machine-readable part is missing or empty.
+
+flufl.bounce recognises them, and their text gives the cause.
+"""
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flufl.bounce import all_failures
 
 from marketing_service.reports.parts import parse, parts
 from marketing_service.reports.quoted_reply import quoted_reply
+from marketing_service.reports.reason_lines import Paragraphs, lines_near_addresses, text_of
 from marketing_service.reports.report import Kind, Report, failure_of
 
 if TYPE_CHECKING:
@@ -16,19 +20,15 @@ if TYPE_CHECKING:
 
 _MAX_OCTETS = 32_000
 _MAX_LINE = 500
-# The line that starts the original message. Its text is not part of the report.
-_ORIGINAL = re.compile(
-    r"^[-=_* ]{0,20}(?:this is a copy of|(?:below this line is )?a copy of|copy of your message|"
-    r"original message|(?:the )?(?:body|header) of the message|(?:the )?unsent message|return-path:|received: from )",
-    re.IGNORECASE | re.MULTILINE,
-)
-_TAG = re.compile(r"<[a-z/!][^<>@]{0,2000}>", re.IGNORECASE)
-_MAX_REASON_LINES = 12
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
-def human_readable_report(raw: bytes, message: Message) -> Report | None:
-    """The report in the text of the message; None if the text is not a known form of report."""
+def human_readable_report(raw: bytes, message: Message, *, has_empty_status: bool) -> Report | None:
+    """The report in the text of the message; None if the text is not a known form of report.
+
+    The text counts against the address only if it gives the reason beside the address, or quotes a reply. With an empty
+    machine-readable part (`has_empty_status`) it must do both: such reports often are about the sender's set-up.
+    """
     if _is_automatic_reply(message):
         return None
     short = raw[:_MAX_OCTETS]
@@ -40,13 +40,14 @@ def human_readable_report(raw: bytes, message: Message) -> Report | None:
     delayed, failed = all_failures(sanitized)
     if not failed:
         return Report(Kind.DELAYED) if delayed else None
-    text = "\n".join(
-        _TAG.sub(" ", part.text) if part.type == "text/html" else part.text
-        for part in parts(parse(short))
-        if part.type in {"text/plain", "text/html"}
-    )
-    reply, code_is_assumed = quoted_reply(_reason_lines(text, failed))
-    return Report(Kind.FAILED, failure_of(reply, code_is_assumed=code_is_assumed))
+    text = text_of(parts(parse(short)))
+    addresses = [address.decode("utf-8", "replace") for address in failed]
+    reason, names_address = lines_near_addresses(text, addresses)
+    beside_address = Paragraphs(text).of(addresses)
+    reply, code_is_assumed = quoted_reply(beside_address if has_empty_status and beside_address else reason)
+    failure = failure_of(reply, code_is_assumed=code_is_assumed)
+    counts = bool(beside_address) and not code_is_assumed if has_empty_status else names_address or not code_is_assumed
+    return Report(Kind.FAILED, failure if counts else replace(failure, is_hard=False, is_about_address=False))
 
 
 def _is_automatic_reply(message: Message) -> bool:
@@ -60,15 +61,3 @@ def _is_automatic_reply(message: Message) -> bool:
     return automatic or any(
         message.get(name) is not None for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponse")
     )
-
-
-def _reason_lines(text: str, failed: frozenset[bytes]) -> str:
-    """The lines that give the reason: from the line that names the failed address, without the original message."""
-    original = _ORIGINAL.search(text)
-    lines = text[: original.start() if original else len(text)].splitlines()
-    addresses = tuple(address.decode("utf-8", "replace").lower() for address in failed)
-    places = [place for place, line in enumerate(lines) if any(address in line.lower() for address in addresses)]
-    # A line that begins with the address is preferred to a line that only mentions it.
-    starts = [place for place in places if lines[place].lower().lstrip(" \t<").startswith(addresses)]
-    place = (starts or places or [0])[0]
-    return "\n".join(lines[place : place + _MAX_REASON_LINES])

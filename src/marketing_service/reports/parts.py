@@ -75,11 +75,16 @@ def header_of(text: str) -> str:
 
 def fields(block: str) -> dict[str, str]:
     """The fields of a block or header, unfolded: name in lower case → value. The first of repeated fields is used."""
-    found: dict[str, str] = {}
+    return dict(reversed(all_fields(block)))
+
+
+def all_fields(block: str) -> list[tuple[str, str]]:
+    """The fields of a block or header in their order, unfolded: name in lower case, value. Fields can be repeated."""
+    found = []
     for line in _unfolded(block).split("\n"):
         name, colon, value = line.partition(":")
         if colon:
-            found.setdefault(name.strip().lower(), value.strip())
+            found.append((name.strip().lower(), value.strip()))
     return found
 
 

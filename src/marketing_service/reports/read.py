@@ -10,10 +10,12 @@ from marketing_service.reports.complaint import complaint
 from marketing_service.reports.delivery_status import delivery_status_report
 from marketing_service.reports.human_readable import human_readable_report
 from marketing_service.reports.parts import Unreadable, parse, parts
+from marketing_service.reports.reason_lines import text_of
 from marketing_service.reports.report import Kind, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from email.message import Message
 
     from marketing_service.reports.parts import Part
 
@@ -40,13 +42,14 @@ def read_report(raw: bytes) -> Report:
 def _read(raw: bytes) -> Report:
     message = parse(raw)
     found = list(parts(message))
-    return complaint(found) or _delivery(found) or human_readable_report(raw, message) or Report(Kind.OTHER)
+    return complaint(found) or _delivery(found) or _human_readable(raw, message, found) or Report(Kind.OTHER)
 
 
 def _delivery(found: Sequence[Part]) -> Report | None:
-    for part in found:
-        if part.type in _STATUS:
-            report = delivery_status_report(part.text)
-            if report is not None:
-                return report
-    return None
+    texts = [part.text for part in found if part.type in _STATUS]
+    return delivery_status_report(texts, text_of(found)) if texts else None
+
+
+def _human_readable(raw: bytes, message: Message, found: Sequence[Part]) -> Report | None:
+    has_empty_status = any(part.type in _STATUS for part in found)
+    return human_readable_report(raw, message, has_empty_status=has_empty_status)

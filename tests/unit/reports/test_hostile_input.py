@@ -36,6 +36,13 @@ HOSTILE = {
     + b"\n" * 100_000,
     "many boundaries": b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\n" * 100_000,
     "many fields": REPORT + b"--b\nContent-Type: message/delivery-status\n\n" + b"Action: failed\n\n" * 200_000,
+    "many supplementary fields": REPORT
+    + b"--b\nContent-Type: message/delivery-status\n\nAction: failed\n"
+    + b"X-Reason: <mx #5.0.0 smtp; 250 ok\n" * 7_000,
+    "many groups with fields, and many lines": REPORT
+    + b"--b\n\n" + b"a@b:\n" * 20_000
+    + b"\n--b\nContent-Type: message/delivery-status\n\n"
+    + b"Final-Recipient: rfc822; a@b\nAction: failed\nX-Reason: x\nX-Error: x\n\n" * 2_000,
     "a boundary of patterns": b'Content-Type: multipart/report; boundary="(a+)+$"\n\n--(a+)+$\n' + b"a" * 200_000,
     "an unknown charset": REPORT + b"--b\nContent-Type: text/plain; charset=x-none\n\n\xff\n--b--\n",
     "a charset with a zero": REPORT + b'--b\nContent-Type: text/plain; charset="a\0b"\n\n\xff\n--b--\n',
