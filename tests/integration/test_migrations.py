@@ -215,6 +215,17 @@ def test_a_database_of_another_version_is_refused_in_one_line(empty: str, capfd:
     assert "9999" in line
 
 
+def test_counts_of_soft_bounces_by_message_are_not_taken_for_days(empty: str) -> None:
+    migrate(empty, "0004")
+    execute(
+        empty,
+        "INSERT INTO marketing_soft_bounces (org_id, address, in_a_row, last_send_id)"
+        " VALUES ('acme', 'ann@example.com', 2, uuidv7())",
+    )
+    migrate(empty)
+    assert fetch(empty, "SELECT address FROM marketing_soft_bounces") == []
+
+
 async def test_the_apis_role_sees_nothing_without_an_organisation(database_url: str) -> None:
     database = Database(database_url, role="marketing_api", pool_size=1)
     insert = text(

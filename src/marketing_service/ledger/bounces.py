@@ -49,7 +49,7 @@ async def record_bounce(
     connection: AsyncConnection, send: ReportedSend, bounce: Bounce, *, max_soft: int
 ) -> FailReason | None:
     """Make the send FAILED, if the report is about its current attempt. Suppress its address after a hard bounce, or
-    after `max_soft` soft bounces in a row. Returns the reason, None if the bounce was recorded before."""
+    after soft bounces in a row on `max_soft` days. Returns the reason, None if the bounce was recorded before."""
     reason = FailReason.BOUNCED_HARD if bounce.is_hard else FailReason.BOUNCED_SOFT
     locked = await lock_campaigns_waiting_for(
         connection, org_id=send.org_id, addresses=(send.address,), and_campaigns=(send.campaign_id,)

@@ -1,4 +1,4 @@
-"""Soft bounces of an address: how many messages in a row could not be delivered."""
+"""Soft bounces of an address: on how many days messages could not be delivered, since the last that was."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
     from marketing_service.store.sends import ReportedSend
 
+# The day is read after the row is locked, so it never goes back from one report to the next.
 _LOCK = text(
     """
-    INSERT INTO marketing_soft_bounces AS b (org_id, address, in_a_row, last_send_id)
-    VALUES (:org_id, :address, 0, :send_id)
-    ON CONFLICT (org_id, address) DO UPDATE SET last_at = clock_timestamp()
-    RETURNING in_a_row, last_send_id
+    INSERT INTO marketing_soft_bounces AS b (org_id, address, in_a_row, last_send_id, last_at)
+    VALUES (:org_id, :address, 0, :send_id, clock_timestamp())
+    ON CONFLICT (org_id, address) DO UPDATE SET in_a_row = b.in_a_row
+    RETURNING in_a_row, last_send_id, clock_timestamp() AS arrived_at,
+        (clock_timestamp() AT TIME ZONE 'UTC')::date <> (last_at AT TIME ZONE 'UTC')::date AS on_another_day
     """
 )
 # Whether this send's campaign is the later one, and whether a campaign launched between the two was delivered.
@@ -36,30 +38,35 @@ _SINCE_THE_LAST = text(
 _COUNT = text(
     """
     UPDATE marketing_soft_bounces
-    SET in_a_row = :in_a_row, last_send_id = CASE WHEN :is_later THEN :send_id ELSE last_send_id END
+    SET in_a_row = :in_a_row, last_at = :arrived_at,
+        last_send_id = CASE WHEN :is_later THEN :send_id ELSE last_send_id END
     WHERE org_id = :org_id AND address = :address
     """
 )
 
 
 async def count_soft_bounce(connection: AsyncConnection, send: ReportedSend) -> int:
-    """Count one more soft bounce of the send's address; returns how many there are in a row now.
+    """Record one more soft bounce of the send's address; returns on how many days it has bounced in a row now.
 
-    The order is that of the launches, not of the reports. A second bounce of the same send, after a resend, does not
-    count again.
+    A day is a UTC day on which a report arrived, by the clock of the database. Bounces on one day count once: several
+    campaigns on a day find the same full mailbox. A delivered message in between starts the count again. What is in
+    between follows the order of the launches, not of the reports. A second bounce of the same send, after a resend,
+    does not count again.
     """
     key = {"org_id": send.org_id, "address": send.address, "send_id": send.id}
     before = (await connection.execute(_LOCK, key)).one()
-    in_a_row, is_later = before.in_a_row, True
-    if in_a_row == 0:
-        in_a_row = 1
-    elif before.last_send_id != send.id:
+    days, is_later = before.in_a_row, True
+    if days == 0:
+        days = 1
+    elif before.last_send_id == send.id:
+        return int(days)
+    else:
         others = {"campaign_id": send.campaign_id, "last_send_id": before.last_send_id}
         since = (await connection.execute(_SINCE_THE_LAST, key | others)).one()
         is_later = since.is_later
-        if not since.delivered_between:
-            in_a_row += 1
-        elif is_later:
-            in_a_row = 1
-    await connection.execute(_COUNT, key | {"in_a_row": in_a_row, "is_later": is_later})
-    return int(in_a_row)
+        if since.delivered_between and not is_later:
+            return int(days)
+        days = 1 if since.delivered_between else days + before.on_another_day
+    values = {"in_a_row": days, "arrived_at": before.arrived_at, "is_later": is_later}
+    await connection.execute(_COUNT, key | values)
+    return int(days)

@@ -283,7 +283,7 @@ soft_bounces = Table(
     Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
     PrimaryKeyConstraint("org_id", "address"),
 )
-"""How many messages to an address bounced softly in a row."""
+"""On how many UTC days messages to an address bounced softly in a row, and when the last counted report arrived."""
 
 links = Table(
     "marketing_links",

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import event, text
@@ -17,75 +17,23 @@ from marketing_service.reports import Kind
 from marketing_service.store.states import SendStatus, SuppressionOrigin, SuppressionReason
 from marketing_service.store.suppressions import SuppressionEntry
 from marketing_service.tracking import Outcome, ReportHandler
-from tests.support.ledger import assert_adds_up, audit_moves, campaign_row, contact, illegal_moves, launched, send_rows
+from tests.integration.tracking.reported import ANN, about, delivered, handler_of, suppressions, unconfirmed
+from tests.support.ledger import assert_adds_up, campaign_row, contact, launched, send_rows
 from tests.support.reports import (
     ADDRESSES,
-    KEYRING,
     MAILBOX_FULL,
-    REFUSED,
     UNKNOWN_USER,
     VACATION,
     complaint,
     delivery_report,
 )
 from tests.support.steps import claim, deliver_all, mark, record, release
-from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from marketing_service.db import Database, Transaction
-    from marketing_service.tracking import Handled
-
-ANN = "ann@example.com"
-
-
-@pytest.fixture
-async def world(owner: Database, database_url: str, redis_url: str) -> AsyncIterator[World]:
-    async with open_world(owner, database_url, redis_url, bounce_domain=ADDRESSES.domain) as opened:
-        await audit_moves(owner)
-        yield opened
-    assert not await illegal_moves(owner)
-
-
-@pytest.fixture
-def handler(world: World) -> ReportHandler:
-    return handler_of(world)
-
-
-def handler_of(world: World, *, soft_bounces: int = 3) -> ReportHandler:
-    worker = world.worker
-    return ReportHandler(
-        worker.transactions, worker.job_queue, tokens=KEYRING, addresses=ADDRESSES, soft_bounces=soft_bounces
-    )
-
-
-async def delivered(owner: Database, email: str = ANN, **values: Any) -> tuple[UUID, dict[str, Any]]:
-    """A campaign to one address, delivered."""
-    campaign_id = await launched(owner, [contact(1, email=email, address=email.lower())], **values)
-    await deliver_all(owner, campaign_id)
-    return campaign_id, (await send_rows(owner, campaign_id))[0]
-
-
-async def unconfirmed(owner: Database) -> tuple[UUID, dict[str, Any]]:
-    campaign_id = await launched(owner, [contact(1, email=ANN, address=ANN)])
-    held, waiting = await claim(owner, campaign_id)
-    step = await mark(owner, held, *waiting)
-    for marked in step.marked.values():
-        await record(owner, held, marked, SendStatus.UNCONFIRMED)
-    await release(owner, held)
-    return campaign_id, (await send_rows(owner, campaign_id))[0]
-
-
-async def about(handler: ReportHandler, send: dict[str, Any], raw: bytes, *, attempt: int = 1) -> Handled:
-    return await handler.handle(ADDRESSES.of(send["id"], attempt), raw)
-
-
-async def suppressions(owner: Database) -> list[dict[str, Any]]:
-    async with owner.transaction() as tx:
-        rows = await tx.connection.execute(text("SELECT * FROM marketing_suppressions ORDER BY id"))
-        return [dict(row) for row in rows.mappings()]
+    from tests.support.world import World
 
 
 async def test_a_hard_bounce_fails_the_send_and_suppresses_the_address(owner: Database, handler: ReportHandler) -> None:
@@ -247,80 +195,6 @@ async def test_another_organisations_token_changes_nothing(owner: Database, hand
         handled = await handler.handle(ADDRESSES.of(send["id"], 1), raw, org_id="globex")
         assert handled.outcome is Outcome.UNKNOWN
     assert await send_rows(owner, campaign_id) == [send]
-
-
-async def soft(owner: Database, handler: ReportHandler, said: str = MAILBOX_FULL) -> None:
-    _, send = await delivered(owner)
-    assert (await about(handler, send, delivery_report(said))).outcome is Outcome.BOUNCED_SOFT
-
-
-async def test_consecutive_soft_bounces_suppress_the_address(owner: Database, handler: ReportHandler) -> None:
-    for _ in range(2):
-        await soft(owner, handler)
-    assert await suppressions(owner) == []
-    await soft(owner, handler)
-    (suppression,) = await suppressions(owner)
-    assert (suppression["address"], suppression["reason"]) == (ANN, "SOFT_BOUNCES")
-
-
-async def test_a_delivered_message_in_between_restarts_the_count_of_soft_bounces(
-    owner: Database, handler: ReportHandler
-) -> None:
-    for _ in range(2):
-        await soft(owner, handler)
-    await delivered(owner)
-    for _ in range(2):
-        await soft(owner, handler)
-    assert await suppressions(owner) == []
-    await delivered(owner, "somebody@example.com")
-    await delivered(owner, org_id="globex")
-    await soft(owner, handler)
-    assert len(await suppressions(owner)) == 1
-
-
-async def test_soft_bounces_count_in_the_order_of_the_launches(owner: Database, handler: ReportHandler) -> None:
-    sends = [(await delivered(owner))[1] for _ in range(4)]
-    for place in (3, 0, 1):  # the third was delivered, so only one bounce follows it
-        await about(handler, sends[place], delivery_report(MAILBOX_FULL))
-    assert await suppressions(owner) == []
-    await about(handler, sends[2], delivery_report(MAILBOX_FULL))
-    await soft(owner, handler)
-    assert len(await suppressions(owner)) == 1
-
-
-async def test_a_message_delivered_later_does_not_restart_the_count_of_soft_bounces(
-    owner: Database, world: World
-) -> None:
-    """No matter how late the reports arrive."""
-    handler = handler_of(world, soft_bounces=2)
-    sends = [(await delivered(owner))[1] for _ in range(3)]
-    for place in (0, 1):
-        await about(handler, sends[place], delivery_report(MAILBOX_FULL))
-    assert len(await suppressions(owner)) == 1
-
-
-async def test_a_refused_message_does_not_count_against_the_address(owner: Database, handler: ReportHandler) -> None:
-    for said in (REFUSED, "451 4.7.1 greylisted", "554 5.7.1 Relay access denied", REFUSED, "554 5.6.0 odd"):
-        await soft(owner, handler, said)
-    assert await suppressions(owner) == []
-
-
-async def test_bounces_of_a_resent_send_count_as_one_message(owner: Database, handler: ReportHandler) -> None:
-    _, send = await delivered(owner)
-    async with owner.transaction() as tx:  # the test changes the status by hand, which is no move of the service
-        await tx.connection.execute(text("ALTER TABLE marketing_sends DISABLE TRIGGER audit_move"))
-    for attempt in (1, 2, 3):
-        async with owner.transaction() as tx:
-            await tx.connection.execute(
-                text(
-                    "WITH s AS (UPDATE marketing_sends SET status = 'DELIVERED', reason = NULL, attempts = :attempt)"
-                    " UPDATE marketing_campaigns SET failed = 0, delivered = 1, soft_bounces = 0"
-                ),
-                {"attempt": attempt},
-            )
-        handled = await about(handler, send, delivery_report(MAILBOX_FULL), attempt=attempt)
-        assert handled.outcome is Outcome.BOUNCED_SOFT
-    assert await suppressions(owner) == []
 
 
 async def opt_outs(owner: Database) -> list[str]:
