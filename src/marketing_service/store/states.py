@@ -50,7 +50,7 @@ class SuppressionReason(StrEnum):
 
     HARD_BOUNCE = "HARD_BOUNCE"
     SOFT_BOUNCES = "SOFT_BOUNCES"
-    """Several soft bounces in a row."""
+    """Soft bounces on several days, without a delivered message in between."""
     MANUAL = "MANUAL"
 
 

@@ -56,7 +56,7 @@ const REASONS = {
   BOUNCED_HARD: "hard bounce",
   BOUNCED_SOFT: "soft bounce",
   HARD_BOUNCE: "Hard bounce",
-  SOFT_BOUNCES: "Soft bounces in a row",
+  SOFT_BOUNCES: "Soft bounces on several days",
   MANUAL: "Added manually",
   REPORT: "Delivery report",
   API: "Console or API",
