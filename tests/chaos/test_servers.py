@@ -77,10 +77,12 @@ class Outages:
 
 
 @asynccontextmanager
-async def one_worker(database_url: str, redis_url: str, relay: Relay, log: Path) -> AsyncIterator[WorkerProcess]:
+async def one_worker(
+    database_url: str, redis_url: str, relay: Relay, log: Path, *, lease_seconds: str = "5"
+) -> AsyncIterator[WorkerProcess]:
     """Run a worker that must survive the block, and drain it at the end."""
     environment = worker_environment(
-        database_url=database_url, redis_url=redis_url, smtp_url=relay.url, lease_seconds="5"
+        database_url=database_url, redis_url=redis_url, smtp_url=relay.url, lease_seconds=lease_seconds
     )
     async with worker_process(environment, log) as worker:
         yield worker

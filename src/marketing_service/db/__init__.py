@@ -3,9 +3,11 @@
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import Connector
 from marketing_service.db.database import Call, Database, OnResult, Transaction, Transactions, metadata, ping
+from marketing_service.db.failures import DATABASE_ERRORS, cause_of, refuses_data
 from marketing_service.db.session import Role, SessionOpener, WrongSession
 
 __all__ = [
+    "DATABASE_ERRORS",
     "Call",
     "Connector",
     "Database",
@@ -16,6 +18,8 @@ __all__ = [
     "Transaction",
     "Transactions",
     "WrongSession",
+    "cause_of",
     "metadata",
     "ping",
+    "refuses_data",
 ]

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 import asyncpg
 import structlog
 from sqlalchemy import MetaData, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import FAILURES
-from marketing_service.db.failures import cause_of, unavailable
+from marketing_service.db.failures import DATABASE_ERRORS, cause_of, unavailable
 from marketing_service.db.session import SessionOpener, WrongSession
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Database:
                     )
                 transaction = Transaction(connection)
                 yield transaction
-        except (SQLAlchemyError, WrongSession, *FAILURES) as error:
+        except (WrongSession, *DATABASE_ERRORS) as error:
             if outage := unavailable(error):
                 raise outage from error
             raise

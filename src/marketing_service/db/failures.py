@@ -9,13 +9,15 @@ import errno
 import ssl
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from marketing_service.db.connector import FAILURES
 from marketing_service.db.session import WrongSession
 from marketing_service.errors import Unavailable
 
+DATABASE_ERRORS = (SQLAlchemyError, *FAILURES)
+"""What a statement can raise that is no outage; an outage is Unavailable."""
 _PART = "PostgreSQL"
 _NO_ANSWER = "does not answer"
 _POOL_IN_USE = "has no free connection: all of MARKETING_DATABASE_POOL are in use"
@@ -88,9 +90,24 @@ def _outage_behind(error: DBAPIError) -> str | None:
     return _NO_ANSWER if error.connection_invalidated else None
 
 
+def refuses_data(error: BaseException) -> bool:
+    """Whether PostgreSQL, or the driver, refuses the values of a statement (classes 22 and 23), so that the same
+    statement with other values would succeed."""
+    error = _of_driver(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in {"22", "23"}
+    return isinstance(error, (ValueError, TypeError)) and isinstance(error, asyncpg.InterfaceError)
+
+
 def cause_of(error: BaseException) -> str:
     """The driver's own words, for the log: the class of the error and its first line."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
+    error = _of_driver(error)
     line = str(error).partition("\n")[0][:300]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _of_driver(error: BaseException) -> BaseException:
+    """The driver's error behind SQLAlchemy's, or the error itself."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error

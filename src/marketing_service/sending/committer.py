@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from marketing_service.backoff import ExponentialBackoff
+from marketing_service.db import DATABASE_ERRORS, cause_of, refuses_data
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.commit_results import commit_results, record
+from marketing_service.ledger.commit_results import CommitResult, SendResult, commit_results, record
 from marketing_service.ledger.lifecycle import skip_cancelled
+from marketing_service.logs import LogThrottle
 from marketing_service.ports import Allowance
 from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.states import SendStatus
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Call, Transactions
-    from marketing_service.ledger.commit_results import CommitResult, SendResult
     from marketing_service.ports import RateLimiter
     from marketing_service.relay_capacity import RelayCapacity
     from marketing_service.sending.stats import SendingStats
@@ -39,7 +41,8 @@ _RATE_LIMITER_RETRY_SECONDS = 5.0
 class Committer:
     """Makes the commits of one campaign.
 
-    While PostgreSQL does not answer, it retries: a result must not be lost, and nothing new can be marked.
+    While PostgreSQL cannot commit, for whatever reason, it retries: a result must not be lost, and nothing new can be
+    marked. Only values that PostgreSQL refuses are not tried again.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Committer:
         self._resend_ambiguous = resend_ambiguous
         self._stats = stats
         self._backoff = backoff
+        self._log_throttle = LogThrottle()
 
     async def allowance(self, to_mark: Sequence[tuple[Claim, WaitingSend]]) -> Allowance:
         """How many of these sends the relay and the rate limiter allow now.
@@ -87,23 +91,66 @@ class Committer:
             if unconfirmed:
                 self._note_refused(unconfirmed, await self._retry(partial(self._record_and_requeue, unconfirmed)))
                 results = [result for result in results if result.status is not SendStatus.UNCONFIRMED]
-        commit = await self._retry(
-            partial(commit_results, self._call, self._campaign_id, results=results, to_mark=to_mark)
-        )
+        commit = await self._commit(results, to_mark)
         self._note_refused(results, commit)
         waits_again = sum(result.status in (SendStatus.QUEUED, SendStatus.DEFERRED) for result in results)
         if commit.is_cancelled and waits_again:
             await self._retry(partial(self._skip_cancelled, waits_again))
         return commit
 
+    async def _commit(
+        self, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]
+    ) -> CommitResult:
+        """Commit the group. If PostgreSQL refuses a value of it, each half is committed alone, so that one send does
+        not hold up the others."""
+        try:
+            return await self._retry(
+                partial(commit_results, self._call, self._campaign_id, results=results, to_mark=to_mark)
+            )
+        except DATABASE_ERRORS as error:  # about the values: see _retry
+            if len(results) + len(to_mark) == 1:
+                return await self._commit_refused(results, to_mark, cause_of(error))
+        half = len(results) // 2 if len(results) > 1 else len(results)
+        rest = len(to_mark) // 2 if not results else 0
+        first = await self._commit(results[:half], to_mark[:rest])
+        second = await self._commit(results[half:], to_mark[rest:])
+        return CommitResult(
+            may_mark=second.may_mark,
+            is_cancelled=second.is_cancelled,
+            marked=first.marked | second.marked,
+            recorded=first.recorded | second.recorded,
+        )
+
+    async def _commit_refused(
+        self, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]], cause: str
+    ) -> CommitResult:
+        """PostgreSQL refuses this one send alone. Its result becomes UNCONFIRMED, with the reason; a send that cannot
+        be marked is not submitted."""
+        self._stats.refused_values += 1
+        send_ids = [str(result.send_id) for result in results] + [str(send.id) for _, send in to_mark]
+        log.error("values_refused", campaign_id=str(self._campaign_id), send_ids=send_ids, cause=cause)
+        if not results or results[0].status is SendStatus.UNCONFIRMED:
+            return CommitResult(may_mark=True)
+        result = results[0]
+        message = f"The ledger refused the result {result.status}: {cause}"
+        return await self._commit(
+            [SendResult(result.claim, result.send_id, result.attempt, SendStatus.UNCONFIRMED, message=message)], ()
+        )
+
     async def _retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do the work until PostgreSQL has done it. Whatever the error, the results that this process holds must not be
+        lost: only the end of the process ends the wait. Raises the errors for which `refuses_data` is true."""
         failures = 0
         while True:
             try:
                 return await work()
-            except Unavailable:
+            except (Unavailable, *DATABASE_ERRORS) as error:
+                if refuses_data(error):
+                    raise
                 failures += 1
-                log.warning("ledger_unavailable", campaign_id=str(self._campaign_id))
+                cause = error.cause if isinstance(error, Unavailable) else cause_of(error)
+                if self._log_throttle.allows(cause, time.monotonic()):
+                    log.warning("ledger_unavailable", campaign_id=str(self._campaign_id), cause=cause)
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _record_and_requeue(self, unconfirmed: Sequence[SendResult]) -> CommitResult:

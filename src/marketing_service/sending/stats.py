@@ -25,6 +25,8 @@ class SendingStats:
         self.seconds = 0.0
         self.refused_by_fence = 0
         """Results that were not recorded, because another worker had claimed their batch."""
+        self.refused_values = 0
+        """Sends whose result, or whose mark, PostgreSQL refused because of its values."""
         self.rate_waits = 0
         """How often a connection waited, for up to a second, until the rate limiter allowed the next message."""
         self.batches_released = 0

@@ -35,6 +35,11 @@ class SendingCollector:
             "Results that were not recorded, because another process had already taken over the batch.",
             value=stats.refused_by_fence,
         )
+        yield CounterMetricFamily(
+            "marketing_values_refused",
+            "Sends whose result, or whose mark, PostgreSQL refused because of its values.",
+            value=stats.refused_values,
+        )
         capacity = self._mailer.capacity
         yield GaugeMetricFamily(
             "marketing_relay_connections_allowed",

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+import pytest
+
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.errors import Unavailable
+from marketing_service.ledger.commit_results import SendResult
 from marketing_service.ports import Allowance
 from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.sending.committer import Committer
 from marketing_service.sending.stats import SendingStats
-from tests.support.engine import CAMPAIGN, claim, marked, waiting
+from marketing_service.store.states import SendStatus
+from tests.support.engine import CAMPAIGN, NOW, claim, marked, waiting
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from marketing_service.ports import RateLimiter
 
 ROW = {
@@ -29,16 +36,41 @@ ROW = {
 class Ledger:
     """Answers calls; the first `failures` of them find PostgreSQL away."""
 
-    def __init__(self, failures: int = 0, row: dict[str, Any] | None = None) -> None:
+    def __init__(self, failures: int = 0, row: dict[str, Any] | None = None, error: Exception | None = None) -> None:
         self.failures = failures
+        self.error = error or Unavailable("PostgreSQL")
         self.row = ROW | (row or {})
         self.calls: list[tuple[object, ...]] = []
 
     async def call(self, statement: str, *arguments: object) -> Any:
         self.calls.append((statement, *arguments))
         if len(self.calls) <= self.failures:
-            raise Unavailable("PostgreSQL")
+            raise self.error
         return self.row
+
+
+class RefusingLedger:
+    """Refuses each commit that has the send `send_id` with a result other than UNCONFIRMED, or marks it."""
+
+    def __init__(self, error: Exception, send_id: UUID) -> None:
+        self.error = error
+        self.send_id = send_id
+        self.recorded: dict[UUID, tuple[str, str | None]] = {}
+
+    async def call(self, statement: str, *arguments: Any) -> Any:
+        del statement  # there is only one
+        ids, statuses, messages, wanted = arguments[1], arguments[5], arguments[9], arguments[11]
+        refused = [one for one, status in zip(ids, statuses, strict=True) if status != "UNCONFIRMED"] + wanted
+        if self.send_id in refused:
+            raise self.error
+        self.recorded |= dict(zip(ids, zip(statuses, messages, strict=True), strict=True))
+        numbers = [1] * len(wanted)
+        marks = {"marked_ids": wanted, "marked_attempts": numbers, "marked_tries": numbers}
+        return ROW | {"recorded_ids": ids, **marks, "first_marked_at": [NOW] * len(wanted)}
+
+
+def result(number: int) -> SendResult:
+    return SendResult(claim(), waiting(number).id, 1, SendStatus.DELIVERED)
 
 
 class Limiter:
@@ -54,7 +86,9 @@ class Limiter:
         return self.allowance
 
 
-def committer(ledger: Ledger, rates: RateLimiter | None = None) -> Committer:
+def committer(
+    ledger: Ledger | RefusingLedger, rates: RateLimiter | None = None, stats: SendingStats | None = None
+) -> Committer:
     def no_transactions(org_id: str | None = None) -> Any:
         raise AssertionError(f"a plain commit is one call, not a transaction of {org_id}")
 
@@ -65,7 +99,7 @@ def committer(ledger: Ledger, rates: RateLimiter | None = None) -> Committer:
         capacity=RelayCapacity(20, clock=lambda: 0.0),
         rates=rates,
         resend_ambiguous=False,
-        stats=SendingStats(),
+        stats=stats or SendingStats(),
         backoff=ExponentialBackoff(first=0.0, maximum=0.0),
     )
 
@@ -75,6 +109,39 @@ async def test_a_result_is_kept_and_committed_once_postgresql_is_back() -> None:
     await committer(ledger).commit([], [(claim(), waiting(1))])
     assert len(ledger.calls) == 8
     assert len({repr(call) for call in ledger.calls}) == 1, "the same commit each time"
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.InsufficientPrivilegeError("denied"), asyncpg.UndefinedTableError("no such table")]
+)
+async def test_an_error_that_is_not_about_the_values_is_retried(error: Exception) -> None:
+    ledger = Ledger(failures=3, error=error)
+    await committer(ledger).commit([result(1)], ())
+    assert len(ledger.calls) == 4
+
+
+@pytest.mark.parametrize(
+    "refused", [asyncpg.NumericValueOutOfRangeError("too large"), asyncpg.CheckViolationError("no")]
+)
+async def test_a_value_that_postgresql_refuses_makes_only_its_own_result_unconfirmed(refused: Exception) -> None:
+    ledger = RefusingLedger(refused, result(3).send_id)
+    stats = SendingStats()
+    commit = await committer(ledger, stats=stats).commit([result(n) for n in range(5)], [(claim(), waiting(9))])
+    assert commit.recorded == {result(n).send_id for n in range(5)}
+    assert ledger.recorded.pop(result(3).send_id) == (
+        SendStatus.UNCONFIRMED,
+        f"The ledger refused the result DELIVERED: {type(refused).__name__}: {refused}",
+    )
+    assert set(ledger.recorded.values()) == {(SendStatus.DELIVERED, None)}
+    assert commit.marked.keys() == {waiting(9).id}
+    assert stats.refused_values == 1
+
+
+async def test_a_send_that_postgresql_refuses_to_mark_is_not_submitted() -> None:
+    ledger = RefusingLedger(asyncpg.DataError("bad"), waiting(8).id)
+    commit = await committer(ledger).commit([result(1)], [(claim(), waiting(n)) for n in (7, 8, 9)])
+    assert commit.recorded == {result(1).send_id}
+    assert commit.marked.keys() == {waiting(7).id, waiting(9).id}
 
 
 async def test_a_marked_send_comes_back_with_its_claim_and_its_attempt() -> None:
