@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from marketing_service.rendering.character_references import unescape
-from marketing_service.rendering.masking import OUTPUT, TAG, Masked, block_around, tags_in
+from marketing_service.rendering.hrefs import parse_href, plain_address
+from marketing_service.rendering.masking import ADDRESS_END, ADDRESS_START, OUTPUT, TAG, Masked, block_around, tags_in
 from marketing_service.rendering.tokenizer import Kind, first_attribute, tokens
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _IN_HEAD = {"base", "head", "html", "link", "meta", "noscript", "script", "style
 _LIQUID = re.compile(f"({OUTPUT}|{TAG})")
 _OUTPUT = re.compile(OUTPUT)
 _TAG = re.compile(TAG)
-_SCHEME = re.compile("(?:mailto|tel):", re.IGNORECASE)
+_SCHEME = re.compile(r"\A(?:mailto|tel):", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\n\r\f]++")
 # Authors fill the preview line with these invisible characters. They are not useful in a text.
 _PADDING = re.compile("[\\s\u00ad\u034f\u200b-\u200f\u2007\ufeff]{4,}+|[\u00a0\u2007]")
@@ -153,10 +154,11 @@ class _Text:
         return f"{indent}{number + 1}. "
 
     def _begin_link(self, token: Token) -> slice:
-        place, address = self._certain(token.attributes, "href")
-        if address.strip().startswith("#"):
+        place, written = self._certain(token.attributes, "href")
+        address = parse_href(written)
+        if address.startswith("#"):
             return _NOTHING
-        self._link = (address.strip(), len(self._out))
+        self._link = (address, len(self._out))
         return place
 
     def _end_link(self) -> None:
@@ -164,15 +166,21 @@ class _Text:
             return
         address, start = self._link
         self._link = None
-        target = unescape(address)
+        target = _SCHEME.sub("", plain_address(address))
+        address = _SCHEME.sub("", address)
         shown = "".join(self._out[start:]).strip()
-        if scheme := _SCHEME.match(target):
-            target = target[scheme.end() :]
-        if target and shown not in {target, target.rstrip("/"), target.partition("://")[2].rstrip("/")}:
+        if target and not any(self._masked.restored(shown) in self._spellings(one) for one in (address, target)):
             follows = self._newlines, self._space
             self._newlines, self._space = 0, True
+            if _LIQUID.search(target):
+                target = f"{ADDRESS_START}{target}{ADDRESS_END}"
             self._put(f"({target})" if shown else target)
             self._newlines, self._space = follows
+
+    def _spellings(self, address: str) -> set[str]:
+        """What the author may have written for the address."""
+        written = self._masked.restored(address)
+        return {written, written.rstrip("/"), written.partition("://")[2].rstrip("/")}
 
     def _put_text(self, source: str) -> None:
         if self._hidden_by is not None:

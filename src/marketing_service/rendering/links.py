@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from html.entities import html5
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import idna
 
-from marketing_service.rendering.character_references import unescape
+from marketing_service.rendering.hrefs import AROUND, forward_slashes, parse_href
 from marketing_service.rendering.language import Escaping, TemplateError
 from marketing_service.rendering.markup import LINK_PLACE, OUTPUT, TAG, Edit, Kind, Masked, block_around, tokens, values
 from marketing_service.rendering.template import NotRenderable, Template
@@ -33,16 +32,12 @@ _LIQUID = re.compile(f"{OUTPUT}|{TAG}")
 _LIQUID_NEXT = re.compile(f"\\s*+(?:{OUTPUT}|{TAG})")
 _CONDITIONS = {"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase"}
 
-# Characters that a browser ignores around and inside an address (WHATWG URL §4.4).
-_AROUND = "".join(map(chr, range(0x21)))
-_INSIDE = re.compile(r"[\t\n\r]")
 # The authority must be literal, and ends where it ends for a browser. A user name is not allowed, because an address
 # such as `https://bank.example@evil.example` is used to deceive.
 _ORIGIN = re.compile(
     r"https?://(?:(?P<host>[A-Za-z0-9_.\-\u00a1-\uffff]{1,253}+)|\[[0-9A-Fa-f:.]{2,45}+\])(?::[0-9]{1,5}+)?+(?=[/?#]|\Z)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"&(?:#[0-9]++;?|#[xX][0-9A-Fa-f]++;?|([A-Za-z][A-Za-z0-9]*+;?)(=?))")
 _MARKUP_IN_LITERAL = re.compile("[&<>]")
 # RFC 3986 §2: the characters allowed in an address, with the "%" of parts that are encoded already.
 _IN_ADDRESSES = "!#$%&'()*+,-./:;=?@[]_~"
@@ -82,7 +77,7 @@ class TrackedLinks:
         return edits
 
     def _number(self, masked: Masked, written: str) -> int | None:
-        if len(written) > MAX_LINK or _ORIGIN.match(written.lstrip(_AROUND)) is None:
+        if len(written) > MAX_LINK or _ORIGIN.match(written.lstrip(AROUND)) is None:
             return None
         source = masked.restored(written)
         key = _key(source)
@@ -141,7 +136,7 @@ def link_target(source: str, fields: MergeFields) -> str | None:
     written, filled = _split_origin(source), _split_origin(parse_href(rendered))
     if written is None or filled is None or written[0] != filled[0]:
         return None
-    return filled[0] + quote(filled[1], safe=_IN_ADDRESSES)
+    return filled[0] + quote(forward_slashes(filled[1]), safe=_IN_ADDRESSES)
 
 
 def _key(source: str) -> str:
@@ -154,7 +149,7 @@ def _split_origin(address: str) -> tuple[str, str] | None:
 
     None if a browser could read another host in it, or none.
     """
-    address = address.lstrip(_AROUND)
+    address = address.lstrip(AROUND)
     found = _ORIGIN.match(address)
     if found is None:
         return None
@@ -167,18 +162,3 @@ def _split_origin(address: str) -> tuple[str, str] | None:
         if not _ORIGIN.fullmatch(origin):
             return None
     return origin, address[found.end() :]
-
-
-def parse_href(value: str) -> str:
-    """The address that a browser reads from the value of an `href`."""
-    return _INSIDE.sub("", _REFERENCE.sub(_character, value).strip(_AROUND))
-
-
-def _character(reference: re.Match[str]) -> str:
-    """The text of a character reference in an attribute (WHATWG HTML §13.2.5.73)."""
-    name, equals = reference[1], reference[2]
-    if name is None:
-        return unescape(reference[0])
-    if name not in html5 or (equals and not name.endswith(";")):
-        return reference[0]
-    return html5[name] + equals

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from marketing_service.rendering.hrefs import parse_href
 from marketing_service.rendering.language import Escaping
 from marketing_service.rendering.masking import Masked
 from marketing_service.rendering.template import NodeSlot, NotRenderable, PlaceholderSlot, Template
@@ -22,7 +23,7 @@ GMAIL_CLIPS_AT = 102_000
 """Octets of HTML. Gmail documents no exact limit. It hides what is over 102 KB behind "View entire message", and with
 it the unsubscribe link and the pixel."""
 
-_INSECURE = re.compile(r"\s*+http:", re.IGNORECASE)
+_INSECURE = re.compile("http:", re.IGNORECASE)
 _INSECURE_IN_TEXT = re.compile(r"\bhttp://", re.IGNORECASE)
 
 
@@ -81,7 +82,7 @@ def _html_findings(html_body: str) -> Iterator[Finding]:
         if token.kind is not Kind.OPEN:
             continue
         if token.name in {"a", "area"} and any(
-            _INSECURE.match(masked.text, value.start) for value in values(token, "href")
+            _INSECURE.match(parse_href(masked.text[value.start : value.end])) for value in values(token, "href")
         ):
             places["LINK_WITHOUT_HTTPS"].append(token.start)
         elif token.name == "img" and not has_attribute(token.attributes, "alt"):

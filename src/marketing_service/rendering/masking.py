@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFFB
+_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFF9
 _MAX_UNITS = _LAST - _FIRST_TAG + 1
 """Placeholders and tags that have a character of their own. A valid template has far fewer (`language.MAX_TAGS`)."""
-LINK_PLACE = chr(_LAST + 1)
+LINK_PLACE = chr(_LAST + 3)
 """The marker before and after the number of a tracked link, which replaces the address in the source."""
-FOOTER_PLACE = chr(_LAST + 2)
+FOOTER_PLACE = chr(_LAST + 4)
 """The marker at the position of the footer."""
+ADDRESS_START, ADDRESS_END = chr(_LAST + 1), chr(_LAST + 2)
+"""The markers around an address with Liquid in a derived text. Its values are encoded when they are filled in."""
 OUTPUT = f"[{chr(_FIRST_OUTPUT)}-{chr(_FIRST_TAG - 1)}]"
 TAG = f"[{chr(_FIRST_TAG)}-{chr(_LAST)}]"
 _UNIT = re.compile(f"[{chr(_FIRST_OUTPUT)}-{chr(_LAST)}]")

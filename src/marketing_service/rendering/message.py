@@ -21,12 +21,12 @@ from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import FOOTER_PLACE, LINK, Masked, footer_place
 from marketing_service.rendering.template import (
     SAMPLE,
-    CollapsedSlot,
     MergeFields,
     NotRenderable,
     PlaceholderSlot,
     Template,
     clean,
+    derived_text_pieces,
 )
 from marketing_service.rendering.transfer import MAX_LINE, longest_line
 
@@ -222,10 +222,11 @@ class CompiledMessage:
 
 
 class _Bodies(NamedTuple):
-    """The sources of both templates, whether white space of the text is collapsed, and the escaping of the HTML."""
+    """The sources of both templates; whether the text is derived, and then has tags; and the escaping of the HTML."""
 
     text: str
-    collapses_whitespace: bool
+    is_text_derived: bool
+    has_tags: bool
     html: str
     escaping: Escaping
 
@@ -239,11 +240,12 @@ def _bodies(text: str, html: str) -> _Bodies:
     if not has_html:
         text = text.strip("\n")
         Template(text, Escaping.NONE)
-        return _Bodies(text, False, html_from_text(text), Escaping.OUTPUT)
+        return _Bodies(text, False, False, html_from_text(text), Escaping.OUTPUT)
     Template(html, Escaping.VALUES)
     if has_text:
-        return _Bodies(text.strip("\n"), False, html, Escaping.VALUES)
-    return _Bodies(*text_from_html(html), html, Escaping.VALUES)
+        return _Bodies(text.strip("\n"), False, False, html, Escaping.VALUES)
+    text, has_tags = text_from_html(html)
+    return _Bodies(text, True, has_tags, html, Escaping.VALUES)
 
 
 def _tracked(source: MessageSource, bodies: _Bodies, links: str) -> TrackedLinks:
@@ -257,7 +259,9 @@ def _tracked(source: MessageSource, bodies: _Bodies, links: str) -> TrackedLinks
 
 def _parts(bodies: _Bodies, tracked: TrackedLinks | None, boundary: str) -> tuple[BodyPart, BodyPart]:
     text = Template(bodies.text, Escaping.NONE)
-    text_pieces: tuple[Piece, ...] = (CollapsedSlot(text.pieces),) if bodies.collapses_whitespace else text.pieces
+    text_pieces = text.pieces
+    if bodies.is_text_derived:
+        text_pieces = derived_text_pieces(text, has_tags=bodies.has_tags)
     masked = Masked(bodies.html)
     edits = [footer_place(masked), *(tracked.edits(masked) if tracked else ())]
     html = Template(masked.edited(edits), bodies.escaping, linked=tracked is not None)

@@ -15,10 +15,12 @@ from markupsafe import escape
 from marketing_service.rendering.budget import MAX_OCTETS, Budget, MeteredContext, TemplateTooCostly, node_cost
 from marketing_service.rendering.budget import NotRenderable as NotRenderable  # noqa: PLC0414 - other modules import it from here
 from marketing_service.rendering.characters import one_line
+from marketing_service.rendering.hrefs import encoded
 from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, bound_names, parse
+from marketing_service.rendering.masking import ADDRESS_END, ADDRESS_START
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from liquid import BoundTemplate
     from liquid.ast import Node
@@ -127,12 +129,34 @@ class NodeSlot:
 
 @dataclass(frozen=True, slots=True)
 class CollapsedSlot:
-    """Several pieces as one slot, with white space collapsed: a block that renders nothing leaves blank lines."""
+    """Several pieces of a derived text as one slot, with white space collapsed: a block that renders nothing leaves
+    blank lines. The marked addresses are encoded."""
 
     pieces: tuple[Piece, ...]
 
     def fill(self, context: SlotContext) -> str:
-        return collapse_whitespace("".join(fill_counted(self.pieces, context)))
+        text = "".join(fill_counted(self.pieces, context))
+        return collapse_whitespace(_ADDRESS.sub(lambda found: _encoded_address(found[1], context), text))
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSlot:
+    """The pieces of one address of a derived text as one slot. A blank in a value would end the address there."""
+
+    pieces: tuple[Piece, ...]
+
+    def fill(self, context: SlotContext) -> str:
+        return _encoded_address("".join(fill(self.pieces, context)), context)
+
+
+_MARKER = re.compile(f"([{ADDRESS_START}{ADDRESS_END}])")
+_ADDRESS = re.compile(f"{ADDRESS_START}([^{ADDRESS_START}{ADDRESS_END}]*+){ADDRESS_END}")
+
+
+def _encoded_address(address: str, context: SlotContext) -> str:
+    found = encoded(address)
+    context.budget.spend_text(found)
+    return found
 
 
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -191,6 +215,28 @@ class Template:
             return None
         name = str(children[0])
         return name if name in PLACEHOLDERS and name not in self._assigned and filters in ([], ["default"]) else None
+
+
+def derived_text_pieces(template: Template, *, has_tags: bool) -> tuple[Piece, ...]:
+    """The pieces of a text that `text_from_html` made: its marked addresses are encoded and, if it has tags, its white
+    space is collapsed."""
+    return (CollapsedSlot(template.pieces),) if has_tags else tuple(_with_address_slots(template.pieces))
+
+
+def _with_address_slots(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces, in which each marked address is one slot."""
+    address: list[Piece] | None = None
+    for piece in pieces:
+        for part in _MARKER.split(piece) if isinstance(piece, str) else [piece]:
+            if part == ADDRESS_START:
+                address = []
+            elif part == ADDRESS_END and address is not None:
+                yield AddressSlot(tuple(address))
+                address = None
+            elif address is not None:
+                address.append(part)
+            elif part:
+                yield part
 
 
 def fill(pieces: Iterable[Piece], context: SlotContext) -> list[str]:

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from marketing_service.rendering import SAMPLE, MergeFields, TemplateError, validate_template
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.language import Escaping
-from marketing_service.rendering.template import Template, collapse_whitespace
+from marketing_service.rendering.template import Template, derived_text_pieces, fill
 
 
 def text_of(html: str, fields: MergeFields = SAMPLE) -> str:
     validate_template(html, html=True)
     source, has_tags = text_from_html(html)
-    filled = Template(source, Escaping.NONE).fill(fields.cleaned())
-    return collapse_whitespace(filled) if has_tags else filled
+    template = Template(source, Escaping.NONE)
+    context = template.slot_context(fields.cleaned())
+    return "".join(fill(derived_text_pieces(template, has_tags=has_tags), context))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,23 @@ def test_html_becomes_readable_text(html: str, text: str) -> None:
 def test_placeholders_and_tags_stay_in_the_text(html: str, for_sample: str, for_nobody: str) -> None:
     assert text_of(html) == for_sample
     assert text_of(html, MergeFields(None)) == for_nobody
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<a href="https://x.example/?c={{ companyName }}&d=é">x</a>', "x (https://x.example/?c=Sample%20&%20Sons&d=é)"),
+        ('<a href="https://x.example/{{ firstName | append: \' "b" \' }}">x</a>', "x (https://x.example/Alex%20%22b%22%20)"),
+        (
+            '<a href="{% if email %}https://x.example/{{ companyName }}{% endif %}">a  b</a> c d',
+            "a b (https://x.example/Sample%20&%20Sons) c d",
+        ),
+        ('<a href="mailto:{{ email }}">{{ email }}</a>', "alex.sample@example.com"),
+        ('<a href="https://x.example/{{ lastName }}">https://x.example/{{ lastName }}</a>', "https://x.example/Sample"),
+    ],
+)  # fmt: skip
+def test_a_value_in_an_address_does_not_end_it(html: str, text: str) -> None:
+    assert text_of(html) == text
 
 
 def html_of(text: str, fields: MergeFields = SAMPLE) -> str:
@@ -150,5 +168,5 @@ def test_every_valid_template_can_be_derived_from(source: str) -> None:
         validate_template(source, html=True)
     except TemplateError:
         reject()
-    Template(text_from_html(source)[0], Escaping.NONE).fill(SAMPLE.cleaned())
+    text_of(source)
     Template(html_from_text(source), Escaping.OUTPUT).fill(SAMPLE.cleaned())

@@ -19,7 +19,8 @@ from marketing_service.rendering import NotRenderable, header_text_problem, lint
 from marketing_service.rendering.character_references import unescape
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.headers import ascii_domain, mailbox_field, text_field
-from marketing_service.rendering.links import TrackedLinks, parse_href
+from marketing_service.rendering.hrefs import parse_href, plain_address
+from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import Masked, attribute, footer_place, has_attribute, tokens
 from marketing_service.rendering.template import collapse_whitespace
 from tests.support.regex_steps import Steps
@@ -36,6 +37,7 @@ MODULES = (
     "characters",
     "derive",
     "headers",
+    "hrefs",
     "links",
     "lint",
     "masking",
@@ -210,6 +212,7 @@ READERS: dict[str, Callable[[str], str]] = {
     "lint": lambda text: str(lint(text, text, html=text)),
     "references": unescape,
     "address of a link": parse_href,
+    "address in a text": lambda text: plain_address(parse_href(text)),
     "white space": collapse_whitespace,
     "header field": lambda text: (
         text_field("Subject", text).decode() + mailbox_field("From", text, "a@b.example").decode()

@@ -24,6 +24,10 @@ def test_links_without_https_are_counted_and_the_first_line_is_given() -> None:
     )
     finding = found(html)["LINK_WITHOUT_HTTPS"]
     assert (finding.severity, finding.place, finding.line, finding.count) == (Severity.WARNING, "htmlBody", 3, 2)
+    assert (
+        found('<a href="&#104;ttp://a.example">x</a><a href=" ht\ntp://a.example">y</a>')["LINK_WITHOUT_HTTPS"].count
+        == 2
+    )
     assert found(None, "One\nhttp://a.example and https://b.example")["LINK_WITHOUT_HTTPS"].line == 2
 
 

@@ -128,7 +128,7 @@ def test_the_bytes_are_parsed_like_those_of_the_standard_library(
     plain = plain_message(expected, [text_part, html_part])
     assert contents(parsed) == contents(plain)
     if expected.isascii() and "=?" not in expected:  # EmailMessage itself loses spaces beside encoded words
-        assert parsed["Subject"] == plain["Subject"]
+        assert parsed["Subject"] == plain["Subject"].lstrip()  # it folds before a long first word
 
 
 def filled(source: str, fields: MergeFields, escaping: Escaping = Escaping.NONE) -> str:
