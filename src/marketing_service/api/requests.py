@@ -51,7 +51,13 @@ Name = Annotated[str, _line(MAX_NAME)]
 HeaderText = Annotated[str, _line(MAX_HEADER_TEXT)]
 Subject = Annotated[str, _line(MAX_SUBJECT)]
 Email = Annotated[str, Field(max_length=MAX_EMAIL, json_schema_extra={"format": "email"})]
-Body = Annotated[str, Field(max_length=MAX_BODY_BYTES, description="A Liquid template, at most 1 MB of UTF-8.")]
+Body = Annotated[
+    str,
+    Field(
+        max_length=MAX_BODY_BYTES,
+        description="A Liquid template, at most 1 MB of UTF-8. A byte order mark (U+FEFF) at its start is removed.",
+    ),
+]
 OpaqueId = Annotated[
     str,
     Field(min_length=1, max_length=MAX_ID, json_schema_extra={"pattern": _NO_CONTROL}),

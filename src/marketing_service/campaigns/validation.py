@@ -20,6 +20,7 @@ from marketing_service.rendering import (
     compile_message,
     header_text_problem,
     validate_template,
+    without_byte_order_mark,
 )
 from marketing_service.store.messages import message_source
 
@@ -57,8 +58,9 @@ _ORDER = tuple(WRITABLE.values())
 
 
 async def validated(content: Content, fields: Collection[str], org_id: str, rules: CampaignRules) -> Content:
-    """The content with the named fields (keys of WRITABLE) validated and its addresses in normal form.
-    Raises InvalidInput. Makes no network call: see `validate_statuses` for the audience."""
+    """The content with the named fields (keys of WRITABLE) validated, its addresses in normal form, and its bodies
+    without a byte order mark at their start. Raises InvalidInput. Makes no network call: see `validate_statuses` for
+    the audience."""
     errors: list[FieldError] = []
     for field in ("name", "from_name", "subject"):
         if field in fields:
@@ -69,6 +71,10 @@ async def validated(content: Content, fields: Collection[str], org_id: str, rule
     if "reply_to" in fields and content.reply_to is not None:
         reply_address = _address("replyTo", content.reply_to, errors)
         content = replace(content, reply_to=None if reply_address is None else reply_address.normalized)
+    if "html_body" in fields and content.html_body is not None:
+        content = replace(content, html_body=without_byte_order_mark(content.html_body))
+    if "text_body" in fields and content.text_body is not None:
+        content = replace(content, text_body=without_byte_order_mark(content.text_body))
     # In a thread: parsing a template of a megabyte would block the event loop.
     errors += await asyncio.to_thread(lambda: list(_templates(content, fields)))
     if errors:

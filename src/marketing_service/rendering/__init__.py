@@ -1,6 +1,7 @@
 """Rendering of messages: Liquid templates, and the compiled message that is rendered for each recipient."""
 
 from marketing_service.rendering.budget import MAX_NODES, MAX_OCTETS, NotRenderable, TemplateTooCostly
+from marketing_service.rendering.characters import without_byte_order_mark
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
@@ -40,4 +41,5 @@ __all__ = [
     "one_click_possible",
     "shown_link",
     "validate_template",
+    "without_byte_order_mark",
 ]

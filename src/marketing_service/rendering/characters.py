@@ -13,6 +13,9 @@ because nobody who could correct them is present.
 
 U+200E, U+200F and U+061C stay allowed. They affect only the punctuation beside them, and names in Hebrew and Arabic
 need them. U+200C and U+200D stay allowed, because Persian, Indian scripts and emoji need them.
+
+A body may contain all of them, because only its author decides how it looks. One is removed: U+FEFF at the start, which
+is the byte order mark of a file and no text (Unicode §23.8). Elsewhere U+FEFF stays: it is a filler there.
 """
 
 from __future__ import annotations
@@ -30,6 +33,21 @@ _REMOVED = f"{_BIDI}\ufeff\ud800-\udfff{_NONCHARACTERS}"
 _LINE_END = re.compile(f"[{_LINE_ENDS}]")
 _TO_REMOVE = re.compile(f"[{_REMOVED}]")
 _NOT_ALLOWED = re.compile(f"[{_LINE_ENDS}{_REMOVED}]")
+
+# What can stand before a page's first element or a text's first word. The last alternative of the marks is the mark's
+# three octets of UTF-8, read as Windows-1252.
+_BYTE_ORDER_MARK = re.compile("\ufeff|\u00ef\u00bb\u00bf")
+_BEFORE_CONTENT = re.compile(
+    r"\A(?:[\s\ufeff]|\u00ef\u00bb\u00bf|<!doctype[^>]*+>|<\?xml[^>]*+>|<!--(?s:.*?)-->)*+", re.IGNORECASE
+)
+
+
+def without_byte_order_mark(body: str) -> str:
+    """The body without the byte order marks before its first element or word, also after its doctype and comments."""
+    start = _BEFORE_CONTENT.match(body)
+    if start is None:  # the pattern also matches an empty start
+        return body
+    return _BYTE_ORDER_MARK.sub("", start[0]) + body[start.end() :]
 
 
 def character_problem(text: str) -> str | None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from marketing_service.rendering.body_parts import BodyPart
+from marketing_service.rendering.characters import without_byte_order_mark
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.headers import ascii_address, date_field, mailbox_field, text_field
 from marketing_service.rendering.language import CLICK, Escaping
@@ -315,8 +316,8 @@ def _joined(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def _body(source: str) -> str:
-    """The source with LF line ends and without control characters."""
-    return _NOT_TEXT.sub("", source.replace("\r\n", "\n").replace("\r", "\n"))
+    """The source with LF line ends, without control characters, and without a byte order mark at its start."""
+    return without_byte_order_mark(_NOT_TEXT.sub("", source.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def _list_domain(public_base_url: str) -> str:

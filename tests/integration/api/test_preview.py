@@ -40,6 +40,20 @@ async def test_it_equals_the_preview_of_the_saved_message(admin: httpx.AsyncClie
     assert (await admin.post(PREVIEW, json=message)).json() == of_the_saved.json()
 
 
+async def test_a_byte_order_mark_at_the_start_of_a_body_is_neither_saved_nor_shown(admin: httpx.AsyncClient) -> None:
+    message = {"subject": "x", "htmlBody": "\ufeff<html><p>a\ufeffb</p></html>", "textBody": "\n\ufeffText"}
+    saved = await admin.post(CAMPAIGNS, json={"name": "Saved", "fromEmail": "news@acme.example", **message})
+    bodies = {"htmlBody": "<html><p>a\ufeffb</p></html>", "textBody": "\nText"}
+    assert {name: saved.json()[name] for name in bodies} == bodies
+    changed = await admin.patch(saved.headers["location"], json={"htmlBody": "\ufeff\ufeff<p>y</p>"})
+    assert changed.json()["htmlBody"] == "<p>y</p>"
+    shown = (await admin.post(PREVIEW, json=message)).json()
+    assert shown["html"].startswith("<html>")
+    assert shown["text"].startswith("Text")
+    alone = await admin.post(PREVIEW, json={"subject": "x", "textBody": "\ufeff"})
+    assert_problem(alone, 422, "invalid-input", "htmlBody")
+
+
 async def test_a_body_is_enough_and_a_contact_can_be_named(viewer: httpx.AsyncClient, crm: Crm) -> None:
     ada = crm.contacts.fixed_contacts("acme")[0]
     preview = (await viewer.post(PREVIEW, json={"textBody": "Dear {{firstName}}", "contactId": ada.id})).json()

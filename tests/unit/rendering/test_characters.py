@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketing_service.rendering import SAMPLE, MergeFields, header_text_problem
-from marketing_service.rendering.characters import character_problem, one_line
+from marketing_service.rendering.characters import character_problem, one_line, without_byte_order_mark
 
 BIDI = [chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))]
 REMOVED = [*BIDI, "\ufeff", "\ufdd0", "\ufdef", "\uffff", "\U0001fffe", "\U0010ffff", "\ud83d", "\udc00"]
@@ -50,3 +50,29 @@ def test_a_line_end_in_a_value_of_the_crm_becomes_a_space(character: str) -> Non
 @given(st.text(st.characters(categories=None), max_size=30))
 def test_what_is_left_of_a_value_would_be_accepted_if_it_was_typed(text: str) -> None:
     assert character_problem(one_line(text)) is None
+
+
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (f"{BOM}<html><p>x", "<html><p>x"),
+        (f"{BOM}{BOM}Hello", "Hello"),
+        (f" \n{BOM} Hello", " \n Hello"),
+        (f"{BOM}<!DOCTYPE html>\n{BOM}<html>", "<!DOCTYPE html>\n<html>"),
+        (f"<!-- made by x -->{BOM}<html>", "<!-- made by x --><html>"),
+        (f'{BOM}<?xml version="1.0"?>{BOM}<html>', '<?xml version="1.0"?><html>'),
+        (f"{BOM}{{{{ firstName }}}}", "{{ firstName }}"),
+        ("\u00ef\u00bb\u00bf<html>", "<html>"),
+        (BOM, ""),
+        ("", ""),
+        ("\u00efle", "\u00efle"),
+        (f"a{BOM}b", f"a{BOM}b"),
+        (f"<html>{BOM}", f"<html>{BOM}"),
+        (f"<!-- {BOM}never closed", f"<!-- {BOM}never closed"),
+    ],
+)
+def test_a_byte_order_mark_before_the_content_is_removed_and_elsewhere_u_feff_stays(body: str, left: str) -> None:
+    assert without_byte_order_mark(body) == left

@@ -17,6 +17,7 @@ import pytest
 from marketing_service.addresses import is_deliverable
 from marketing_service.rendering import NotRenderable, header_text_problem, lint
 from marketing_service.rendering.character_references import unescape
+from marketing_service.rendering.characters import without_byte_order_mark
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.headers import ascii_domain, mailbox_field, text_field
 from marketing_service.rendering.hrefs import parse_href, plain_address
@@ -129,6 +130,9 @@ REPEATED = [
     "=?",
     "x",
     "\ufeff",
+    "\u00ef\u00bb\u00bf",
+    "<!doctype>",
+    "<!---->",
     "\u202e",
 ]
 FRAMED = [
@@ -210,6 +214,7 @@ READERS: dict[str, Callable[[str], str]] = {
     "derived text": lambda text: text_from_html(text)[0],
     "derived HTML": html_from_text,
     "lint": lambda text: str(lint(text, text, html=text)),
+    "start of a body": without_byte_order_mark,
     "references": unescape,
     "address of a link": parse_href,
     "address in a text": lambda text: plain_address(parse_href(text)),

@@ -267,3 +267,9 @@ def test_one_click_needs_https_or_loopback(url: str, possible: bool) -> None:
 def test_a_public_ip_address_gives_a_list_id_of_localhost() -> None:
     compiled = compile_message(SOURCE, public_base_url="http://[::1]:8080", one_click=True)
     assert b"List-Id: <2f627f99a5328b27.marketing.localhost>\r\n" in compiled.render(RECIPIENT)
+
+
+def test_a_byte_order_mark_of_a_campaign_that_is_already_saved_is_not_sent() -> None:
+    saved = replace(SOURCE, html_body="\ufeff<html><p>x</p></html>", text_body="\ufeffx")
+    shown = compile_message(saved, public_base_url=PUBLIC, one_click=True).preview(SAMPLE)
+    assert (shown.html[0], shown.text[0]) == ("<", "x")
