@@ -41,6 +41,7 @@ from marketing_service.rendering import (
     TemplateError,
     compile_message,
     lint,
+    merge_tag_findings,
 )
 from marketing_service.rendering.derive import html_from_text, text_from_html
 from marketing_service.rendering.markup import tokens
@@ -78,7 +79,8 @@ def a_message(text: str, *, subject: str = "Hello") -> object:
 
 
 def an_html_body(text: str) -> object:
-    return list(tokens(text)), text_from_html(text), lint(text, None, html=text)
+    written = {"htmlBody": text, "textBody": text, "fromName": text}
+    return list(tokens(text)), text_from_html(text), lint(text, None, html=text), list(merge_tag_findings(written))
 
 
 def an_address(text: str) -> object:

@@ -29,6 +29,7 @@ from marketing_service.rendering import (
     ascii_address,
     compile_message,
     lint,
+    merge_tag_findings,
 )
 from marketing_service.store import opt_outs, preflights
 from marketing_service.store.suppressions import suppressed_among
@@ -239,6 +240,6 @@ def _try_out(source: MessageSource, public_base_url: str) -> tuple[RenderCheck, 
     token = "x" * 43  # the length of a real token
     personal = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
-    findings = lint(source.html_body, source.text_body, html=html)
+    findings = [*lint(source.html_body, source.text_body, html=html), *merge_tag_findings(source.written)]
     render_check = RenderCheck(source.subject, source.html_body, source.text_body)
     return render_check, findings, len(message.render(personal, eight_bit=False))

@@ -5,7 +5,7 @@ from marketing_service.rendering.characters import without_byte_order_mark
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
-from marketing_service.rendering.lint import Finding, RenderCheck, RenderProblem, Severity, lint
+from marketing_service.rendering.lint import Finding, RenderCheck, RenderProblem, Severity, lint, merge_tag_findings
 from marketing_service.rendering.message import (
     CompiledMessage,
     MessageSource,
@@ -38,6 +38,7 @@ __all__ = [
     "header_text_problem",
     "link_target",
     "lint",
+    "merge_tag_findings",
     "one_click_possible",
     "shown_link",
     "validate_template",

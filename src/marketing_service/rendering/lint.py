@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from marketing_service.rendering.hrefs import parse_href
 from marketing_service.rendering.language import Escaping
 from marketing_service.rendering.masking import Masked
+from marketing_service.rendering.merge_tags import find_merge_tags
 from marketing_service.rendering.template import NodeSlot, NotRenderable, PlaceholderSlot, Template
 from marketing_service.rendering.tokenizer import Kind, has_attribute, tokens, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from marketing_service.rendering.merge_tags import MergeTag
     from marketing_service.rendering.template import MergeFields
 
 GMAIL_CLIPS_AT = 102_000
@@ -92,6 +94,36 @@ def _html_findings(html_body: str) -> Iterator[Finding]:
     for code, starts in places.items():
         line = masked.restored(masked.text[: starts[0]]).count("\n") + 1
         yield _finding(code, "htmlBody", line, len(starts))
+
+
+_MAX_MERGE_TAGS = 20
+"""Different merge tags of a field that get a finding each."""
+
+
+def merge_tag_findings(written: Mapping[str, str]) -> Iterator[Finding]:
+    """The merge tags of other systems in what the author wrote (field → text), with their first line. A bounded number
+    of findings."""
+    for place, text in written.items():
+        is_template = place != _NO_TEMPLATE
+        tags = find_merge_tags(text, html=place == "htmlBody", is_template=is_template)
+        for tag in tags[:_MAX_MERGE_TAGS]:
+            message = _merge_tag_message(tag) if is_template else _NOT_REPLACED.format(tag.text)
+            yield Finding("MERGE_TAG", Severity.WARNING, message, place, tag.line, tag.count)
+        if more := tags[_MAX_MERGE_TAGS:]:
+            message = f"There are {len(more):,} more merge tags of other systems. Replace or remove them."
+            count = sum(tag.count for tag in more)
+            yield Finding("MERGE_TAG", Severity.WARNING, message, place, more[0].line, count)
+
+
+_NO_TEMPLATE = "fromName"
+"""The field that recipients see and that is no template."""
+_NOT_REPLACED = '"{}" is not replaced in this field, so recipients would see it. Remove it.'
+
+
+def _merge_tag_message(tag: MergeTag) -> str:
+    what = f"is a merge tag of {tag.system}" if tag.system else "looks like a merge tag of another system"
+    instead = f"Write {{{{ {tag.instead} }}}} instead." if tag.instead else "Replace or remove it."
+    return f'"{tag.text}" {what}. This service does not replace it, so recipients would see it. {instead}'
 
 
 def _finding(code: str, place: str, line: int, count: int) -> Finding:

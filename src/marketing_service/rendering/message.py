@@ -76,6 +76,18 @@ class MessageSource:
     track_clicks: bool = False
     known_links: tuple[str, ...] | None = None
 
+    @property
+    def written(self) -> dict[str, str]:
+        """What the author wrote and recipients see, by field of the API. A field that is added to the message and
+        contains text belongs here, so that the check reads it."""
+        fields = {
+            "fromName": self.from_name,
+            "subject": self.subject,
+            "htmlBody": self.html_body,
+            "textBody": self.text_body,
+        }
+        return {name: text for name, text in fields.items() if text}
+
 
 class RecipientData(NamedTuple):
     """The data of one recipient's message.

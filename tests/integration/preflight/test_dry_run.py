@@ -170,6 +170,26 @@ async def test_errors_come_first_and_each_finding_names_its_place(world_with_dns
     assert {"IMAGE_WITHOUT_ALT", "STYLE_BLOCK", "NO_PLAIN_TEXT"} < by_code.keys()
 
 
+async def test_merge_tags_of_other_systems_are_warnings_with_text_and_line(world_with_dns: World) -> None:
+    campaign_id = await requested(
+        world_with_dns,
+        subject="Hello [[first_name]]",
+        html_body="<p>Hello *|FNAME|*</p>\n<p>%recipient.name% [FIRST] {{ lastName }}</p>",
+        text_body="Dear\n{first_name}",
+    )
+    report = (await checked(world_with_dns, campaign_id)).report
+    assert report is not None
+    reported = [finding for finding in report.findings if finding.code == "MERGE_TAG"]
+    assert {finding.severity for finding in reported} == {Severity.WARNING}
+    assert [(finding.place, finding.line, finding.message.split('"')[1]) for finding in reported] == [
+        ("subject", 1, "[[first_name]]"),
+        ("htmlBody", 1, "*|FNAME|*"),
+        ("htmlBody", 2, "%recipient.name%"),
+        ("htmlBody", 2, "[FIRST]"),
+        ("textBody", 2, "{first_name}"),
+    ]
+
+
 async def test_missing_dns_records_are_warnings(world_with_dns: World, names: Names) -> None:
     names.texts = {"acme.example": [[b"v=spf1 -all"], [b"v=spf1 ~all"]], "m1._domainkey.acme.example": [[b"p="]]}
     by_code = findings(await checked(world_with_dns, await requested(world_with_dns)))

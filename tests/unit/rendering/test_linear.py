@@ -23,6 +23,7 @@ from marketing_service.rendering.headers import ascii_domain, mailbox_field, tex
 from marketing_service.rendering.hrefs import parse_href, plain_address
 from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import Masked, attribute, footer_place, has_attribute, tokens
+from marketing_service.rendering.merge_tags import find_merge_tags
 from marketing_service.rendering.template import collapse_whitespace
 from tests.support.regex_steps import Steps
 
@@ -42,6 +43,8 @@ MODULES = (
     "links",
     "lint",
     "masking",
+    "merge_tag_syntax",
+    "merge_tags",
     "template",
     "tokenizer",
 )
@@ -129,6 +132,32 @@ REPEATED = [
     "a='",
     "=?",
     "x",
+    "*|",
+    "*|a",
+    "*|a|*",
+    "*|A\n|*",
+    "%a",
+    "%a%",
+    "%%a",
+    "%%=",
+    "[[a",
+    "[a",
+    "[name]",
+    "{a",
+    "{$a",
+    "{name}",
+    "${a",
+    "<%",
+    "|a",
+    "|name|",
+    "-a-",
+    "$$a",
+    "#a",
+    "`",
+    "``` ",
+    "<!--[if a]>",
+    "<code>",
+    "&lt;%",
     "\ufeff",
     "\u00ef\u00bb\u00bf",
     "<!doctype>",
@@ -215,6 +244,8 @@ READERS: dict[str, Callable[[str], str]] = {
     "derived HTML": html_from_text,
     "lint": lambda text: str(lint(text, text, html=text)),
     "start of a body": without_byte_order_mark,
+    "merge tags in HTML": lambda text: str(len(find_merge_tags(text, html=True))),
+    "merge tags in a text": lambda text: str(len(find_merge_tags(text))),
     "references": unescape,
     "address of a link": parse_href,
     "address in a text": lambda text: plain_address(parse_href(text)),
