@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from marketing_service.db import DatabaseAddress
 from marketing_service.errors import SettingsError
 from marketing_service.ports import Rate
+from marketing_service.rendering import public_url, web_url
 
 
 def _split(value: object) -> object:
@@ -61,35 +62,53 @@ def _bare_domains(value: dict[str, list[str]]) -> dict[str, list[str]]:
     return {org: [domain.lower().lstrip("@") for domain in domains] for org, domains in value.items()}
 
 
+_BLANK = re.compile(r"[\s\x00-\x20\x7f]")
+
+
 def _url(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr | str) -> SecretStr | str:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    """The URL of Redis or of the relay. What depends on the scheme is checked by the code that connects."""
+
+    def check(value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
         if text:
-            parts = urlsplit(text)
-            if parts.scheme not in schemes or not (parts.netloc or parts.path):
-                raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
-        return value
+            _check_url(text, schemes)
+        return SecretStr(text)
 
     return AfterValidator(check)
 
 
+def _check_url(text: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("is not a valid URL: check its port and brackets, and percent-encode / # ? in a password")
+    if _BLANK.search(text):
+        raise ValueError("must contain no blank and no control character; percent-encode it in a password")
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+    if parts.fragment:
+        raise ValueError("must have no fragment; percent-encode # as %23 in a password")
+
+
 def _database(value: SecretStr) -> SecretStr:
     """A URL whose parameters are those of libpq."""
-    if value.get_secret_value():
-        DatabaseAddress.parse(value.get_secret_value())
-    return value
+    text = value.get_secret_value().strip()
+    if text:
+        DatabaseAddress.parse(text)
+    return SecretStr(text)
 
 
-def _without_trailing_slash(value: str) -> str:
-    return value.rstrip("/")
+def _service_url(value: str) -> str:
+    """The address of a service to which paths are appended; empty if there is none."""
+    return web_url(value).rstrip("/") if value else ""
 
 
-def _printable_in_mail(value: str) -> str:
-    """The URL is the start of every link in every mail, so it must need no escaping."""
-    parts = urlsplit(value)
-    if not value.isascii() or any(mark in value for mark in '?#@ <>"') or not parts.hostname:
-        raise ValueError("must be a plain ASCII URL without user, query or fragment, like https://mail.example.com")
-    return value
+def _page_url(value: str) -> str:
+    """The address of one page of another server."""
+    return web_url(value, query=True)
 
 
 def _long_enough(keys: list[SecretStr]) -> list[SecretStr]:
@@ -146,7 +165,9 @@ Rates = Annotated[list[Rate], NoDecode, BeforeValidator(_rates)]
 FromDomains = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_from_domains), AfterValidator(_bare_domains)]
 Domain = Annotated[str, AfterValidator(_domain)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
-HttpUrl = Annotated[str, _url("http", "https"), AfterValidator(_without_trailing_slash)]
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
+PageUrl = Annotated[str, AfterValidator(_page_url)]
+PublicUrl = Annotated[str, AfterValidator(public_url)]
 
 
 _OFF_IF_EMPTY = ("api_rate_token", "api_rate_public", "api_rate_test")
@@ -162,14 +183,14 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl
     redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix")]
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] = SecretStr("")
-    crm_url: HttpUrl = ""
+    crm_url: ServiceUrl = ""
     crm_token: SecretStr = SecretStr("")
     crm_database_url: DatabaseUrl = SecretStr("")
-    public_base_url: Annotated[HttpUrl, AfterValidator(_printable_in_mail)]
+    public_base_url: PublicUrl
     token_keys: Keys
 
     jwt_secret: SecretStr | None = None
-    jwt_jwks_url: Annotated[str, _url("http", "https")] | None = None
+    jwt_jwks_url: PageUrl | None = None
     jwt_issuer: str
     jwt_audience: str
     jwt_org_claim: str = "orgId"
@@ -220,8 +241,8 @@ class Settings(BaseSettings):
     dkim_selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)] | None = None
 
     console: bool = False
-    console_login_url: Annotated[str, _url("http", "https")] | None = None
-    console_logout_url: Annotated[str, _url("http", "https")] | None = None
+    console_login_url: PageUrl | None = None
+    console_logout_url: PageUrl | None = None
 
     database_pool: Annotated[int, Field(ge=1, le=200)] = 10
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

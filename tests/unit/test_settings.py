@@ -55,6 +55,20 @@ def test_the_required_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> No
     assert [key.get_secret_value() for key in settings.token_keys] == [KEY]
 
 
+def test_addresses_have_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch,
+        PUBLIC_BASE_URL=" HTTPS://Bücher.Example:443/Mail/\n",
+        CRM_URL="HTTP://CRM.example/api/",
+        CONSOLE_LOGIN_URL="HTTPS://Portal.Example/Login?x",
+        DATABASE_URL=" postgresql://user:pw@host/db ",
+    )
+    assert settings.public_base_url == "https://xn--bcher-kva.example/Mail"
+    assert settings.crm_url == "http://crm.example/api"
+    assert settings.console_login_url == "https://portal.example/Login?x"
+    assert settings.database_url.get_secret_value() == "postgresql://user:pw@host/db"
+
+
 def test_all_missing_settings_are_named_in_one_line() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings()
@@ -80,8 +94,23 @@ def test_each_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: st
         ("CRM_URL", "crm.example.org", "http://"),
         ("PUBLIC_BASE_URL", "ftp://x", "https://"),
         ("PUBLIC_BASE_URL", "https://", "https://"),
-        ("PUBLIC_BASE_URL", "https://mail.example.org/?a=b", "plain ASCII"),
-        ("PUBLIC_BASE_URL", "https://bücher.example", "plain ASCII"),
+        ("PUBLIC_BASE_URL", "https://mail.example.org/?a=b", "query"),
+        ("PUBLIC_BASE_URL", "https://mail.example.org/%20(", "path"),
+        ("PUBLIC_BASE_URL", f"https://mail.example.org/{'x' * 600}", "longer"),
+        ("DATABASE_URL", "postgresql://user:se#cret@host/db", "%23"),
+        ("DATABASE_URL", "postgresql://host:port/db", "port"),
+        ("DATABASE_URL", "postgresql://host/db#secret", "%23"),
+        ("REDIS_URL", "redis://host:99999/0", "port"),
+        ("REDIS_URL", "redis://[::1/0", "brackets"),
+        ("SMTP_URL", "smtp://relay example:25", "blank"),
+        ("CRM_URL", "https://crm.example.org/?a=b", "query"),
+        ("CRM_URL", "https://user:secret@crm.example.org", "user name"),
+        ("CRM_URL", "https://crm.example.org:99999", "port"),
+        ("CONSOLE_LOGIN_URL", "/api/login", "http://"),
+        ("CONSOLE_LOGIN_URL", "https://portal.example.org;/login", "domain"),
+        ("CONSOLE_LOGIN_URL", "https://portal.example.org:x/login", "port"),
+        ("CONSOLE_LOGOUT_URL", "https://portal.example.org/log out", "blank"),
+        ("CONSOLE_LOGOUT_URL", "https:///logout", "host"),
         ("TOKEN_KEYS", "short", "32 bytes"),
         ("TOKEN_KEYS", f"{KEY}, short", "32 bytes"),
         ("TOKEN_KEYS", ", ,", "at least one key"),
@@ -110,6 +139,7 @@ def test_a_malformed_setting_is_named_and_its_value_is_not_quoted(
     assert words in line
     assert "\n" not in line
     assert KEY not in line
+    assert "secret" not in line
 
 
 def test_a_secret_or_a_key_set_is_required(monkeypatch: pytest.MonkeyPatch) -> None:

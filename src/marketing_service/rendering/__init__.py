@@ -15,6 +15,7 @@ from marketing_service.rendering.message import (
     one_click_possible,
 )
 from marketing_service.rendering.template import SAMPLE, MergeFields, validate_template
+from marketing_service.rendering.web_urls import public_url, web_url
 
 __all__ = [
     "MAX_LINKS",
@@ -40,7 +41,9 @@ __all__ = [
     "lint",
     "merge_tag_findings",
     "one_click_possible",
+    "public_url",
     "shown_link",
     "validate_template",
+    "web_url",
     "without_byte_order_mark",
 ]

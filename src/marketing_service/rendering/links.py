@@ -95,7 +95,8 @@ class TrackedLinks:
 
     def _can_be_tracked(self, masked: Masked, written: str, source: str) -> bool:
         """Whether the target can be computed at the time of a click, for every contact."""
-        if len(source) > MAX_LINK or _split_origin(source) is None or parse_href(source).startswith(self._own):
+        parts = _split_origin(source) if len(source) <= MAX_LINK else None
+        if parts is None or (_normal_origin(parts[0]) + parse_href(parts[1])).startswith(self._own):
             return False
         if source == written:  # no Liquid in it
             return True
@@ -142,6 +143,12 @@ def link_target(source: str, fields: MergeFields) -> str | None:
 def _key(source: str) -> str:
     """A key that is equal for two spellings of one address. With placeholders, only equal spellings have equal keys."""
     return source if "{" in source else parse_href(source)
+
+
+def _normal_origin(origin: str) -> str:
+    """The origin as `web_urls` writes it: in lower case, and without a default port."""
+    origin = origin.lower()
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
 
 
 def _split_origin(address: str) -> tuple[str, str] | None:

@@ -30,6 +30,7 @@ from marketing_service.rendering.template import (
     derived_text_pieces,
 )
 from marketing_service.rendering.transfer import MAX_LINE, longest_line
+from marketing_service.rendering.web_urls import public_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,9 +52,6 @@ _TEXT_FOOTER = "\n\n-- \nUnsubscribe: "
 _TEST = "[Test] "
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_PUBLIC_URL = re.compile(
-    r"(?=.{1,500}\Z)https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
-)
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -133,8 +131,10 @@ def compile_message(source: MessageSource, *, public_base_url: str, one_click: b
     Raises TemplateError if a template is not valid. Raises NotRenderable if there is no body, or if the sender's
     address or the public address is not valid in a header.
     """
-    if not _PUBLIC_URL.fullmatch(public_base_url):
-        raise NotRenderable("The public address must be plain ASCII, like https://portal.example.com.")
+    try:
+        public_base_url = public_url(public_base_url)
+    except ValueError as error:
+        raise NotRenderable(f"The public address of this service {error}.") from None
     message = CompiledMessage(source, public_base_url, one_click=one_click)
     _verify(message, one_click=one_click, reply_to=bool(source.reply_to))
     return message

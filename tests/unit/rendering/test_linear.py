@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from marketing_service.addresses import is_deliverable
-from marketing_service.rendering import NotRenderable, header_text_problem, lint
+from marketing_service.rendering import NotRenderable, header_text_problem, lint, public_url
 from marketing_service.rendering.character_references import unescape
 from marketing_service.rendering.characters import without_byte_order_mark
 from marketing_service.rendering.derive import html_from_text, text_from_html
@@ -47,6 +47,7 @@ MODULES = (
     "merge_tags",
     "template",
     "tokenizer",
+    "web_urls",
 )
 
 REPEATED = [
@@ -235,6 +236,13 @@ def read_domain(text: str) -> str:
         return ""
 
 
+def read_public_url(text: str) -> str:
+    try:
+        return public_url(f"https://{text}")
+    except ValueError:
+        return ""
+
+
 READERS: dict[str, Callable[[str], str]] = {
     "tokens": lambda text: str(sum(1 for _ in tokens(text))),
     "attributes": lambda text: attribute(text, "href") + str(has_attribute(text, "alt")),
@@ -249,6 +257,7 @@ READERS: dict[str, Callable[[str], str]] = {
     "references": unescape,
     "address of a link": parse_href,
     "address in a text": lambda text: plain_address(parse_href(text)),
+    "public address": read_public_url,
     "white space": collapse_whitespace,
     "header field": lambda text: (
         text_field("Subject", text).decode() + mailbox_field("From", text, "a@b.example").decode()

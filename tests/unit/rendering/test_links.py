@@ -333,3 +333,10 @@ def test_with_the_original_addresses_the_message_equals_the_one_without_tracking
 def test_a_long_hostile_body_is_tracked_in_one_pass(html: str) -> None:
     count = min(300_000 // len(html), 900 if "{{" in html else 300_000)
     compiled(html * count)
+
+
+@pytest.mark.parametrize(
+    "address", ["HTTPS://Portal.Example.org/api/marketing/unsubscribe/x", f"{PUBLIC}:443/api/marketing/click/x/1"]
+)
+def test_an_address_of_this_service_in_another_spelling_is_not_tracked_either(address: str) -> None:
+    assert compiled(f'<a href="{address}">x</a>').links == ()
