@@ -262,6 +262,14 @@ class MailConnection(Protocol):
         ...
 
 
+class SizeLimit(NamedTuple):
+    """The largest message that the relay accepts, in octets (SIZE, RFC 1870 §4), or None if it does not say; and
+    whether it accepts 8-bit content, which makes messages shorter (8BITMIME, RFC 6152)."""
+
+    octets: int | None
+    eight_bit: bool
+
+
 class Mailer(Protocol):
     """The pool of connections to the relay."""
 
@@ -289,9 +297,9 @@ class Mailer(Protocol):
         reply that refuses the sender, if any. Raises RelayDown."""
         ...
 
-    async def message_size_limit(self) -> int | None:
-        """The largest message that the relay accepts, in octets (SIZE, RFC 1870); None if it does not say. Opens a
-        connection if none was opened before. Raises RelayDown."""
+    async def message_size_limit(self) -> SizeLimit:
+        """What the relay says now about the size of messages. Opens a connection, unless one was opened in the last ten
+        seconds. Raises RelayDown."""
         ...
 
 

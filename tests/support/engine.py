@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from marketing_service.ledger.commit_results import CommitResult, MarkedSend
-from marketing_service.ports import Allowance, Envelope, RelayDown, Submission, SubmissionOutcome
+from marketing_service.ports import Allowance, Envelope, RelayDown, SizeLimit, Submission, SubmissionOutcome
 from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.rendering import NotRenderable
 from marketing_service.replies import Phase, Reply
@@ -144,8 +144,8 @@ class ScriptedMailer:
             raise self.down
         return None
 
-    async def message_size_limit(self) -> int | None:
-        return None
+    async def message_size_limit(self) -> SizeLimit:
+        return SizeLimit(None, eight_bit=True)
 
 
 @dataclass

@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from marketing_service.audience import CrmAudience
 from marketing_service.bootstrap import Resources
+from marketing_service.delivery import RelayAddress, SmtpMailer
+from marketing_service.delivery.pool import PoolTimings
 from marketing_service.devstack.contacts import ORG_ID, ContactBook
 from marketing_service.devstack.crm import create_crm_app
 from marketing_service.ledger import lifecycle
@@ -191,6 +193,25 @@ async def until(reached: Callable[[], Awaitable[bool]], *, seconds: float = 60) 
     while not await reached():
         assert time.monotonic() < deadline, f"not reached within {seconds} s"
         await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def open_mailer(url: str) -> AsyncIterator[SmtpMailer]:
+    """A pool of connections to this relay that has opened none, and so knows nothing about it."""
+    mailer = SmtpMailer(
+        RelayAddress.parse(url),
+        connections=2,
+        messages_per_connection=100,
+        idle_seconds=30,
+        timeout=30,
+        data_timeout=30,
+        hello_name="tests.example",
+        timings=PoolTimings(size_limit_age=0),
+    )
+    try:
+        yield mailer
+    finally:
+        await mailer.close()
 
 
 @asynccontextmanager

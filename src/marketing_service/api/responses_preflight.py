@@ -8,7 +8,7 @@ from pydantic import Field
 
 from marketing_service.api.responses import Count, ResponseModel
 from marketing_service.rendering import Severity
-from marketing_service.store.preflights import Preflight, PreflightStatus
+from marketing_service.store.preflights import Preflight, PreflightReport, PreflightStatus
 
 
 class FindingResponse(ResponseModel):
@@ -38,7 +38,17 @@ class PreflightReportResponse(ResponseModel):
             description="Estimated time to send, at the speed of the last large campaigns; null if there are none.",
         ),
     ]
+    largest_octets: Annotated[
+        Count | None,
+        Field(description="The size of the largest message that was rendered, in octets; null in older reports."),
+    ]
     findings: Annotated[list[FindingResponse], Field(description="Errors, then warnings, then notes.")]
+
+    @classmethod
+    def of(cls, report: PreflightReport) -> Self:
+        shown = asdict(report)
+        del shown["eight_bit"]
+        return cls.model_validate(shown)
 
 
 class PreflightProgressResponse(ResponseModel):
@@ -68,5 +78,5 @@ class PreflightResponse(ResponseModel):
             finished_at=preflight.finished_at,
             progress=PreflightProgressResponse(fetched=preflight.fetched, expected=preflight.expected),
             failure=preflight.failure,
-            report=preflight.report and PreflightReportResponse.model_validate(asdict(preflight.report)),
+            report=preflight.report and PreflightReportResponse.of(preflight.report),
         )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from marketing_service.campaigns import drafts
 from marketing_service.campaigns.audit import audience_details, record
+from marketing_service.campaigns.message_size import validate_size
 from marketing_service.campaigns.preflight_requests import refuse_errors
 from marketing_service.campaigns.validation import (
     crm_unavailable,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from marketing_service.campaigns.rules import CampaignRules
     from marketing_service.db import OnResult, Transaction, Transactions
-    from marketing_service.ports import AudienceSource, JobQueue
+    from marketing_service.ports import AudienceSource, JobQueue, Mailer
     from marketing_service.rendering import Preview
     from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign
@@ -46,6 +47,7 @@ async def launch(
     job_queue: JobQueue,
     rules: CampaignRules,
     *,
+    mailer: Mailer | None,
     actor: Actor,
     campaign_id: UUID,
     audience: Audience | None = None,
@@ -56,8 +58,8 @@ async def launch(
     """DRAFT → SENDING, with another audience if one is given; the expansion follows. Calls `on_result` in the same
     transaction.
 
-    Raises NotFound, WrongState, StaleVersion, InvalidInput, PreflightFoundErrors (unless `force`), or Unavailable (the
-    CRM, if `audience` names statuses).
+    Raises NotFound, WrongState, StaleVersion, InvalidInput (for the size of the message, unless `force`),
+    PreflightFoundErrors (unless `force`), or Unavailable (the CRM, if `audience` names statuses).
     """
     org_id = actor.org_id
     async with transactions(org_id) as tx:
@@ -65,6 +67,8 @@ async def launch(
     await validate_for_launch(before, rules)
     if audience is not None:
         await validate_statuses(audience, source, org_id)
+    if not force:
+        await validate_size(transactions, mailer, before, rules)
     async with transactions(org_id) as tx:
         # The version that was validated: a change since then has another version.
         campaign = await drafts.editable(tx, org_id, campaign_id, {before.version})

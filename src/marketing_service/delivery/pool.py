@@ -16,7 +16,7 @@ from marketing_service.delivery.connection import SmtpConnection
 from marketing_service.delivery.opening import ConnectionAttempt
 from marketing_service.delivery.wire import Wire
 from marketing_service.logs import LogThrottle
-from marketing_service.ports import RelayDown
+from marketing_service.ports import RelayDown, SizeLimit
 from marketing_service.relay_capacity import RelayCapacity
 from marketing_service.replies import Phase, closes_connection
 
@@ -41,6 +41,8 @@ class PoolTimings:
     reply to the NOOP may take as long."""
     quit_timeout: float = 5.0
     """How long the reply to QUIT may take before the connection is closed without it."""
+    size_limit_age: float = 10.0
+    """How long the size limit that the relay announced on its last connection is used without asking again."""
 
 
 DEFAULT_TIMINGS = PoolTimings()
@@ -100,8 +102,9 @@ class SmtpMailer:
         self._opening = 0
         """Attempts to open a connection that are under way."""
         self._last_attempt_succeeded = False
-        self._has_connected = False
-        self._max_message_octets: int | None = None
+        self._size_limit: SizeLimit | None = None
+        self._size_limit_at = 0.0
+        self._asking_for_size = asyncio.Lock()
         self._log_throttle = LogThrottle()
         self._serve_timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -140,11 +143,13 @@ class SmtpMailer:
             self._quit(connection)
             self._serve()
 
-    async def message_size_limit(self) -> int | None:
-        """See Mailer."""
-        if not self._has_connected:
-            await self.probe()
-        return self._max_message_octets
+    async def message_size_limit(self) -> SizeLimit:
+        """See Mailer. Several callers at the same time share one connection."""
+        async with self._asking_for_size:
+            age = asyncio.get_running_loop().time() - self._size_limit_at
+            if self._size_limit is None or age > self._timings.size_limit_age:
+                await self.probe()
+            return self._size_limit or SizeLimit(None, eight_bit=False)
 
     async def close(self) -> None:
         """Close idle connections with QUIT and the others at once. Returns when all are closed, after some seconds at
@@ -269,7 +274,7 @@ class SmtpMailer:
             self._serve()
             raise
         self._opening -= 1
-        self._last_attempt_succeeded = self._has_connected = True
+        self._last_attempt_succeeded = True
         self._backoff.attempt_succeeded(tried_at=tried_at)
         wire = Wire(opened.transport, lambda: self._on_closed(connection), quit_timeout=self._timings.quit_timeout)
         connection = SmtpConnection(
@@ -279,7 +284,8 @@ class SmtpMailer:
             timeout=self._timeout,
             data_timeout=self._data_timeout,
         )
-        self._max_message_octets = connection.max_message_octets
+        self._size_limit = SizeLimit(connection.max_message_octets, connection.eight_bit)
+        self._size_limit_at = loop.time()
         self._open.add(connection)
         self._serve()  # other borrowers may open connections now, too
         if self._closed:

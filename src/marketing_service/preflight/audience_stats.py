@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from marketing_service.ports import Contact, LeftOut
-    from marketing_service.rendering import RenderCheck
+    from marketing_service.rendering import LargestMessage, RenderCheck
 
 
 class AudienceStats:
@@ -24,9 +24,11 @@ class AudienceStats:
     A million contacts take 34 MB of memory (see FingerprintSet).
     """
 
-    def __init__(self, render_check: RenderCheck) -> None:
+    def __init__(self, render_check: RenderCheck, largest: LargestMessage | None = None) -> None:
+        """`largest` measures the message of each recipient."""
         self.malformed = self.opted_out = self.suppressed = self.duplicates = self.recipients = 0
         self._render_check = render_check
+        self._largest = largest
         self._ids = FingerprintSet()
         self._addresses = FingerprintSet()
         self._missing: Counter[str] = Counter()
@@ -57,6 +59,8 @@ class AudienceStats:
         values = fields.cleaned()
         self._missing.update(name for name in self._render_check.placeholders if not values[name])
         self._problems.update(self._render_check.problems(fields))
+        if self._largest is not None:
+            self._largest.add(fields)
 
     def findings(self, left_out: LeftOut) -> Iterator[Finding]:
         """The findings about the audience. `left_out` counts the contacts that the CRM did not return."""

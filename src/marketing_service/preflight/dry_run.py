@@ -20,7 +20,9 @@ from marketing_service.preflight.sender_domain import domain_findings
 from marketing_service.preflight.unknown_statuses import find_unknown_statuses
 from marketing_service.rendering import (
     SAMPLE,
+    TOKEN_LENGTH,
     Finding,
+    LargestMessage,
     NotRenderable,
     RecipientData,
     RenderCheck,
@@ -28,15 +30,18 @@ from marketing_service.rendering import (
     TemplateError,
     ascii_address,
     compile_message,
+    larger_body,
     lint,
     merge_tag_findings,
+    one_click_possible,
+    size_problem,
 )
 from marketing_service.store import opt_outs, preflights
 from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
     from marketing_service.db import Transactions
-    from marketing_service.ports import AudienceSource, Mailer, TextRecords
+    from marketing_service.ports import AudienceSource, Mailer, SizeLimit, TextRecords
     from marketing_service.preflight.audience_reading import MustYield
     from marketing_service.rendering import MessageSource
     from marketing_service.store.preflights import PreflightAttempt
@@ -118,14 +123,15 @@ class DryRun:
             return
         findings = [] if self._rules.relay_configured else [_NO_RELAY]
         try:
-            render_check, of_message, octets = await asyncio.to_thread(
-                _try_out, attempt.message, self._rules.public_base_url
+            limit = await self._size_limit()
+            eight_bit = limit is None or limit.eight_bit
+            render_check, of_message, largest = await asyncio.to_thread(
+                _try_out, attempt.message, self._rules.public_base_url, eight_bit=eight_bit
             )
         except (TemplateError, NotRenderable) as error:
             await self._fail(attempt, f"The message cannot be rendered: {error}")
             return
         findings += of_message
-        findings += await self._size_findings(octets)
         domain = ascii_address(attempt.message.from_email).rpartition("@")[2]
         findings += await domain_findings(
             self._records,
@@ -134,25 +140,24 @@ class DryRun:
             dkim_selector=self._rules.dkim_selector,
         )
         findings += await self._unknown_statuses(attempt)
-        stats = AudienceStats(render_check)
+        stats = AudienceStats(render_check, largest)
         if not await self._count(attempt, stats, must_yield):
             async with self._transactions() as tx:
                 await preflights.postpone_preflight(tx.connection, attempt, delay=0.0)
             return
-        await self._finish(attempt, findings, stats)
+        if limit is not None and limit.octets is not None and largest.octets > limit.octets:
+            problem, place = size_problem(largest.octets, limit.octets), larger_body(attempt.message)
+            findings.append(Finding("MESSAGE_TOO_LARGE", Severity.ERROR, problem, place))
+        await self._finish(attempt, findings, stats, largest)
 
-    async def _size_findings(self, octets: int) -> list[Finding]:
-        """Whether the message is larger than the relay accepts (RFC 1870). A relay that is down has no say."""
+    async def _size_limit(self) -> SizeLimit | None:
+        """What the relay says about the size of messages; None if it cannot be asked now."""
         if self._mailer is None:
-            return []
+            return None
         try:
-            limit = await self._mailer.message_size_limit()
+            return await self._mailer.message_size_limit()
         except RelayDown:
-            return []
-        if limit is None or octets <= limit:
-            return []
-        message = f"The message has about {octets:,} octets; the relay accepts at most {limit:,}."
-        return [Finding("MESSAGE_TOO_LARGE", Severity.ERROR, message, "htmlBody")]
+            return None
 
     async def _unknown_statuses(self, attempt: PreflightAttempt) -> list[Finding]:
         unknown = await find_unknown_statuses(self._audience, attempt.org_id, attempt.audience)
@@ -192,7 +197,9 @@ class DryRun:
                     return False
         return True
 
-    async def _finish(self, attempt: PreflightAttempt, findings: list[Finding], stats: AudienceStats) -> None:
+    async def _finish(
+        self, attempt: PreflightAttempt, findings: list[Finding], stats: AudienceStats, largest: LargestMessage
+    ) -> None:
         left_out = await self._audience.left_out(attempt.org_id, attempt.audience)
         findings += stats.findings(left_out)
         async with self._transactions() as tx:
@@ -206,6 +213,8 @@ class DryRun:
                 recipients=stats.recipients,
                 estimated_seconds=None if pace is None else round(stats.recipients / pace, 1),
                 findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
+                largest_octets=largest.octets,
+                eight_bit=largest.eight_bit,
             )
             if not await preflights.finish_preflight(tx.connection, attempt, report):
                 raise _Superseded
@@ -233,13 +242,15 @@ _NO_RELAY = Finding(
 )
 
 
-def _try_out(source: MessageSource, public_base_url: str) -> tuple[RenderCheck, list[Finding], int]:
-    """The templates, ready to be rendered for contacts, the findings about the message itself, and its size in octets
-    for the sample recipient. Raises TemplateError and NotRenderable."""
-    message = compile_message(source, public_base_url=public_base_url, one_click=False)
-    token = "x" * 43  # the length of a real token
+def _try_out(
+    source: MessageSource, public_base_url: str, *, eight_bit: bool
+) -> tuple[RenderCheck, list[Finding], LargestMessage]:
+    """The templates, ready to be rendered for contacts, the findings about the message itself, and what measures its
+    size. Raises TemplateError and NotRenderable."""
+    message = compile_message(source, public_base_url=public_base_url, one_click=one_click_possible(public_base_url))
+    token = "x" * TOKEN_LENGTH
     personal = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
     findings = [*lint(source.html_body, source.text_body, html=html), *merge_tag_findings(source.written)]
     render_check = RenderCheck(source.subject, source.html_body, source.text_body)
-    return render_check, findings, len(message.render(personal, eight_bit=False))
+    return render_check, findings, LargestMessage(message, eight_bit=eight_bit)

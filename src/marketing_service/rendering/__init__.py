@@ -14,6 +14,7 @@ from marketing_service.rendering.message import (
     compile_message,
     one_click_possible,
 )
+from marketing_service.rendering.size import TOKEN_LENGTH, LargestMessage, larger_body, message_octets, size_problem
 from marketing_service.rendering.template import SAMPLE, MergeFields, validate_template
 from marketing_service.rendering.web_urls import public_url, web_url
 
@@ -22,8 +23,10 @@ __all__ = [
     "MAX_NODES",
     "MAX_OCTETS",
     "SAMPLE",
+    "TOKEN_LENGTH",
     "CompiledMessage",
     "Finding",
+    "LargestMessage",
     "MergeFields",
     "MessageSource",
     "NotRenderable",
@@ -37,12 +40,15 @@ __all__ = [
     "ascii_address",
     "compile_message",
     "header_text_problem",
+    "larger_body",
     "link_target",
     "lint",
     "merge_tag_findings",
+    "message_octets",
     "one_click_possible",
     "public_url",
     "shown_link",
+    "size_problem",
     "validate_template",
     "web_url",
     "without_byte_order_mark",

@@ -42,6 +42,10 @@ class PreflightReport:
     """At the speed of the last large campaigns, if nothing else is sent; None if there was no such campaign."""
     findings: tuple[Finding, ...]
     suppressed: int = 0  # missing in reports that are older than the suppression list
+    largest_octets: int | None = None
+    """The size of the largest message that was rendered; None in older reports."""
+    eight_bit: bool = True
+    """Whether it was rendered for a relay that accepts 8-bit content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,22 @@ async def errors_found(connection: AsyncConnection, *, org_id: str, campaign_id:
     """How many errors the preflight of this version found; 0 if none has finished."""
     key = {"org_id": org_id, "campaign_id": campaign_id, "version": version}
     return int((await connection.execute(_ERRORS, key)).scalar_one_or_none() or 0)
+
+
+_LARGEST = text(
+    "SELECT (report->>'largest_octets')::bigint AS octets, (report->>'eight_bit')::boolean AS eight_bit"
+    " FROM marketing_preflights"
+    " WHERE org_id = :org_id AND campaign_id = :campaign_id AND version = :version AND status = 'DONE'"
+)
+
+
+async def largest_octets(
+    connection: AsyncConnection, *, org_id: str, campaign_id: UUID, version: int, eight_bit: bool
+) -> int:
+    """The size of the largest message that the preflight of this version rendered for such a relay; 0 if none did."""
+    key = {"org_id": org_id, "campaign_id": campaign_id, "version": version}
+    row = (await connection.execute(_LARGEST, key)).one_or_none()
+    return int(row.octets or 0) if row is not None and row.eight_bit == eight_bit else 0
 
 
 _CLAIM = text(

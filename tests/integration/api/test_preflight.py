@@ -67,6 +67,7 @@ async def test_a_preflight_is_requested_and_then_read(
         "suppressed": 5,
         "duplicates": 4,
         "estimatedSeconds": 0.5,
+        "largestOctets": None,
         "findings": [
             {
                 "code": "RENDERS_EMPTY",

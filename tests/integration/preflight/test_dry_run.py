@@ -21,7 +21,7 @@ from marketing_service.store.preflights import Preflight, PreflightStatus
 from marketing_service.worker.dependencies import WorkerDependencies
 from tests.support.ledger import assert_adds_up, draft, send_rows
 from tests.support.names import Names
-from tests.support.world import World, until
+from tests.support.world import World, open_mailer, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -188,6 +188,40 @@ async def test_merge_tags_of_other_systems_are_warnings_with_text_and_line(world
         ("htmlBody", 2, "[FIRST]"),
         ("textBody", 2, "{first_name}"),
     ]
+
+
+async def test_a_message_above_the_relays_size_is_an_error_with_both_sizes(world_with_dns: World) -> None:
+    world_with_dns.relay.size = 1_000
+    check = await checked(world_with_dns, await requested(world_with_dns, html_body=None, text_body="x" * 5_000))
+    assert check.report is not None
+    finding = findings(check)["MESSAGE_TOO_LARGE"]
+    assert (finding.severity, finding.place) == (Severity.ERROR, "textBody")
+    assert f"{check.report.largest_octets:,} octets" in finding.message
+    assert "at most 1,000 (" in finding.message
+
+
+async def test_the_size_is_that_of_the_largest_message_of_the_audience(world_with_dns: World) -> None:
+    world = world_with_dns
+    world.relay.size = 4_000
+    for name, is_too_large in (("Dieter", True), ("Nobody", False)):
+        text_body = f"Hello{{% if firstName == '{name}' %}}{'long ' * 500}{{% endif %}}"
+        check = await checked(world, await requested(world, html_body=None, text_body=text_body))
+        assert check.report is not None
+        assert ((check.report.largest_octets or 0) > 5_000) is is_too_large
+        assert ("MESSAGE_TOO_LARGE" in findings(check)) is is_too_large
+
+
+async def test_a_relay_that_is_down_or_announces_no_size_has_no_say_about_it(world_with_dns: World) -> None:
+    world = world_with_dns
+    world.relay.size = None
+    assert "MESSAGE_TOO_LARGE" not in findings(await checked(world, await requested(world)))
+    await world.relay.stop()
+    async with open_mailer(world.relay.url) as mailer:
+        world.worker = replace(world.worker, mailer=mailer)
+        check = await checked(world, await requested(world))
+    assert "MESSAGE_TOO_LARGE" not in findings(check)
+    assert check.report is not None
+    assert check.report.largest_octets
 
 
 async def test_missing_dns_records_are_warnings(world_with_dns: World, names: Names) -> None:

@@ -32,13 +32,15 @@ async def launch_campaign(
     body: LaunchOptions | None = None,
 ) -> Response:
     """Workers then read the recipients from the CRM; `stats` shows how many they have read. If that fails, the campaign
-    becomes FAILED and nothing is sent."""
+    becomes FAILED and nothing is sent. A message that is larger than the relay accepts is refused (422, code
+    `message-too-large`); `force` launches it anyway."""
     options = body or LaunchOptions()
     campaign = await lifecycle.launch(
         idempotent.transactions,
         dependencies.audience,
         dependencies.job_queue,
         dependencies.campaign_rules,
+        mailer=dependencies.mailer,
         actor=actor,
         campaign_id=campaign_id,
         audience=None if options.audience is None else audience_of(options.audience),
