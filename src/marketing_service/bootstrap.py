@@ -21,6 +21,7 @@ from marketing_service.errors import SettingsError, Unavailable
 from marketing_service.ports import AudienceError, Limit, RelayDown
 from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.rates import RequestRates, SharedRates, limiter_redis
+from marketing_service.rendering import PostalAddresses
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.store.stats import LedgerStats, ledger_stats
 from marketing_service.tokens import BounceAddresses, Pseudonyms, TokenKeyring
@@ -90,6 +91,8 @@ def campaign_rules_of(settings: Settings) -> CampaignRules:
     return CampaignRules(
         sender=SenderRules(default_address=settings.default_from_email, domains=settings.from_domains),
         public_base_url=settings.public_base_url,
+        default_language=settings.default_language,
+        postal_addresses=PostalAddresses(settings.postal_addresses),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from marketing_service.db import DatabaseAddress
 from marketing_service.errors import SettingsError
+from marketing_service.languages import Language
 from marketing_service.ports import Rate
 from marketing_service.rendering import public_url, web_url
 
@@ -44,17 +45,49 @@ def _rates(value: object) -> object:
     return rates
 
 
+def _by_organisation(value: str, everywhere: object, *, plain: str) -> object:
+    """The JSON object that maps each organisation to its own value. Another text is `plain`: it means `everywhere`."""
+    if not value.lstrip().startswith("{"):
+        return {"*": everywhere}
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is neither {plain} nor a JSON object ({error})") from error
+
+
 def _from_domains(value: object) -> object:
     """A comma-separated list applies to every organisation. A JSON object maps each organisation to its own list."""
     if isinstance(value, str):
-        if value.lstrip().startswith("{"):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                raise ValueError(f"is neither a comma-separated list of domains nor a JSON object ({error})") from error
-        else:
-            value = {"*": _split(value)}
+        return _by_organisation(value, _split(value), plain="a comma-separated list of domains")
     return value
+
+
+def _postal_addresses(value: object) -> object:
+    """A text applies to every organisation. A JSON object maps each organisation to its own text."""
+    if isinstance(value, str):
+        return _by_organisation(value, value, plain="a text")
+    return value
+
+
+_MAX_POSTAL_ADDRESS = 500
+_MAX_POSTAL_LINES = 10
+# Controls, and characters that change the order of the text: recipients see these lines.
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def _clean_addresses(value: dict[str, str]) -> dict[str, str]:
+    """Each address as lines without redundant white space."""
+    cleaned = {}
+    for org, address in value.items():
+        lines = [" ".join(line.split()) for line in re.split(r"\r\n|\r|\n", address) if line.strip()]
+        text = "\n".join(lines)
+        if len(text) > _MAX_POSTAL_ADDRESS or len(lines) > _MAX_POSTAL_LINES:
+            limits = f"{_MAX_POSTAL_ADDRESS} characters in {_MAX_POSTAL_LINES} lines"
+            raise ValueError(f"the address of {org!r} is longer than {limits}")
+        if any(_NOT_IN_A_LINE.search(line) for line in lines):
+            raise ValueError(f"the address of {org!r} contains a control or invisible character; remove it")
+        cleaned[org] = text
+    return cleaned
 
 
 def _bare_domains(value: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -163,6 +196,9 @@ Seconds = Annotated[float, Field(gt=0)]
 Delays = Annotated[list[Seconds], NoDecode, BeforeValidator(_split)]
 Rates = Annotated[list[Rate], NoDecode, BeforeValidator(_rates)]
 FromDomains = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_from_domains), AfterValidator(_bare_domains)]
+PostalAddressTexts = Annotated[
+    dict[str, str], NoDecode, BeforeValidator(_postal_addresses), AfterValidator(_clean_addresses)
+]
 Domain = Annotated[str, AfterValidator(_domain)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 ServiceUrl = Annotated[str, AfterValidator(_service_url)]
@@ -201,6 +237,8 @@ class Settings(BaseSettings):
 
     default_from_email: str | None = None
     from_domains: FromDomains = {}
+    default_language: Language = Language.EN
+    postal_addresses: PostalAddressTexts = {}
     unsubscribe_get: Literal["act", "confirm"] = "act"
     proxy_hops: Annotated[int, Field(ge=0, le=10)] = 0
 

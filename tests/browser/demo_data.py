@@ -38,7 +38,11 @@ HTML = """\
   </div>
 </div>"""
 _SENDER = {"fromName": "Acme", "fromEmail": "news@acme.example", "textBody": None}
-_NEWSLETTER = _SENDER | {"subject": "Spring news for {{ firstName }}", "htmlBody": HTML}
+_NEWSLETTER = _SENDER | {
+    "subject": "Spring news for {{ firstName }}",
+    "preheader": "Three new models, and a visit to our workshop",
+    "htmlBody": HTML,
+}
 _OLDER = (
     ("March newsletter", "Three things we have learnt this winter", ["CUSTOMER"], 0.64, 27),
     ("Workshop in Lyon", "You are invited", ["PROSPECT"], 0.41, 41),

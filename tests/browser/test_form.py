@@ -105,6 +105,67 @@ async def test_the_preview_can_be_shown_for_a_real_recipient(console: Console) -
     await expect(console.mail().get_by_text("Hello Ada of Analytical Engines Ltd")).to_be_visible()
 
 
+async def test_the_preheader_is_shown_after_the_subject_and_hidden_in_the_message(
+    console: Console, portal: Portal
+) -> None:
+    await console.log_in(path="/campaigns/new")
+    await console.field("Name").fill("With a preheader")
+    await console.field("Subject").fill("News")
+    await console.field("Preheader").fill("Only for {{ firstName }} & Co")
+    await console.field("HTML").fill("<p>Hello</p>")
+    await expect(console.page.locator(".mail-subject")).to_have_text("Subject News — Only for Alex & Co")
+    await expect(console.mail().locator("[data-preheader]")).to_be_hidden()
+    await console.field("Preheader").fill("")
+    await expect(console.page.locator(".mail-subject")).to_have_text("Subject News")
+    await console.field("Preheader").fill("Read this")
+    await console.button("Save draft").click()
+    await expect(console.page.locator(".facts")).to_contain_text("Read this")
+    (saved,) = portal.api.get("/campaigns", params={"q": "With a preheader"}).json()["items"]
+    assert saved["preheader"] == "Read this"
+
+
+async def test_an_invalid_preheader_is_an_error_at_its_field(console: Console) -> None:
+    console.expected_errors.append("422 .*")
+    await console.log_in(path="/campaigns/new")
+    await console.field("Name").fill("Wrong")
+    await console.field("Subject").fill("News")
+    await console.field("Preheader").fill("{{ nickname }}")
+    await console.button("Save draft").click()
+    await expect(console.field("Preheader")).to_be_focused()
+    await expect(console.field("Preheader")).to_have_attribute("aria-invalid", "true")
+    await expect(console.field("Subject")).not_to_have_attribute("aria-invalid", "true")
+
+
+async def test_the_footer_is_in_the_chosen_language(console: Console, portal: Portal) -> None:
+    await console.log_in(path="/campaigns/new")
+    await console.field("Name").fill("Auf Deutsch")
+    await console.field("Subject").fill("Hallo")
+    await console.field("HTML").fill("<p>Hallo</p>")
+    language = console.page.get_by_role("combobox", name="Language", exact=True)
+    await expect(language).to_have_value("")
+    await expect(console.mail().get_by_role("link", name="Unsubscribe")).to_be_visible()
+    await language.select_option("Deutsch")
+    await expect(console.mail().get_by_role("link", name="Abmelden")).to_be_visible()
+    await console.button("Save draft").click()
+    await expect(console.page.locator(".facts")).to_contain_text("Deutsch")
+    (saved,) = portal.api.get("/campaigns", params={"q": "Auf Deutsch"}).json()["items"]
+    assert saved["language"] == "de"
+    await console.link("Edit").click()
+    await expect(language).to_have_value("de")
+    await expect(language.get_by_role("option")).to_have_text(["English", "Deutsch", "Français", "Español"])
+
+
+async def test_an_unsubscribe_link_of_the_author_replaces_the_footer(console: Console) -> None:
+    await console.log_in(path="/campaigns/new")
+    await console.field("HTML").fill('<p><a href="">leave</a></p>')
+    await expect(console.mail().get_by_role("link", name="Unsubscribe")).to_be_visible()
+    await console.field("HTML").evaluate("area => area.setSelectionRange(12, 12)")
+    await console.button("Unsubscribe link").click()
+    await expect(console.field("HTML")).to_have_value('<p><a href="{{ unsubscribeUrl }}">leave</a></p>')
+    await expect(console.mail().get_by_role("link", name="leave")).to_have_attribute("href", "#")
+    await expect(console.mail().get_by_role("link", name="Unsubscribe")).to_have_count(0)
+
+
 @pytest.mark.parametrize("way", ["link", "back"])
 async def test_leaving_with_unsaved_changes_asks_first(console: Console, portal: Portal, way: str) -> None:
     campaign = portal.save(name="To be changed")

@@ -95,6 +95,7 @@ html = mixed(
 )
 template = mixed(
     *("{{ firstName }}", "{{ lastName | upcase }}", "{{ email | default: 'x' }}", "{{ companyName | truncate: 9 }}"),
+    "<a href='{{ unsubscribeUrl }}'>",
     *(
         "{% if firstName %}",
         "{% else %}",

@@ -129,6 +129,13 @@ def test_each_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: st
         ("FROM_DOMAINS", '{"acme": 7}', "list"),
         ("FROM_DOMAINS", '{"acme": "example.org"}', "list"),
         ("FROM_DOMAINS", '{"acme": [7]}', "string"),
+        ("DEFAULT_LANGUAGE", "it", "'en', 'de', 'fr' or 'es'"),
+        ("POSTAL_ADDRESSES", "{not json", "neither a text nor a JSON object"),
+        ("POSTAL_ADDRESSES", '{"acme": ["Acme Ltd"]}', "string"),
+        ("POSTAL_ADDRESSES", "x" * 501, "longer than 500 characters"),
+        ("POSTAL_ADDRESSES", "x\n" * 11, "longer than 500 characters in 10 lines"),
+        ("POSTAL_ADDRESSES", "Acme\x07Ltd", "control or invisible character"),
+        ("POSTAL_ADDRESSES", '{"acme": "Acme\\u202eLtd"}', "the address of 'acme'"),
     ],
 )
 def test_a_malformed_setting_is_named_and_its_value_is_not_quoted(
@@ -268,3 +275,12 @@ def test_a_malformed_bounce_domain_is_refused(monkeypatch: pytest.MonkeyPatch, w
 def test_a_dkim_selector_consists_of_dns_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, DKIM_SELECTOR="s1.mail").dkim_selector == "s1.mail"
     assert "MARKETING_DKIM_SELECTOR" in refusal(monkeypatch, DKIM_SELECTOR="s1._domainkey example")
+
+
+def test_a_postal_address_is_for_one_organisation_or_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).postal_addresses == {}
+    one = load(monkeypatch, POSTAL_ADDRESSES="  Acme\u00a0 Ltd \r\n\n 1 Main Street ")
+    assert one.postal_addresses == {"*": "Acme Ltd\n1 Main Street"}
+    several = load(monkeypatch, POSTAL_ADDRESSES='{"acme": "Acme Ltd\\n1 Main Street", "*": "", "ü": "Ü"}')
+    assert several.postal_addresses == {"acme": "Acme Ltd\n1 Main Street", "*": "", "ü": "Ü"}
+    assert load(monkeypatch, POSTAL_ADDRESSES="{}").postal_addresses == {}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-LANGUAGES = ("en", "de", "fr", "es")
+from marketing_service.languages import Language
+
+LANGUAGES = tuple(language.value for language in Language)
 """The languages with texts. The first is the default for readers who accept none of them."""
 
 # RFC 9110 §12.4.2 and §12.5.4, RFC 4647 §2.1.

@@ -14,12 +14,14 @@ from marketing_service.campaigns.drafts import MAX_NAME, Draft
 from marketing_service.campaigns.suppression_list import MAX_NOTE
 from marketing_service.campaigns.validation import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.errors import FieldError, InvalidInput
+from marketing_service.languages import Language
 from marketing_service.ports import Audience, AudienceType
 from marketing_service.store.audit import Action, AuditFilter
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionReason
 
 MAX_HEADER_TEXT = 200
 MAX_SUBJECT = 500
+MAX_PREHEADER = 200
 MAX_EMAIL = 254
 MAX_ID = 64
 MAX_PATH = 256
@@ -50,12 +52,18 @@ def _line(max_length: int) -> Any:
 Name = Annotated[str, _line(MAX_NAME)]
 HeaderText = Annotated[str, _line(MAX_HEADER_TEXT)]
 Subject = Annotated[str, _line(MAX_SUBJECT)]
+Preheader = Annotated[
+    str,
+    _line(MAX_PREHEADER),
+    Field(description="A Liquid template. Inboxes show the text after the subject, and the message hides it."),
+]
 Email = Annotated[str, Field(max_length=MAX_EMAIL, json_schema_extra={"format": "email"})]
 Body = Annotated[
     str,
     Field(
         max_length=MAX_BODY_BYTES,
-        description="A Liquid template, at most 1 MB of UTF-8. A byte order mark (U+FEFF) at its start is removed.",
+        description="A Liquid template, at most 1 MB of UTF-8. A byte order mark (U+FEFF) at its start is removed. If"
+        " it contains {{ unsubscribeUrl }}, no unsubscribe link is appended.",
     ),
 ]
 OpaqueId = Annotated[
@@ -68,6 +76,9 @@ Prefix = Annotated[
 ]
 
 Note = Annotated[str, _line(MAX_NOTE), AfterValidator(_without_control)]
+
+
+_LANGUAGE = "The language of the unsubscribe link that is appended to the message."
 
 
 class _Request(BaseModel):
@@ -125,6 +136,10 @@ class NewCampaign(_Request):
     text_body: Body | None = None
     audience: Annotated[AudienceBody, Field(description="Without it, all contacts.")] = AudienceAll(type="ALL")
     track_clicks: TrackClicks = False
+    language: Annotated[
+        Language | None, Field(description=f"{_LANGUAGE} Without it, the default language of the installation.")
+    ] = None
+    preheader: Preheader | None = None
 
     def draft(self) -> Draft:
         values = {name: getattr(self, name) for name in type(self).model_fields if name != "audience"}
@@ -146,6 +161,8 @@ class CampaignChanges(_Request):
     text_body: Body | None = None
     audience: AudienceBody = Field(default_factory=lambda: AudienceAll(type="ALL"))
     track_clicks: TrackClicks = False
+    language: Annotated[Language, Field(description=_LANGUAGE)] = Language.EN
+    preheader: Preheader | None = None
 
     def changes(self) -> dict[str, Any]:
         """The fields that the request contains, as drafts.change takes them."""
@@ -191,6 +208,10 @@ class UnsavedMessage(_Request):
     subject: Annotated[Subject | None, Field(description="A Liquid template.")] = None
     html_body: Body | None = None
     text_body: Body | None = None
+    language: Annotated[
+        Language | None, Field(description=f"{_LANGUAGE} Without it, the default language of the installation.")
+    ] = None
+    preheader: Preheader | None = None
     contact_id: Annotated[
         OpaqueId | None, Field(description="The contact to fill the message in for. Without it, a sample recipient.")
     ] = None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from marketing_service.api.requests import NewCampaign
+from marketing_service.languages import Language
 from marketing_service.ports import AudienceType
 from marketing_service.rendering import Preview
 from marketing_service.store.campaigns import Campaign, Overview, StatsSnapshot
@@ -63,10 +64,12 @@ class CampaignResponse(ResponseModel):
     from_email: str
     reply_to: str | None
     subject: str
+    preheader: str | None
     html_body: str | None
     text_body: str | None
     audience: AudienceResponse
     track_clicks: bool
+    language: Language
     status: CampaignStatus
     failure_reason: FailureResponse | None
     scheduled_at: datetime | None
@@ -95,10 +98,12 @@ class CampaignResponse(ResponseModel):
             from_email=content.from_email,
             reply_to=content.reply_to,
             subject=content.subject,
+            preheader=content.preheader,
             html_body=content.html_body,
             text_body=content.text_body,
             audience=AudienceResponse(type=content.audience.type, statuses=list(content.audience.statuses)),
             track_clicks=content.track_clicks,
+            language=content.language,
             status=campaign.status,
             failure_reason=failure and FailureResponse(code=failure.code, message=failure.message),
             scheduled_at=campaign.scheduled_at,

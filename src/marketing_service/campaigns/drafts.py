@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from marketing_service.campaigns.rules import CampaignRules, SenderRules
     from marketing_service.db import OnResult, Transaction, Transactions
+    from marketing_service.languages import Language
     from marketing_service.ports import AudienceSource
     from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign, CampaignKey, Overview, StatsSnapshot
@@ -32,7 +33,7 @@ _NO_CAMPAIGN = "There is no such campaign. Check the id."
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The content of a new campaign. Without `from_email`, it gets the default address of the installation."""
+    """The content of a new campaign. Without `from_email` or `language`, it gets the default of the installation."""
 
     name: str
     subject: str
@@ -43,6 +44,8 @@ class Draft:
     text_body: str | None = None
     audience: Audience = EVERYBODY
     track_clicks: bool = False
+    language: Language | None = None
+    preheader: str | None = None
 
 
 async def create(
@@ -66,6 +69,8 @@ async def create(
         text_body=draft.text_body,
         audience=draft.audience,
         track_clicks=draft.track_clicks,
+        language=draft.language or rules.default_language,
+        preheader=draft.preheader,
     )
     fields = [name for name in draft.__slots__ if getattr(draft, name) is not None]
     content = await validated(content, {*fields, "from_email"}, actor.org_id, rules)

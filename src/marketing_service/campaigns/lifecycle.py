@@ -11,6 +11,7 @@ from marketing_service.campaigns.message_size import validate_size
 from marketing_service.campaigns.preflight_requests import refuse_errors
 from marketing_service.campaigns.validation import (
     crm_unavailable,
+    postal_address,
     previewed,
     validate_for_launch,
     validate_statuses,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from marketing_service.campaigns.rules import CampaignRules
     from marketing_service.db import OnResult, Transaction, Transactions
+    from marketing_service.languages import Language
     from marketing_service.ports import AudienceSource, JobQueue, Mailer
     from marketing_service.rendering import Preview
     from marketing_service.store.audit import Actor
@@ -74,7 +76,9 @@ async def launch(
         campaign = await drafts.editable(tx, org_id, campaign_id, {before.version})
         if not force:
             await refuse_errors(tx, campaign)
-        await ledger.launch(tx.connection, campaign_id, audience=audience)
+        await ledger.launch(
+            tx.connection, campaign_id, audience=audience, postal_address=rules.postal_addresses.of(org_id)
+        )
         tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, epoch=0))
         campaign = await drafts.get(tx, org_id, campaign_id)
         await record(
@@ -124,7 +128,14 @@ async def preview(
     async with transactions(org_id) as tx:
         campaign = await drafts.get(tx, org_id, campaign_id)
     fields = await _merge_fields(source, org_id, contact_id)
-    return await previewed(campaign.content, fields, rules, org_id=org_id, campaign_id=campaign_id)
+    return await previewed(
+        campaign.content,
+        fields,
+        rules,
+        org_id=org_id,
+        campaign_id=campaign_id,
+        postal_address=postal_address(campaign, rules),
+    )
 
 
 async def preview_unsaved(
@@ -135,6 +146,8 @@ async def preview_unsaved(
     subject: str | None,
     html_body: str | None,
     text_body: str | None,
+    language: Language | None,
+    preheader: str | None,
     contact_id: str | None,
 ) -> Preview:
     """As `preview`, for an unsaved message. The subject may be missing.
@@ -148,11 +161,20 @@ async def preview_unsaved(
         html_body=html_body,
         text_body=text_body,
         audience=Audience(),
+        language=language or rules.default_language,
+        preheader=preheader,
     )
-    written = {"html_body", "text_body"} | ({"subject"} if subject is not None else set())
+    written = {"html_body", "text_body", "preheader"} | ({"subject"} if subject is not None else set())
     content = await validated(content, written, org_id, rules)
     fields = await _merge_fields(source, org_id, contact_id)
-    return await previewed(content, fields, rules, org_id=org_id, campaign_id=_NO_CAMPAIGN)
+    return await previewed(
+        content,
+        fields,
+        rules,
+        org_id=org_id,
+        campaign_id=_NO_CAMPAIGN,
+        postal_address=rules.postal_addresses.of(org_id),
+    )
 
 
 async def _merge_fields(source: AudienceSource, org_id: str, contact_id: str | None) -> MergeFields:

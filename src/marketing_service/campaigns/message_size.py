@@ -49,6 +49,7 @@ async def validate_size(
         org_id=campaign.org_id,
         campaign_id=campaign.id,
         track_clicks=campaign.content.track_clicks,
+        postal_address=rules.postal_addresses.of(campaign.org_id),
     )
     octets = await asyncio.to_thread(_sample_octets, source, rules.public_base_url, eight_bit=limit.eight_bit)
     async with transactions(campaign.org_id) as tx:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from marketing_service.languages import Language
+from marketing_service.rendering import NO_POSTAL_ADDRESSES, PostalAddresses
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -32,7 +35,10 @@ class SenderRules:
 
 @dataclass(frozen=True, slots=True)
 class CampaignRules:
-    """What validation and preview need. `public_base_url` is the start of every link that a message contains."""
+    """What validation and preview need. `public_base_url` is the start of every link that a message contains.
+    `default_language` is the language of a campaign that names none."""
 
     sender: SenderRules
     public_base_url: str
+    default_language: Language = Language.EN
+    postal_addresses: PostalAddresses = NO_POSTAL_ADDRESSES

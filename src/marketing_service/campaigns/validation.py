@@ -12,20 +12,24 @@ from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from marketing_service.errors import FieldError, InvalidInput, Unavailable
 from marketing_service.ports import AudienceError, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import (
+    BODY_PLACEHOLDERS,
+    PLACEHOLDERS,
     SAMPLE,
     NotRenderable,
     TemplateError,
     TemplateTooCostly,
     ascii_address,
+    character_problem,
     compile_message,
     header_text_problem,
     validate_template,
     without_byte_order_mark,
 )
 from marketing_service.store.messages import message_source
+from marketing_service.store.states import CampaignStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from uuid import UUID
 
     from marketing_service.campaigns.rules import CampaignRules, SenderRules
@@ -48,13 +52,18 @@ WRITABLE = {
     "from_email": "fromEmail",
     "reply_to": "replyTo",
     "subject": "subject",
+    "preheader": "preheader",
     "html_body": "htmlBody",
     "text_body": "textBody",
     "audience": "audience",
     "track_clicks": "trackClicks",
+    "language": "language",
 }
 """The fields of Content that a request can set, and their JSON names."""
 _ORDER = tuple(WRITABLE.values())
+_BODIES = ("html_body", "text_body")
+_TEMPLATES = {"subject": PLACEHOLDERS, "preheader": PLACEHOLDERS} | dict.fromkeys(_BODIES, BODY_PLACEHOLDERS)
+"""The fields of Content that are templates, and the placeholders that each can use."""
 
 
 async def validated(content: Content, fields: Collection[str], org_id: str, rules: CampaignRules) -> Content:
@@ -65,6 +74,8 @@ async def validated(content: Content, fields: Collection[str], org_id: str, rule
     for field in ("name", "from_name", "subject"):
         if field in fields:
             errors += _header_text(WRITABLE[field], getattr(content, field))
+    if "preheader" in fields:
+        errors += _line("preheader", content.preheader, character_problem)
     if "from_email" in fields and (sender := _address("fromEmail", content.from_email, errors)) is not None:
         content = replace(content, from_email=sender.normalized)
         errors += _sender(sender, org_id, rules.sender)
@@ -86,11 +97,31 @@ async def validate_for_launch(campaign: Campaign, rules: CampaignRules) -> None:
     """Validate all fields again, because the rules may have changed since the campaign was saved, and render the
     message once. Raises InvalidInput."""
     await validated(campaign.content, WRITABLE.keys(), campaign.org_id, rules)
-    await previewed(campaign.content, SAMPLE, rules, org_id=campaign.org_id, campaign_id=campaign.id)
+    await previewed(
+        campaign.content,
+        SAMPLE,
+        rules,
+        org_id=campaign.org_id,
+        campaign_id=campaign.id,
+        postal_address=postal_address(campaign, rules),
+    )
+
+
+def postal_address(campaign: Campaign, rules: CampaignRules) -> str | None:
+    """The address in the footer of the campaign. A launch decides it, so a launched message does not change."""
+    if campaign.status is CampaignStatus.DRAFT:
+        return rules.postal_addresses.of(campaign.org_id)
+    return campaign.postal_address
 
 
 async def previewed(
-    content: Content, fields: MergeFields, rules: CampaignRules, *, org_id: str, campaign_id: UUID
+    content: Content,
+    fields: MergeFields,
+    rules: CampaignRules,
+    *,
+    org_id: str,
+    campaign_id: UUID,
+    postal_address: str | None,
 ) -> Preview:
     """The message rendered for one recipient. Raises InvalidInput if that fails."""
     if not ((content.html_body or "").strip() or (content.text_body or "").strip()):
@@ -98,7 +129,9 @@ async def previewed(
             FieldError("htmlBody", "is empty, and textBody is empty too. Write at least one of them.", "required")
         )
     # All fields except the name of the campaign, which recipients do not see.
-    source = message_source(content, org_id=org_id, campaign_id=campaign_id, track_clicks=False)
+    source = message_source(
+        content, org_id=org_id, campaign_id=campaign_id, track_clicks=False, postal_address=postal_address
+    )
 
     def preview() -> Preview:
         return compile_message(source, public_base_url=rules.public_base_url, one_click=False).preview(fields)
@@ -115,9 +148,10 @@ async def previewed(
 def _too_costly_field(content: Content, fields: MergeFields) -> str:
     """The field whose template is too costly for this recipient. It can also be too costly only in the body that is
     derived from it."""
-    for field in ("subject", "html_body", "text_body"):
+    for field, names in _TEMPLATES.items():
         try:
-            validate_template(getattr(content, field) or "", html=field == "html_body", contacts=(fields,))
+            html = field == "html_body"
+            validate_template(getattr(content, field) or "", html=html, names=names, contacts=(fields,))
         except TemplateTooCostly:
             return WRITABLE[field]
         except TemplateError:
@@ -168,9 +202,13 @@ def validate_recipients(addresses: Sequence[str]) -> list[str]:
 
 
 def _header_text(field: str, value: str | None) -> Iterator[FieldError]:
+    return _line(field, value, header_text_problem)
+
+
+def _line(field: str, value: str | None, problem_of: Callable[[str], str | None]) -> Iterator[FieldError]:
     if value is None:
         return
-    if (problem := header_text_problem(value)) is not None:
+    if (problem := problem_of(value)) is not None:
         yield FieldError(field, problem, "header-text")
     elif not value.strip():
         yield FieldError(field, "must not be empty.", "required")
@@ -199,12 +237,12 @@ def _sender(sender: ValidatedEmail, org_id: str, rules: SenderRules) -> Iterator
 
 
 def _templates(content: Content, fields: Collection[str]) -> Iterator[FieldError]:
-    for field in ("subject", "html_body", "text_body"):
+    for field, names in _TEMPLATES.items():
         source: str | None = getattr(content, field)
         if field not in fields or source is None:
             continue
         name = WRITABLE[field]
-        if field != "subject":
+        if field in _BODIES:
             if len(source.encode()) > MAX_BODY_BYTES:
                 yield FieldError(name, f"is longer than {MAX_BODY_BYTES:,} bytes.", "too-long")
                 continue
@@ -213,7 +251,7 @@ def _templates(content: Content, fields: Collection[str]) -> Iterator[FieldError
                 yield FieldError(name, f"contains a control character ({where}). Remove it.", "control-character")
                 continue
         try:
-            validate_template(source, html=field == "html_body")
+            validate_template(source, html=field == "html_body", names=names)
         except TemplateTooCostly as error:
             yield FieldError(name, str(error), TOO_COSTLY)
         except TemplateError as error:

@@ -76,20 +76,25 @@ _LAUNCH = text(
     SET status = 'SENDING', launched_at = clock_timestamp(), expansion_due_at = clock_timestamp(),
         updated_at = clock_timestamp(), version = version + 1,
         audience_type = coalesce(CAST(:type AS text), audience_type),
-        audience_statuses = coalesce(CAST(:statuses AS text[]), audience_statuses)
+        audience_statuses = coalesce(CAST(:statuses AS text[]), audience_statuses),
+        postal_address = :postal_address
     WHERE id = :campaign_id AND status = 'DRAFT'
     """
 )
 
 
-async def launch(connection: AsyncConnection, campaign_id: UUID, *, audience: Audience | None) -> bool:
-    """DRAFT → SENDING; `audience` replaces the draft's. False if the campaign is not a DRAFT."""
+async def launch(
+    connection: AsyncConnection, campaign_id: UUID, *, audience: Audience | None, postal_address: str | None = None
+) -> bool:
+    """DRAFT → SENDING; `audience` replaces the draft's, and the footer has this postal address from now on. False if
+    the campaign is not a DRAFT."""
     result = await connection.execute(
         _LAUNCH,
         {
             "campaign_id": campaign_id,
             "type": audience and audience.type.value,
             "statuses": audience and list(audience.statuses),
+            "postal_address": postal_address,
         },
     )
     return result.rowcount == 1

@@ -33,6 +33,7 @@ from marketing_service.rendering import (
     larger_body,
     lint,
     merge_tag_findings,
+    missing_postal_address,
     one_click_possible,
     size_problem,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from marketing_service.db import Transactions
     from marketing_service.ports import AudienceSource, Mailer, SizeLimit, TextRecords
     from marketing_service.preflight.audience_reading import MustYield
-    from marketing_service.rendering import MessageSource
+    from marketing_service.rendering import MessageSource, PostalAddresses
     from marketing_service.store.preflights import PreflightAttempt
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class PreflightRules:
 
     relay_configured: bool
     public_base_url: str
+    postal_addresses: PostalAddresses
     dkim_selector: str | None
     bounce_domain: str | None
     """The domain of the envelope's sender, if it differs from From's domain."""
@@ -104,7 +106,9 @@ class DryRun:
         if self._draining:
             return
         async with self._transactions() as tx:
-            attempt = await preflights.claim_preflight(tx.connection, campaign_id, lease=self._rules.lease)
+            attempt = await preflights.claim_preflight(
+                tx.connection, campaign_id, lease=self._rules.lease, postal_addresses=self._rules.postal_addresses
+            )
         if attempt is None:
             return
         with structlog.contextvars.bound_contextvars(campaign_id=str(campaign_id), attempt=attempt.epoch):
@@ -252,5 +256,6 @@ def _try_out(
     personal = RecipientData(UUID(int=0), SAMPLE, datetime.fromtimestamp(0, UTC), token, token, token)
     html = message.bodies(personal)[1]
     findings = [*lint(source.html_body, source.text_body, html=html), *merge_tag_findings(source.written)]
-    render_check = RenderCheck(source.subject, source.html_body, source.text_body)
+    findings += missing_postal_address(source, message)
+    render_check = RenderCheck(source.subject, source.html_body, source.text_body, source.preheader)
     return render_check, findings, LargestMessage(message, eight_bit=eight_bit)

@@ -1,11 +1,20 @@
 """Rendering of messages: Liquid templates, and the compiled message that is rendered for each recipient."""
 
 from marketing_service.rendering.budget import MAX_NODES, MAX_OCTETS, NotRenderable, TemplateTooCostly
-from marketing_service.rendering.characters import without_byte_order_mark
+from marketing_service.rendering.characters import character_problem, without_byte_order_mark
+from marketing_service.rendering.footer import NO_POSTAL_ADDRESSES, PostalAddresses
 from marketing_service.rendering.headers import ascii_address, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
-from marketing_service.rendering.lint import Finding, RenderCheck, RenderProblem, Severity, lint, merge_tag_findings
+from marketing_service.rendering.lint import (
+    Finding,
+    RenderCheck,
+    RenderProblem,
+    Severity,
+    lint,
+    merge_tag_findings,
+    missing_postal_address,
+)
 from marketing_service.rendering.message import (
     CompiledMessage,
     MessageSource,
@@ -14,14 +23,18 @@ from marketing_service.rendering.message import (
     compile_message,
     one_click_possible,
 )
+from marketing_service.rendering.placeholders import BODY_PLACEHOLDERS, PLACEHOLDERS
 from marketing_service.rendering.size import TOKEN_LENGTH, LargestMessage, larger_body, message_octets, size_problem
 from marketing_service.rendering.template import SAMPLE, MergeFields, validate_template
 from marketing_service.rendering.web_urls import public_url, web_url
 
 __all__ = [
+    "BODY_PLACEHOLDERS",
     "MAX_LINKS",
     "MAX_NODES",
     "MAX_OCTETS",
+    "NO_POSTAL_ADDRESSES",
+    "PLACEHOLDERS",
     "SAMPLE",
     "TOKEN_LENGTH",
     "CompiledMessage",
@@ -30,6 +43,7 @@ __all__ = [
     "MergeFields",
     "MessageSource",
     "NotRenderable",
+    "PostalAddresses",
     "Preview",
     "RecipientData",
     "RenderCheck",
@@ -38,6 +52,7 @@ __all__ = [
     "TemplateError",
     "TemplateTooCostly",
     "ascii_address",
+    "character_problem",
     "compile_message",
     "header_text_problem",
     "larger_body",
@@ -45,6 +60,7 @@ __all__ = [
     "lint",
     "merge_tag_findings",
     "message_octets",
+    "missing_postal_address",
     "one_click_possible",
     "public_url",
     "shown_link",

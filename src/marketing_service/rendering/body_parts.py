@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marketing_service.rendering.template import count_text, fill, fill_counted, places_to_count
+from marketing_service.rendering.placement import FooterSlot
+from marketing_service.rendering.template import count_text, fill, places_to_count
 from marketing_service.rendering.transfer import MAX_LINE, eight_bit_text, longest_line, quoted_printable
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class BodyPart:
     def __init__(self, subtype: str, template: Template, pieces: Sequence[Piece], boundary: str) -> None:
         self._template = template
         self._pieces = tuple(pieces)
-        self._slots = tuple(dict.fromkeys(piece for piece in pieces if not isinstance(piece, str)))
+        slots = dict.fromkeys(piece for piece in pieces if not isinstance(piece, str))
+        # The footer depends on what the other slots contain.
+        self._slots = tuple(sorted(slots, key=lambda slot: isinstance(slot, FooterSlot)))
         slot_numbers = {slot: number for number, slot in enumerate(self._slots)}
         self._places = [(n, slot_numbers[piece]) for n, piece in enumerate(pieces) if not isinstance(piece, str)]
         self._counted = [slot_numbers[pieces[n]] for n in places_to_count(pieces)]  # type: ignore[index] # these are slots
@@ -38,14 +41,15 @@ class BodyPart:
 
     def text(self, values: Mapping[str, str]) -> str:
         """The decoded content, with LF line ends. Raises NotRenderable."""
-        return "".join(fill_counted(self._pieces, self._template.slot_context(values)))
+        filled = self._filled(values)
+        pieces = list(self._pieces)
+        for place, slot in self._places:
+            pieces[place] = filled[slot]
+        return "".join(pieces)  # type: ignore[arg-type] # no slot is left
 
     def entity(self, values: Mapping[str, str], *, eight_bit: bool) -> bytes:
         """The encoded entity. It is 8-bit only if `eight_bit` is true and no line is too long. Raises NotRenderable."""
-        context = self._template.slot_context(values)
-        filled = fill(self._slots, context)
-        if self._counted:
-            count_text(filled, self._counted, context)
+        filled = self._filled(values)
         if eight_bit and (content := self._in_eight_bits(filled)) is not None:
             return self._plain_header + content
         encoded = [quoted_printable(value) for value in filled]
@@ -53,6 +57,13 @@ class BodyPart:
         for place, slot in self._places:
             chunks[place] = encoded[slot]
         return self._quoted_header + b"".join(chunks)
+
+    def _filled(self, values: Mapping[str, str]) -> list[str]:
+        context = self._template.slot_context(values)
+        filled = fill(self._slots, context)
+        if self._counted:
+            count_text(filled, self._counted, context)
+        return filled
 
     def _in_eight_bits(self, filled: list[str]) -> bytes | None:
         encoded = [eight_bit_text(value) for value in filled]

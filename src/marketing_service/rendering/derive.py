@@ -11,6 +11,7 @@ from marketing_service.rendering.character_references import unescape
 from marketing_service.rendering.hrefs import parse_href, plain_address
 from marketing_service.rendering.masking import ADDRESS_END, ADDRESS_START, OUTPUT, TAG, Masked, block_around, tags_in
 from marketing_service.rendering.tokenizer import Kind, first_attribute, tokens
+from marketing_service.rendering.visibility import HiddenElement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,6 @@ _PARAGRAPHS = {"blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "p"
 _LINES = {"address", "article", "aside", "body", "center", "dd", "div", "dt", "fieldset", "figcaption", "figure"}
 _LINES |= {"footer", "form", "header", "html", "li", "main", "nav", "section", "tr"}
 _CELLS = {"td", "th"}
-_NOT_SHOWN = {"head", "select", "template"}
-# Any other element ends a head that has no end tag.
-_IN_HEAD = {"base", "head", "html", "link", "meta", "noscript", "script", "style", "template", "title"}
 _LIQUID = re.compile(f"({OUTPUT}|{TAG})")
 _OUTPUT = re.compile(OUTPUT)
 _TAG = re.compile(TAG)
@@ -63,7 +61,7 @@ class _Text:
         self._out: list[str] = []
         self._newlines = 0
         self._space = False
-        self._hidden_by: str | None = None
+        self._hidden = HiddenElement()
         self._preformatted = 0
         self._lists: list[int | None] = []
         self._link: tuple[str, int] | None = None
@@ -84,11 +82,7 @@ class _Text:
 
     def _open(self, token: Token) -> None:
         shown = _NOTHING
-        if self._hidden_by == "head" and token.name not in _IN_HEAD:
-            self._hidden_by = None
-        if self._hidden_by is None:
-            if token.name in _NOT_SHOWN:
-                self._hidden_by = token.name
+        if self._hidden.open(token.name):
             self._break(token.name)
             shown = self._begin(token)
         if token.attributes:
@@ -126,9 +120,7 @@ class _Text:
         return slice(found.start, found.end), value
 
     def _close(self, token: Token) -> None:
-        if self._hidden_by is not None:
-            if token.name == self._hidden_by:
-                self._hidden_by = None
+        if not self._hidden.close(token.name):
             return
         if token.name == "a":
             self._end_link()
@@ -183,7 +175,7 @@ class _Text:
         return {written, written.rstrip("/"), written.partition("://")[2].rstrip("/")}
 
     def _put_text(self, source: str) -> None:
-        if self._hidden_by is not None:
+        if self._hidden.name is not None:
             self._put_tags(source)
             return
         for part in _LIQUID.split(source):
@@ -223,7 +215,7 @@ class _Text:
 
 # ── HTML from a text ─────────────────────────────────────────────────────────────────────────────────
 
-_ADDRESS = re.compile(f"https?://(?:[^\\s<>\"'{TAG[1:-1]}])++")
+_LINK = re.compile(f"https?://(?:[^\\s<>\"'{TAG[1:-1]}])++|{OUTPUT}")
 _TRAILING = ".,;:!?)]}"
 _BLANK_LINES = re.compile(r"\n[ \t]*+(?:\n[ \t]*+)++")
 
@@ -245,7 +237,7 @@ _PAGE_END = """
 def html_from_text(source: str) -> str:
     """An HTML template that shows the text with its paragraphs, its line breaks, and its web addresses as links."""
     masked = Masked(source.strip("\n"))
-    body = "\n".join(f"<p>{_lines(paragraph)}</p>" for paragraph in _paragraphs(masked))
+    body = "\n".join(f"<p>{_lines(masked, paragraph)}</p>" for paragraph in _paragraphs(masked))
     return masked.restored(_PAGE_START + body + _PAGE_END)
 
 
@@ -259,9 +251,11 @@ def _paragraphs(masked: Masked) -> Iterator[str]:
     yield masked.text[start:]
 
 
-def _lines(text: str) -> str:
+def _lines(masked: Masked, text: str) -> str:
     parts, position = [], 0
-    for found in _ADDRESS.finditer(text):
+    for found in _LINK.finditer(text):
+        if _OUTPUT.fullmatch(found[0]) and not masked.is_unsubscribe_url(found[0]):
+            continue
         address = found[0].rstrip(_TRAILING)
         end = found.start() + len(address)
         link = escape(address)

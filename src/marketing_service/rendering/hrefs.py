@@ -12,7 +12,7 @@ from html.entities import html5
 from urllib.parse import quote
 
 from marketing_service.rendering.character_references import character
-from marketing_service.rendering.masking import OUTPUT, TAG
+from marketing_service.rendering.masking import MARK, OUTPUT, TAG
 
 AROUND = "".join(map(chr, range(0x21)))
 """The characters that a browser removes before and after an address: C0 controls and the space."""
@@ -23,7 +23,7 @@ _REFERENCE = re.compile(r"&(?:#([0-9]++|[xX][0-9A-Fa-f]++);?|([A-Za-z][A-Za-z0-9
 _WEB = re.compile(r"(https?):[/\\]*+", re.IGNORECASE)
 _PATH_END = re.compile(r"[?#]")
 # RFC 3986 §2: everything else in ASCII is not allowed in an address. A "%" stays: it starts an encoded character.
-_NOT_ALLOWED = re.compile(f'[\x00-\x20"<>\\\\^`{{|}}\x7f]|(?!{OUTPUT}|{TAG})[^\x00-\x7f]')
+_NOT_ALLOWED = re.compile(f'[\x00-\x20"<>\\\\^`{{|}}\x7f]|(?!{OUTPUT}|{TAG}|{MARK})[^\x00-\x7f]')
 _TELEPHONE = re.compile("tel:", re.IGNORECASE)  # its blanks are for people: a browser keeps them
 _NO_TARGET = re.compile("(?:data|javascript|vbscript):", re.IGNORECASE)
 

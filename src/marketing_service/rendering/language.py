@@ -41,18 +41,15 @@ from markupsafe import escape
 
 from marketing_service.rendering.budget import MeteredContains, add_meters
 from marketing_service.rendering.markup import LINK
+from marketing_service.rendering.placeholders import CLICK, PLACED_URL, PLACEHOLDERS, UNSUBSCRIBE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import TextIO
 
     from liquid import TokenStream
     from liquid.ast import Node
     from liquid.expression import Expression
-
-PLACEHOLDERS = ("firstName", "lastName", "companyName", "email")
-CLICK = "click address"
-"""The name of the value that replaces tracked links. It contains a space, so no template can use it."""
 
 MAX_TAG = 500
 """Maximum number of characters in a placeholder or tag. It also bounds the nesting of expressions, and so the stack."""
@@ -223,17 +220,21 @@ def _language(escaping: Escaping, *, linked: bool) -> Environment:
     return language
 
 
-def parse(source: str, escaping: Escaping, *, linked: bool = False) -> BoundTemplate:
-    """Parse and check a template. `linked`: its tracked links have been replaced by markers.
+def parse(
+    source: str, escaping: Escaping, *, names: Collection[str] = PLACEHOLDERS, linked: bool = False
+) -> BoundTemplate:
+    """Parse and check a template. `names`: the placeholders that it can use. `linked`: its tracked links have been
+    replaced by markers.
 
     Raises TemplateError if the template is not valid in the language.
     """
     _check_delimiters(source)
     try:
         template = _language(escaping, linked=linked).from_string(source)
-        _check_names(template, source)
+        _check_names(template, source, names)
         nodes = list(_nodes(template.nodes, RenderContext(template)))
         for node in nodes:
+            _check_bound_names(node, source)
             for expression in node.expressions():
                 _check_expression(expression, source)
                 if isinstance(expression, BooleanExpression):
@@ -282,24 +283,35 @@ def _check_delimiters(source: str) -> None:
         position = end + 2
 
 
-def _check_names(template: BoundTemplate, source: str) -> None:
+def _check_names(template: BoundTemplate, source: str, names: Collection[str]) -> None:
     unknown = [
         (variable.span.index, name)
         for name, variables in template.analyze().globals.items()
-        if name not in PLACEHOLDERS
+        if name not in names
         for variable in variables
     ]
     if unknown:
         position, name = min(unknown)
-        near = next((known for known in PLACEHOLDERS if known.lower() == name.lower().replace("_", "")), None)
-        hint = f"did you mean {near}?" if near else f"the placeholders are {', '.join(PLACEHOLDERS)}"
+        if name == UNSUBSCRIBE_URL:
+            raise TemplateError(f'"{name}" can be used only in the HTML and the text of a message', source, position)
+        near = next((known for known in names if known.lower() == name.lower().replace("_", "")), None)
+        hint = f"did you mean {near}?" if near else f"the placeholders are {', '.join(names)}"
         raise TemplateError(f'"{name}" is not a placeholder; {hint}', source, position)
+
+
+def _check_bound_names(node: Node, source: str) -> None:
+    # A value of the author under this name would look like a link that opts out, and none would be appended.
+    if bound := {UNSUBSCRIBE_URL, PLACED_URL} & _names_bound_by(node):
+        raise TemplateError(f'"{min(bound)}" cannot be given another value', source, node.token.start_index)
+
+
+def _names_bound_by(node: Node) -> set[str]:
+    return {str(name) for name in (*node.template_scope(), *node.block_scope())}
 
 
 def bound_names(template: BoundTemplate) -> frozenset[str]:
     """The names that the template itself binds, with `assign`, `capture` or `for`."""
-    nodes = _nodes(template.nodes, RenderContext(template))
-    return frozenset(str(name) for node in nodes for name in (*node.template_scope(), *node.block_scope()))
+    return frozenset(name for node in _nodes(template.nodes, RenderContext(template)) for name in _names_bound_by(node))
 
 
 def _nodes(nodes: Iterable[Node], context: RenderContext) -> Iterator[Node]:

@@ -11,6 +11,7 @@ import idna
 from marketing_service.rendering.hrefs import AROUND, forward_slashes, parse_href
 from marketing_service.rendering.language import Escaping, TemplateError
 from marketing_service.rendering.markup import LINK_PLACE, OUTPUT, TAG, Edit, Kind, Masked, block_around, tokens, values
+from marketing_service.rendering.placement import LINK_ELEMENTS
 from marketing_service.rendering.template import NotRenderable, Template
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ address with an international domain or with placeholders takes long."""
 MAX_LINK = 2000
 """Characters. A longer address could exceed the header limit of a proxy, so it is not changed."""
 
-_LINK_ELEMENTS = {"a", "area"}
 _LIQUID = re.compile(f"{OUTPUT}|{TAG}")
 _LIQUID_NEXT = re.compile(f"\\s*+(?:{OUTPUT}|{TAG})")
 _CONDITIONS = {"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase"}
@@ -66,7 +66,7 @@ class TrackedLinks:
         captures = masked.blocks("capture")
         edits = []
         for token in tokens(masked.text):
-            if token.kind is not Kind.OPEN or token.name not in _LINK_ELEMENTS:
+            if token.kind is not Kind.OPEN or token.name not in LINK_ELEMENTS:
                 continue
             for value in values(token, "href"):
                 # Captured text may be truncated or changed before it is shown, which would break a click URL.

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from marketing_service.rendering.derive import text_from_html
 from marketing_service.rendering.hrefs import parse_href
 from marketing_service.rendering.language import Escaping
 from marketing_service.rendering.masking import Masked
 from marketing_service.rendering.merge_tags import find_merge_tags
-from marketing_service.rendering.template import NodeSlot, NotRenderable, PlaceholderSlot, Template
+from marketing_service.rendering.placeholders import BODY_PLACEHOLDERS, PLACEHOLDERS, UNSUBSCRIBE_URL
+from marketing_service.rendering.placement import Placement
+from marketing_service.rendering.template import SAMPLE_URL, NodeSlot, NotRenderable, PlaceholderSlot, Template
 from marketing_service.rendering.tokenizer import Kind, has_attribute, tokens, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from marketing_service.rendering.merge_tags import MergeTag
+    from marketing_service.rendering.message import CompiledMessage, MessageSource
     from marketing_service.rendering.template import MergeFields
 
 GMAIL_CLIPS_AT = 102_000
@@ -130,6 +134,30 @@ def _finding(code: str, place: str, line: int, count: int) -> Finding:
     return Finding(code, Severity.WARNING, _MESSAGES[code], place, line, count)
 
 
+_WORDS = re.compile(r"\w++")
+
+
+def missing_postal_address(source: MessageSource, message: CompiledMessage) -> Iterator[Finding]:
+    """The findings about bodies without the postal address. Only bodies in which the author has placed the unsubscribe
+    link are examined, because the others have a footer. Only words are compared, because the author chooses the lines
+    and the commas."""
+    if not source.postal_address:
+        return
+    address = _words(source.postal_address)
+    bodies = (
+        ("htmlBody", text_from_html(source.html_body or "")[0], message.html_placement),
+        ("textBody", source.text_body or "", message.text_placement),
+    )
+    for place, text, placement in bodies:
+        if text.strip() and placement is not Placement.NOBODY and address not in _words(text):
+            sentence = "It has its own unsubscribe link, so no footer is appended, and it lacks your postal address."
+            yield Finding("NO_POSTAL_ADDRESS", Severity.WARNING, sentence, place)
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(_WORDS.findall(text.casefold()))} "
+
+
 # ── rendering for each contact ───────────────────────────────────────────────────────────────────────
 
 
@@ -146,10 +174,21 @@ class RenderCheck:
     A template without tags that shows some literal text is not rendered, because it cannot fail or be empty.
     """
 
-    def __init__(self, subject: str, html_body: str | None, text_body: str | None) -> None:
-        written = {"subject": subject, "htmlBody": html_body or "", "textBody": text_body or ""}
+    def __init__(
+        self, subject: str, html_body: str | None, text_body: str | None, preheader: str | None = None
+    ) -> None:
+        written = {
+            "subject": subject,
+            "preheader": preheader or "",
+            "htmlBody": html_body or "",
+            "textBody": text_body or "",
+        }
         templates = {
-            place: Template(source, Escaping.VALUES if place == "htmlBody" else Escaping.NONE)
+            place: Template(
+                source,
+                Escaping.VALUES if place == "htmlBody" else Escaping.NONE,
+                names=BODY_PLACEHOLDERS if place.endswith("Body") else PLACEHOLDERS,
+            )
             for place, source in written.items()
             if source.strip()
         }
@@ -160,26 +199,27 @@ class RenderCheck:
             or not any(isinstance(piece, str) and _is_visible(place, piece) for piece in template.pieces)
         }
         self.placeholders: dict[str, bool] = {}
-        """The placeholders used, and for each whether it has no default somewhere."""
+        """The values of the contact that are used, and for each whether it has no default somewhere."""
         for template in templates.values():
             bare = {
                 piece.name for piece in template.pieces if isinstance(piece, PlaceholderSlot) and not piece.when_empty
             }
-            for name in template.names:
+            for name in template.names & set(PLACEHOLDERS):
                 self.placeholders[name] = self.placeholders.get(name, False) or name in bare
 
     def problems(self, fields: MergeFields) -> Iterator[tuple[str, RenderProblem]]:
         """The places that are empty or cannot be rendered for this contact, each with its problem."""
         if not self._to_render:
             return
-        values = fields.cleaned()
+        values = fields.cleaned() | {UNSUBSCRIBE_URL: SAMPLE_URL}
         for place, template in self._to_render.items():
             try:
                 rendered = template.fill(values)
             except NotRenderable:
                 yield place, RenderProblem.BROKEN
             else:
-                if not _is_visible(place, rendered):
+                # A message without a preheader is complete.
+                if place != "preheader" and not _is_visible(place, rendered):
                     yield place, RenderProblem.EMPTY
 
 

@@ -6,27 +6,36 @@ import re
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from marketing_service.rendering.placeholders import UNSUBSCRIBE_URL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFF9
+_FIRST_OUTPUT, _FIRST_TAG, _LAST = 0xF0000, 0xF8000, 0xFFFF8
 _MAX_UNITS = _LAST - _FIRST_TAG + 1
 """Placeholders and tags that have a character of their own. A valid template has far fewer (`language.MAX_TAGS`)."""
 LINK_PLACE = chr(_LAST + 3)
 """The marker before and after the number of a tracked link, which replaces the address in the source."""
-FOOTER_PLACE = chr(_LAST + 4)
+PREHEADER_PLACE = chr(_LAST + 4)
+"""The marker at the position of the preheader. It sorts before the footer's, which can have the same position."""
+FOOTER_PLACE = chr(_LAST + 5)
 """The marker at the position of the footer."""
 ADDRESS_START, ADDRESS_END = chr(_LAST + 1), chr(_LAST + 2)
 """The markers around an address with Liquid in a derived text. Its values are encoded when they are filled in."""
+MARK = chr(_LAST + 6)
+"""The mark after an unsubscribe link (see `placement`). It is a noncharacter, so the values of a contact do not contain
+it (see `characters`)."""
 OUTPUT = f"[{chr(_FIRST_OUTPUT)}-{chr(_FIRST_TAG - 1)}]"
 TAG = f"[{chr(_FIRST_TAG)}-{chr(_LAST)}]"
 _UNIT = re.compile(f"[{chr(_FIRST_OUTPUT)}-{chr(_LAST)}]")
 LINK = re.compile(f"{LINK_PLACE}([0-9]++){LINK_PLACE}")
-_RESERVED = re.compile(f"[{chr(_FIRST_OUTPUT)}-{FOOTER_PLACE}]")
+_RESERVED = re.compile(f"[{chr(_FIRST_OUTPUT)}-{MARK}]")
+_RESERVED_IN_DERIVED = re.compile(f"(?![{ADDRESS_START}{ADDRESS_END}])[{chr(_FIRST_OUTPUT)}-{MARK}]")
 _TAGS = re.compile(TAG)
 _START = re.compile(r"\{(?:\{|%-?(?P<tag>\s*+(?P<name>\w*+)))")
 _OUTPUT_END = re.compile(r"\}\}")
 _TAG_END = re.compile(r"%\}")
+_UNSUBSCRIBE_URL = re.compile(rf"\{{\{{-?\s*+{UNSUBSCRIBE_URL}\s*+(?:\|\s*+escape\s*+)?-?\}}\}}")
 _BLOCKS = {"if", "unless", "case", "for", "capture"}
 _BRANCHES = {"else", "elsif", "when"}
 # A brace that comes from an entity, or that is now next to another brace, must not become Liquid.
@@ -44,11 +53,13 @@ class Edit(NamedTuple):
 class Masked:
     """The source of a template in which one character replaces each placeholder, tag and comment block."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, is_derived: bool = False) -> None:
+        """`is_derived`: the source is a text that `derive` made, so its markers of addresses stay."""
         self._sources: dict[str, str] = {}
         self._nesting: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        source = _RESERVED.sub("\N{REPLACEMENT CHARACTER}", source)
+        reserved = _RESERVED_IN_DERIVED if is_derived else _RESERVED
+        source = reserved.sub("\N{REPLACEMENT CHARACTER}", source)
         parts, position = [], 0
         for name, start, end in _units(source):
             if len(self._sources) == _MAX_UNITS:
@@ -89,6 +100,24 @@ class Masked:
     def tag_names(self, text: str) -> list[str]:
         """The names of the Liquid tags in the text."""
         return [self._names[found] for found in _TAGS.findall(text)]
+
+    def is_unsubscribe_url(self, output: str) -> bool:
+        """Whether the placeholder is `{{ unsubscribeUrl }}` without a filter that could change the address."""
+        return _UNSUBSCRIBE_URL.fullmatch(self._sources[output]) is not None
+
+    def rename(self, output: str, name: str, new_name: str) -> None:
+        """Use another name in the source of this placeholder."""
+        self._sources[output] = self._sources[output].replace(name, new_name)
+
+    def begins_block(self, tag: str) -> bool:
+        return self._nesting[tag] > 0
+
+    def ends_block(self, tag: str) -> bool:
+        return self._nesting[tag] < 0
+
+    def is_branch(self, tag: str) -> bool:
+        """Whether the tag begins another branch of a block, as `else` does."""
+        return self._names[tag] in _BRANCHES
 
     def balanced(self, text: str) -> bool:
         """Whether every Liquid block in the text starts and ends in it."""

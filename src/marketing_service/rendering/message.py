@@ -9,50 +9,24 @@ from email import policy
 from email.parser import BytesParser
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from marketing_service.rendering.body_parts import BodyPart
-from marketing_service.rendering.characters import without_byte_order_mark
-from marketing_service.rendering.derive import html_from_text, text_from_html
+from marketing_service.languages import Language
+from marketing_service.rendering.assembly import Additions, bodies_of, body_parts, clean_source, tracked_links
+from marketing_service.rendering.footer import footer
 from marketing_service.rendering.headers import ascii_address, date_field, mailbox_field, text_field
-from marketing_service.rendering.language import CLICK, Escaping
-from marketing_service.rendering.links import TrackedLinks
-from marketing_service.rendering.markup import FOOTER_PLACE, LINK, Masked, footer_place
-from marketing_service.rendering.template import (
-    SAMPLE,
-    MergeFields,
-    NotRenderable,
-    PlaceholderSlot,
-    Template,
-    clean,
-    derived_text_pieces,
-)
+from marketing_service.rendering.language import Escaping
+from marketing_service.rendering.masking import MARK
+from marketing_service.rendering.placeholders import CLICK, PIXEL, PLACED_URL, UNSUBSCRIBE, UNSUBSCRIBE_URL
+from marketing_service.rendering.template import SAMPLE, MergeFields, NotRenderable, Template, clean
 from marketing_service.rendering.transfer import MAX_LINE, longest_line
 from marketing_service.rendering.web_urls import public_url
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from marketing_service.rendering.template import Piece
-
-# Names of values beside the placeholders. They contain a space, so no template can use them.
-_UNSUBSCRIBE, _PIXEL = "unsubscribe address", "open pixel"
-
-# The grey is readable on white and, in dark mode, on black.
-_BEFORE_LINK = """
-<div style="margin: 32px 0 16px; font: 12px/1.5 Arial, Helvetica, sans-serif; text-align: center">
-<a href=\""""
-_AFTER_LINK = """\" style="color: #767676">Unsubscribe</a>
-</div>
-"""
-# RFC 3676 §4.3: "-- " starts a signature.
-_TEXT_FOOTER = "\n\n-- \nUnsubscribe: "
 _TEST = "[Test] "
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +35,7 @@ class MessageSource:
 
     With `track_clicks`, the links in the HTML lead through this service. `known_links` are the links that are already
     stored for the campaign (see `CompiledMessage.links`): with them, every process gives a link the same number.
+    `language` and `postal_address` are those of the footer. `preheader` is a template, for the HTML only.
     """
 
     campaign_id: UUID
@@ -73,6 +48,9 @@ class MessageSource:
     text_body: str | None
     track_clicks: bool = False
     known_links: tuple[str, ...] | None = None
+    language: Language = Language.EN
+    postal_address: str | None = None
+    preheader: str | None = None
 
     @property
     def written(self) -> dict[str, str]:
@@ -81,6 +59,7 @@ class MessageSource:
         fields = {
             "fromName": self.from_name,
             "subject": self.subject,
+            "preheader": self.preheader,
             "htmlBody": self.html_body,
             "textBody": self.text_body,
         }
@@ -170,10 +149,15 @@ class CompiledMessage:
         self._between = f"\r\n--{boundary}\r\n".encode("ascii")
         self._end = f"\r\n--{boundary}--\r\n".encode("ascii")
 
-        self._subject = Template(_body(source.subject), Escaping.NONE)
-        bodies = _bodies(_body(source.text_body or ""), _body(source.html_body or ""))
-        tracked = _tracked(source, bodies, self._links) if source.track_clicks else None
-        self._text, self._html = _parts(bodies, tracked, boundary)
+        self._subject = Template(clean_source(source.subject), Escaping.NONE)
+        bodies = bodies_of(clean_source(source.text_body or ""), clean_source(source.html_body or ""))
+        known = source.known_links
+        tracked = tracked_links(bodies, links=self._links, known=known) if source.track_clicks else None
+        own_footer = footer(source.language, source.postal_address)
+        parts = body_parts(bodies, Additions(own_footer, clean_source(source.preheader or ""), tracked), boundary)
+        self._text, self._html = parts.text, parts.html
+        self.text_placement, self.html_placement = parts.text_placement, parts.html_placement
+        """Which recipients get the unsubscribe link where the author has placed it, and so no footer."""
         self.links: tuple[str, ...] = tuple(tracked.sources) if tracked else ()
         """The tracked links; the number of the first is 1. For `link_target` and `shown_link`."""
 
@@ -184,7 +168,7 @@ class CompiledMessage:
         """
         values = self._values(recipient)
         subject = (_TEST if recipient.test else "") + self._subject.fill(values)
-        list_unsubscribe = f"List-Unsubscribe: <{values[_UNSUBSCRIBE]}>\r\n" if self._one_click else ""
+        list_unsubscribe = f"List-Unsubscribe: <{values[UNSUBSCRIBE]}>\r\n" if self._one_click else ""
         own = f"Message-ID: <{recipient.send_id.hex}@{self._domain}>\r\n{list_unsubscribe}"
         return b"".join(
             (
@@ -205,7 +189,7 @@ class CompiledMessage:
 
     def preview(self, fields: MergeFields) -> Preview:
         """The message for a contact with these fields. Raises NotRenderable."""
-        values = fields.cleaned() | {_UNSUBSCRIBE: "#", _PIXEL: "", CLICK: "#"}
+        values = fields.cleaned() | _unsubscribe_values("#") | {PIXEL: "", CLICK: "#"}
         return Preview(
             subject=clean(self._subject.fill(values)), html=self._html.text(values), text=self._text.text(values)
         )
@@ -217,8 +201,8 @@ class CompiledMessage:
 
     def _values(self, recipient: RecipientData) -> dict[str, str]:
         values = recipient.fields.cleaned()
-        values[_UNSUBSCRIBE] = self._link("unsubscribe", recipient.unsubscribe_token)
-        values[_PIXEL] = self._pixel(recipient.open_token)
+        values |= _unsubscribe_values(self._link("unsubscribe", recipient.unsubscribe_token))
+        values[PIXEL] = self._pixel(recipient.open_token)
         if self.links:
             values[CLICK] = self._link("click", recipient.click_token or "")
         return values
@@ -234,102 +218,8 @@ class CompiledMessage:
         return f'<img src="{self._link("pixel", token)}.gif" width="1" height="1" alt="">\n'
 
 
-class _Bodies(NamedTuple):
-    """The sources of both templates; whether the text is derived, and then has tags; and the escaping of the HTML."""
-
-    text: str
-    is_text_derived: bool
-    has_tags: bool
-    html: str
-    escaping: Escaping
-
-
-def _bodies(text: str, html: str) -> _Bodies:
-    """Both bodies. A missing one is derived from the other."""
-    has_text, has_html = bool(text.strip()), bool(html.strip())
-    if not (has_text or has_html):
-        raise NotRenderable("The campaign has neither an HTML nor a text body.")
-    # The code that derives or changes a body requires a valid template.
-    if not has_html:
-        text = text.strip("\n")
-        Template(text, Escaping.NONE)
-        return _Bodies(text, False, False, html_from_text(text), Escaping.OUTPUT)
-    Template(html, Escaping.VALUES)
-    if has_text:
-        return _Bodies(text.strip("\n"), False, False, html, Escaping.VALUES)
-    text, has_tags = text_from_html(html)
-    return _Bodies(text, True, has_tags, html, Escaping.VALUES)
-
-
-def _tracked(source: MessageSource, bodies: _Bodies, links: str) -> TrackedLinks:
-    return TrackedLinks(
-        own=f"{links}/",
-        bound=Template(bodies.html, bodies.escaping).bound,
-        is_text=bodies.escaping is Escaping.OUTPUT,
-        known=source.known_links,
-    )
-
-
-def _parts(bodies: _Bodies, tracked: TrackedLinks | None, boundary: str) -> tuple[BodyPart, BodyPart]:
-    text = Template(bodies.text, Escaping.NONE)
-    text_pieces = text.pieces
-    if bodies.is_text_derived:
-        text_pieces = derived_text_pieces(text, has_tags=bodies.has_tags)
-    masked = Masked(bodies.html)
-    edits = [footer_place(masked), *(tracked.edits(masked) if tracked else ())]
-    html = Template(masked.edited(edits), bodies.escaping, linked=tracked is not None)
-    return (
-        BodyPart("plain", text, _joined((*text_pieces, _TEXT_FOOTER, PlaceholderSlot(_UNSUBSCRIBE), "\n")), boundary),
-        BodyPart("html", html, _ended(_joined(_with_links(_with_footer(html.pieces)))), boundary),
-    )
-
-
-def _with_footer(pieces: Iterable[Piece]) -> Iterable[Piece]:
-    for piece in pieces:
-        if isinstance(piece, str) and FOOTER_PLACE in piece:
-            before, _, after = piece.partition(FOOTER_PLACE)
-            yield from (
-                before + _BEFORE_LINK,
-                PlaceholderSlot(_UNSUBSCRIBE),
-                _AFTER_LINK,
-                PlaceholderSlot(_PIXEL),
-                after,
-            )
-        else:
-            yield piece
-
-
-def _with_links(pieces: Iterable[Piece]) -> Iterable[Piece]:
-    for piece in pieces:
-        if isinstance(piece, str):
-            literals = LINK.split(piece)
-            yield literals[0]
-            for number, literal in zip(literals[1::2], literals[2::2], strict=True):
-                yield from (PlaceholderSlot(CLICK), f"/{number}{literal}")
-        else:
-            yield piece
-
-
-def _ended(pieces: list[Piece]) -> list[Piece]:
-    """The pieces with a line end after the last line."""
-    last = pieces[-1]
-    return pieces if isinstance(last, str) and last.endswith("\n") else _joined((*pieces, "\n"))
-
-
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """The pieces with adjacent literals joined."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
-            joined[-1] += piece
-        else:
-            joined.append(piece)
-    return joined
-
-
-def _body(source: str) -> str:
-    """The source with LF line ends, without control characters, and without a byte order mark at its start."""
-    return without_byte_order_mark(_NOT_TEXT.sub("", source.replace("\r\n", "\n").replace("\r", "\n")))
+def _unsubscribe_values(address: str) -> dict[str, str]:
+    return {UNSUBSCRIBE: address, UNSUBSCRIBE_URL: address, PLACED_URL: address + MARK}
 
 
 def _list_domain(public_base_url: str) -> str:

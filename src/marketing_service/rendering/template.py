@@ -16,11 +16,12 @@ from marketing_service.rendering.budget import MAX_OCTETS, Budget, MeteredContex
 from marketing_service.rendering.budget import NotRenderable as NotRenderable  # noqa: PLC0414 - other modules import it from here
 from marketing_service.rendering.characters import one_line
 from marketing_service.rendering.hrefs import encoded
-from marketing_service.rendering.language import PLACEHOLDERS, Escaping, TemplateError, bound_names, parse
+from marketing_service.rendering.language import Escaping, TemplateError, bound_names, parse
 from marketing_service.rendering.masking import ADDRESS_END, ADDRESS_START
+from marketing_service.rendering.placeholders import BODY_PLACEHOLDERS, PLACEHOLDERS, UNSUBSCRIBE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from liquid import BoundTemplate
     from liquid.ast import Node
@@ -50,6 +51,9 @@ SAMPLE = MergeFields("alex.sample@example.com", "Alex", "Sample", "Sample & Sons
 _MAX_VALUE = 1000
 LONG = MergeFields(f"name@{'long.' * 48}com", *("Long name " * 100 for _ in range(3)))
 """A contact with the longest values, to check what a template can cost."""
+SAMPLE_URL = "https://example.com/unsubscribe"
+"""A value of `unsubscribeUrl` for checks."""
+_LONG_URL = f"https://{'long.' * 100}com/unsubscribe"
 _MAX_FILLED = 5 * _MAX_VALUE
 """Maximum octets of one placeholder: `"` becomes `&#34;` in HTML."""
 
@@ -64,12 +68,14 @@ def clean(value: str | None) -> str:
 class SlotContext:
     """The state for rendering one template for one contact: the values, and the variables that tags assign."""
 
-    __slots__ = ("_liquid", "_parsed", "values")
+    __slots__ = ("_liquid", "_parsed", "has_unsubscribe_link", "values")
 
     def __init__(self, parsed: BoundTemplate, values: Mapping[str, str]) -> None:
         self._parsed = parsed
         self._liquid: MeteredContext | None = None
         self.values = values
+        self.has_unsubscribe_link = False
+        """Whether a filled slot contains a link that the author has placed (see `placement`)."""
 
     @property
     def liquid(self) -> MeteredContext:
@@ -159,6 +165,20 @@ def _encoded_address(address: str, context: SlotContext) -> str:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class TemplateSlot:
+    """Another template as one slot, with its own variables and its own budget. If its text is blank, the slot is empty,
+    without `before` and `after`."""
+
+    template: Template
+    before: str = ""
+    after: str = ""
+
+    def fill(self, context: SlotContext) -> str:
+        text = self.template.fill(context.values)
+        return f"{self.before}{text}{self.after}" if text.strip() else ""
+
+
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SPACES = re.compile(r" (?<=\S ) +")  # it starts with the space, because `re` finds a literal faster
 
@@ -172,12 +192,14 @@ def collapse_whitespace(text: str) -> str:
 class Template:
     """A parsed template: `pieces` are its literals and slots in order, `names` the placeholders that it uses.
 
-    The constructor raises TemplateError.
+    The constructor takes the placeholders that the template can use, and raises TemplateError.
     """
 
-    def __init__(self, source: str, escaping: Escaping, *, linked: bool = False) -> None:
+    def __init__(
+        self, source: str, escaping: Escaping, *, names: Collection[str] = PLACEHOLDERS, linked: bool = False
+    ) -> None:
         self._escaping = escaping
-        self._parsed = parse(source, escaping, linked=linked)
+        self._parsed = parse(source, escaping, names=names, linked=linked)
         analysis = self._parsed.analyze()
         self._assigned = set(analysis.locals)
         self.names = frozenset(analysis.globals)
@@ -202,7 +224,7 @@ class Template:
             return node.text
         if isinstance(node, OutputNode) and (name := self._field(node)):
             # Liquid renders the text for an empty value, so that both ways to fill a slot give the same result.
-            when_empty = NodeSlot(node, 1).fill(self.slot_context(dict.fromkeys(PLACEHOLDERS, "")))
+            when_empty = NodeSlot(node, 1).fill(self.slot_context(dict.fromkeys(BODY_PLACEHOLDERS, "")))
             return PlaceholderSlot(name, self._escaping is not Escaping.NONE, when_empty)
         return NodeSlot(node, node_cost(node))
 
@@ -214,7 +236,8 @@ class Template:
         if not isinstance(children[0], Path) or not all(isinstance(child, StringLiteral) for child in children[1:]):
             return None
         name = str(children[0])
-        return name if name in PLACEHOLDERS and name not in self._assigned and filters in ([], ["default"]) else None
+        can_be_fast = name in BODY_PLACEHOLDERS and name not in self._assigned and filters in ([], ["default"])
+        return name if can_be_fast else None
 
 
 def derived_text_pieces(template: Template, *, has_tags: bool) -> tuple[Piece, ...]:
@@ -264,27 +287,36 @@ def count_text(filled: Sequence[str], places: Iterable[int], context: SlotContex
 def places_to_count(pieces: Sequence[Piece]) -> list[int]:
     """The places of the placeholders whose text counts in the budget. Liquid counts the text of all other slots itself.
 
-    Few placeholders cannot exceed the budget, so there is nothing to count then. The links of the service do not count.
+    Few placeholders cannot exceed the budget, so there is nothing to count then. The links that the service appends do
+    not count.
     """
     slots = [piece for piece in pieces if not isinstance(piece, str)]
-    if len(slots) * _MAX_FILLED <= MAX_OCTETS and all(isinstance(slot, PlaceholderSlot) for slot in slots):
+    without_liquid = all(isinstance(slot, PlaceholderSlot | TemplateSlot) for slot in slots)
+    if len(slots) * _MAX_FILLED <= MAX_OCTETS and without_liquid:
         return []
     return [
-        place for place, piece in enumerate(pieces) if isinstance(piece, PlaceholderSlot) and piece.name in PLACEHOLDERS
+        place
+        for place, piece in enumerate(pieces)
+        if isinstance(piece, PlaceholderSlot) and piece.name in BODY_PLACEHOLDERS
     ]
 
 
 def validate_template(
-    source: str, *, html: bool, contacts: Sequence[MergeFields] = (SAMPLE, MergeFields(None), LONG)
+    source: str,
+    *,
+    html: bool,
+    names: Collection[str] = PLACEHOLDERS,
+    contacts: Sequence[MergeFields] = (SAMPLE, MergeFields(None), LONG),
 ) -> None:
-    """Check that the template is valid and renders for these contacts: by default short, missing and long values.
+    """Check that the template is valid, uses only the placeholders `names`, and renders for these contacts: by default
+    short, missing and long values.
 
     Raises TemplateError with a sentence and the position. Raises TemplateTooCostly.
     """
-    template = Template(source, Escaping.VALUES if html else Escaping.NONE)
+    template = Template(source, Escaping.VALUES if html else Escaping.NONE, names=names)
     for fields in contacts:
         try:
-            template.fill(fields.cleaned())
+            template.fill(fields.cleaned() | {UNSUBSCRIBE_URL: _LONG_URL})
         except TemplateTooCostly:
             raise
         except NotRenderable as error:

@@ -6,14 +6,14 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from marketing_service.rendering import compile_message, one_click_possible
+from marketing_service.rendering import NO_POSTAL_ADDRESSES, compile_message, one_click_possible
 from marketing_service.store.messages import find_message
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from marketing_service.db import Transactions
-    from marketing_service.rendering import CompiledMessage
+    from marketing_service.rendering import CompiledMessage, PostalAddresses
 
 _KEPT = 32
 
@@ -21,9 +21,16 @@ _KEPT = 32
 class Messages:
     """Compiles a campaign's message once per process: from its launch on it cannot change."""
 
-    def __init__(self, transactions: Transactions, *, public_base_url: str) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        public_base_url: str,
+        postal_addresses: PostalAddresses = NO_POSTAL_ADDRESSES,
+    ) -> None:
         self._transactions = transactions
         self._public_base_url = public_base_url
+        self._postal_addresses = postal_addresses
         self._compiled: OrderedDict[UUID, CompiledMessage] = OrderedDict()
 
     async def of_launched(self, campaign_id: UUID) -> CompiledMessage:
@@ -44,7 +51,9 @@ class Messages:
 
     async def _compiled_now(self, campaign_id: UUID, *, track_clicks: bool) -> CompiledMessage:
         async with self._transactions() as tx:
-            source = await find_message(tx.connection, campaign_id, track_clicks=track_clicks)
+            source = await find_message(
+                tx.connection, campaign_id, track_clicks=track_clicks, postal_addresses=self._postal_addresses
+            )
         # In a thread: compiling a large template takes a while, and the event loop is sending others.
         return await asyncio.to_thread(
             compile_message,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, cast, delete, func, insert, select, text, tuple_, update
 
+from marketing_service.languages import Language
 from marketing_service.ports import Audience, AudienceType
 from marketing_service.store.page import Page
 from marketing_service.store.relay_pauses import Throttle, find_throttle
@@ -37,6 +38,8 @@ class Content:
     text_body: str | None
     audience: Audience
     track_clicks: bool = False
+    language: Language = Language.EN
+    preheader: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Campaign:
     pause_message: str | None
     """The relay's own words, if the relay caused the pause."""
     cancelled_at: datetime | None
+    postal_address: str | None
+    """The address in the footer, since the launch. A draft has none yet."""
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -312,6 +317,8 @@ def _columns(content: Content) -> dict[str, Any]:
         "audience_type": content.audience.type,
         "audience_statuses": list(content.audience.statuses),
         "track_clicks": content.track_clicks,
+        "language": content.language,
+        "preheader": content.preheader,
     }
 
 
@@ -329,6 +336,8 @@ def _campaign(row: RowMapping) -> Campaign:
             text_body=row["text_body"],
             audience=Audience(AudienceType(row["audience_type"]), tuple(row["audience_statuses"])),
             track_clicks=row["track_clicks"],
+            language=Language(row["language"]),
+            preheader=row["preheader"],
         ),
         status=CampaignStatus(row["status"]),
         failure=Failure(row["failure_code"], row["failure_message"] or "") if row["failure_code"] else None,
@@ -340,6 +349,7 @@ def _campaign(row: RowMapping) -> Campaign:
         pause_reason=row["pause_reason"],
         pause_message=row.get("pause_message"),
         cancelled_at=row["cancelled_at"],
+        postal_address=row["postal_address"],
         created_by=row["created_by"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

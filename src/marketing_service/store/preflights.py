@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import JSON, bindparam, text
 
 from marketing_service.ports import Audience, AudienceType
-from marketing_service.rendering import Finding, Severity
+from marketing_service.rendering import NO_POSTAL_ADDRESSES, Finding, Severity
 from marketing_service.store.messages import message_source
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from marketing_service.rendering import MessageSource
+    from marketing_service.rendering import MessageSource, PostalAddresses
 
 
 class PreflightStatus(StrEnum):
@@ -161,13 +161,20 @@ _CLAIM = text(
       AND (k.lease_until IS NULL OR k.lease_until < now())
     RETURNING k.org_id, k.epoch, k.requested_at, k.version <> c.version AS changed, c.audience_type,
               c.audience_statuses, c.from_name, c.from_email, c.reply_to, c.subject, c.html_body, c.text_body,
-              c.track_clicks
+              c.track_clicks, c.language, c.preheader
     """
 )
 
 
-async def claim_preflight(connection: AsyncConnection, campaign_id: UUID, *, lease: float) -> PreflightAttempt | None:
-    """Claim the preflight for one attempt, for `lease` seconds; None if it is claimed, finished, or does not exist."""
+async def claim_preflight(
+    connection: AsyncConnection,
+    campaign_id: UUID,
+    *,
+    lease: float,
+    postal_addresses: PostalAddresses = NO_POSTAL_ADDRESSES,
+) -> PreflightAttempt | None:
+    """Claim the preflight for one attempt, for `lease` seconds; None if it is claimed, finished, or does not exist. The
+    message has the postal address that a launch would give it."""
     row = (await connection.execute(_CLAIM, {"campaign_id": campaign_id, "lease": lease})).one_or_none()
     if row is None:
         return None
@@ -177,7 +184,13 @@ async def claim_preflight(connection: AsyncConnection, campaign_id: UUID, *, lea
         epoch=row.epoch,
         requested_at=row.requested_at,
         changed=row.changed,
-        message=message_source(row, org_id=row.org_id, campaign_id=campaign_id, track_clicks=row.track_clicks),
+        message=message_source(
+            row,
+            org_id=row.org_id,
+            campaign_id=campaign_id,
+            track_clicks=row.track_clicks,
+            postal_address=postal_addresses.of(row.org_id),
+        ),
         audience=Audience(AudienceType(row.audience_type), tuple(row.audience_statuses)),
     )
 

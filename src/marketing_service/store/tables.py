@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
+from marketing_service.languages import Language
 from marketing_service.store import tables_audit  # noqa: F401 - fills the metadata
 from marketing_service.store.rules import UNSETTLED
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
@@ -65,11 +66,15 @@ campaigns = Table(
     Column("from_email", Text, nullable=False),
     Column("reply_to", Text),
     Column("subject", Text, nullable=False),
+    Column("preheader", Text),
     Column("html_body", Text),
     Column("text_body", Text),
     Column("audience_type", Text, nullable=False, server_default=text("'ALL'")),
     Column("audience_statuses", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("track_clicks", Boolean, nullable=False, server_default=text("false")),
+    Column("language", Text, nullable=False, server_default=text("'en'")),
+    # The address in the footer, since the launch.
+    Column("postal_address", Text),
     Column("status", Text, nullable=False, server_default=text("'DRAFT'")),
     Column("failure_code", Text),
     Column("failure_message", Text),
@@ -110,6 +115,7 @@ campaigns = Table(
     _counter("hard_bounces"),
     _counter("soft_bounces"),
     CheckConstraint(_one_of("status", CampaignStatus), name="status"),
+    CheckConstraint(_one_of("language", Language), name="language"),
     CheckConstraint("audience_type IN ('ALL', 'BY_STATUS')", name="audience_type"),
     CheckConstraint("(audience_type = 'BY_STATUS') = (cardinality(audience_statuses) > 0)", name="audience_statuses"),
     CheckConstraint(f"recipients = {_sum(SendStatus)}", name="ledger_adds_up"),

@@ -37,7 +37,8 @@ class WorkerDependencies:
     def of(cls, resources: Resources) -> Self:
         settings = resources.settings
         transactions = resources.transactions
-        messages = Messages(transactions, public_base_url=settings.public_base_url)
+        postal_addresses = resources.campaign_rules.postal_addresses
+        messages = Messages(transactions, public_base_url=settings.public_base_url, postal_addresses=postal_addresses)
         enqueuer = BatchEnqueuer(
             transactions, resources.job_queue, window=settings.batch_window, requeue_after=settings.requeue_seconds
         )
@@ -83,6 +84,7 @@ class WorkerDependencies:
                 rules=PreflightRules(
                     relay_configured=resources.mailer is not None,
                     public_base_url=settings.public_base_url,
+                    postal_addresses=postal_addresses,
                     dkim_selector=settings.dkim_selector,
                     bounce_domain=settings.bounce_domain,
                     time_limit=settings.launch_patience,

@@ -1,5 +1,6 @@
 """Campaigns over HTTP: create, read, list, change, delete, duplicate, preview."""
 
+import dataclasses
 import json
 from datetime import datetime
 from typing import Any
@@ -7,9 +8,22 @@ from typing import Any
 import httpx
 import pytest
 
+from marketing_service.api.app import create_app
+from marketing_service.bootstrap import Resources
 from marketing_service.db import Database
+from marketing_service.languages import Language
 from marketing_service.store import campaigns
-from tests.integration.api.support import BROKEN, CAMPAIGNS, MESSAGE, Crm, assert_problem, path, saved
+from tests.integration.api.support import (
+    BROKEN,
+    CAMPAIGNS,
+    MESSAGE,
+    Crm,
+    assert_problem,
+    client_of,
+    path,
+    saved,
+    token,
+)
 from tests.support.ledger import launched
 
 FIELDS = [
@@ -19,10 +33,12 @@ FIELDS = [
     "fromEmail",
     "replyTo",
     "subject",
+    "preheader",
     "htmlBody",
     "textBody",
     "audience",
     "trackClicks",
+    "language",
     "status",
     "failureReason",
     "scheduledAt",
@@ -71,6 +87,8 @@ async def test_every_field_is_kept_as_it_was_written(admin: httpx.AsyncClient) -
         "htmlBody": "<p>Hello\n\t{{firstName}} <b>東京</b></p>",
         "textBody": "Hello {{firstName}}",
         "audience": {"type": "BY_STATUS", "statuses": ["CUSTOMER", "LEAD"]},
+        "language": "fr",
+        "preheader": "2+2=? For {{ firstName | default: 'you' }} & “all”",
     }
     campaign = await saved(admin, **message)
     assert {name: campaign[name] for name in message} == message
@@ -221,18 +239,59 @@ class TestDelete:
         assert (await admin.delete(path(campaign), headers={"If-Match": '"1"'})).status_code == 204
 
 
+class TestLanguage:
+    async def test_a_draft_without_one_gets_the_default_of_the_installation(
+        self, resources: Resources, admin: httpx.AsyncClient
+    ) -> None:
+        assert (await saved(admin))["language"] == "en"
+        rules = dataclasses.replace(resources.campaign_rules, default_language=Language.DE)
+        app = create_app(dataclasses.replace(resources, campaign_rules=rules))
+        async with client_of(app, token()) as client:
+            campaign = await saved(client)
+            assert campaign["language"] == "de"
+            assert (await saved(client, language=None))["language"] == "de"
+        assert (await admin.patch(path(campaign), json={"subject": "x"})).json()["language"] == "de"
+
+    async def test_it_can_be_changed_to_a_known_language_only(self, admin: httpx.AsyncClient) -> None:
+        campaign = await saved(admin, language="fr")
+        assert (await admin.patch(path(campaign), json={"language": "es"})).json()["language"] == "es"
+        for value in ("it", "DE", "de-AT", "", None, 1):
+            assert_problem(
+                await admin.patch(path(campaign), json={"language": value}), 422, "invalid-input", "language"
+            )
+        assert_problem(await admin.post(CAMPAIGNS, json=MESSAGE | {"language": "it"}), 422, "invalid-input", "language")
+
+
+async def test_null_removes_the_preheader(admin: httpx.AsyncClient) -> None:
+    campaign = await saved(admin, preheader="Read {{ firstName }}")
+    changed = (await admin.patch(path(campaign), json={"preheader": "Read this"})).json()
+    assert changed["preheader"] == "Read this"
+    assert (await admin.patch(path(campaign), json={"preheader": None})).json()["preheader"] is None
+    assert_problem(await admin.patch(path(campaign), json={"preheader": "{{ x }}"}), 422, "invalid-input", "preheader")
+
+
 class TestDuplicate:
     async def test_the_same_message_and_audience_in_a_new_draft(
         self, admin: httpx.AsyncClient, owner: Database
     ) -> None:
-        original = (await admin.get(path(await launched(owner)))).json()
+        original = (await admin.get(path(await launched(owner, language="es", preheader="Read this")))).json()
         response = await admin.post(path(original, "/duplicate"))
         copy = response.json()
         assert response.status_code == 201
         assert response.headers["location"] == path(copy)
         assert (copy["status"], copy["version"], copy["createdBy"]) == ("DRAFT", 1, "ada")
         assert copy["name"] == "Copy of April newsletter"
-        same = ("subject", "fromName", "fromEmail", "replyTo", "htmlBody", "textBody", "audience")
+        same = (
+            "subject",
+            "fromName",
+            "fromEmail",
+            "replyTo",
+            "htmlBody",
+            "textBody",
+            "audience",
+            "language",
+            "preheader",
+        )
         assert all(copy[name] == original[name] for name in same)
         assert copy["stats"]["recipients"] == 0
 

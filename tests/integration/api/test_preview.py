@@ -86,3 +86,48 @@ async def test_no_such_contact_and_no_crm(viewer: httpx.AsyncClient, crm: Crm) -
     crm.status = BROKEN
     assert_problem(await viewer.post(PREVIEW, json=asked), 503, "unavailable")
     assert (await viewer.post(PREVIEW, json={"htmlBody": "Hello"})).status_code == 200
+
+
+async def test_a_preview_shows_the_footer_in_the_language_of_the_message(viewer: httpx.AsyncClient) -> None:
+    for language, word in {"de": "Abmelden", "fr": "Se désabonner", "es": "Darse de baja", "en": "Unsubscribe"}.items():
+        preview = (await viewer.post(PREVIEW, json={"htmlBody": "<p>x</p>", "language": language})).json()
+        assert f">{word}</a>" in preview["html"]
+        assert word in preview["text"]
+    default = (await viewer.post(PREVIEW, json={"htmlBody": "<p>x</p>", "language": None})).json()
+    assert ">Unsubscribe</a>" in default["html"]
+
+
+async def test_a_preview_of_a_message_with_its_own_link_appends_nothing(viewer: httpx.AsyncClient) -> None:
+    message = {"htmlBody": '<p><a href="{{unsubscribeUrl}}">leave</a></p>', "textBody": "Leave: {{ unsubscribeUrl }}"}
+    preview = (await viewer.post(PREVIEW, json=message)).json()
+    assert preview["html"] == '<p><a href="#">leave</a></p>\n'
+    assert preview["text"] == "Leave: #\n"
+    for refused in (
+        {"subject": "{{ unsubscribeUrl }}", "htmlBody": "x"},
+        {"subject": "x{% assign unsubscribeUrl=1 %}"},
+    ):
+        assert_problem(await viewer.post(PREVIEW, json=refused | {"textBody": "x"}), 422, "invalid-input", "subject")
+
+
+async def test_a_preview_hides_the_preheader_in_the_html_and_leaves_it_out_of_the_text(
+    viewer: httpx.AsyncClient,
+) -> None:
+    message = {"htmlBody": "<body><p>Body</p></body>", "preheader": "For {{ firstName }} & all"}
+    preview = (await viewer.post(PREVIEW, json=message)).json()
+    assert preview["html"].startswith('<body><div style="display: none;')
+    assert "\nFor Alex &amp; all\n" in preview["html"]
+    assert "Alex" not in preview["text"]
+    for wrong, code in (
+        ("x" * 201, "too-long"),
+        ("", "too-short"),
+        (" ", "required"),
+        ("a\nb", "header-text"),
+        ("a\u202eb", "header-text"),
+        ("{{ nobody }}", "template"),
+        ("{{ unsubscribeUrl }}", "template"),
+        ("{% for a in (1..100) %}{{ a" + " | upcase" * 16 + " }}{% endfor %}", "template-too-costly"),
+    ):
+        response = await viewer.post(PREVIEW, json=message | {"preheader": wrong})
+        problem = assert_problem(response, 422, "invalid-input", "preheader")
+        assert problem["errors"][0]["code"] == code, wrong
+    assert (await viewer.post(PREVIEW, json=message | {"preheader": "2+2=? " + "x" * 194})).status_code == 200

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from marketing_service.campaigns import drafts, preflight_requests, suppression_list
 from marketing_service.ports import AudienceType
-from marketing_service.rendering import Finding, Severity
+from marketing_service.rendering import Finding, PostalAddresses, Severity
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.settings import DnsServer, _dns_server
 from marketing_service.store import preflights
@@ -168,6 +168,18 @@ async def test_errors_come_first_and_each_finding_names_its_place(world_with_dns
     assert (by_code["RENDERS_EMPTY"].count or 0) > 0
     assert by_code["LINK_WITHOUT_HTTPS"].line == 2
     assert {"IMAGE_WITHOUT_ALT", "STYLE_BLOCK", "NO_PLAIN_TEXT"} < by_code.keys()
+
+
+async def test_a_body_with_its_own_link_and_without_the_postal_address_is_a_warning(world_with_dns: World) -> None:
+    world = world_with_dns
+    rules = replace(world.worker.campaign_rules, postal_addresses=PostalAddresses({"*": "Acme Ltd, 1 Main Street"}))
+    world.worker = replace(world.worker, campaign_rules=rules)
+    html = '<p><a href="{{ unsubscribeUrl }}">leave</a></p>'
+    finding = findings(await checked(world, await requested(world, html_body=html)))["NO_POSTAL_ADDRESS"]
+    assert (finding.severity, finding.place) == (Severity.WARNING, "htmlBody")
+    with_address = html + "<p>Acme Ltd<br>1 Main Street</p>"
+    assert "NO_POSTAL_ADDRESS" not in findings(await checked(world, await requested(world, html_body=with_address)))
+    assert "NO_POSTAL_ADDRESS" not in findings(await checked(world, await requested(world)))
 
 
 async def test_merge_tags_of_other_systems_are_warnings_with_text_and_line(world_with_dns: World) -> None:

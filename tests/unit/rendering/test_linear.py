@@ -24,6 +24,8 @@ from marketing_service.rendering.hrefs import parse_href, plain_address
 from marketing_service.rendering.links import TrackedLinks
 from marketing_service.rendering.markup import Masked, attribute, footer_place, has_attribute, tokens
 from marketing_service.rendering.merge_tags import find_merge_tags
+from marketing_service.rendering.placement import place_link
+from marketing_service.rendering.preheader import preheader_place
 from marketing_service.rendering.template import collapse_whitespace
 from tests.support.regex_steps import Steps
 
@@ -45,6 +47,8 @@ MODULES = (
     "masking",
     "merge_tag_syntax",
     "merge_tags",
+    "placement",
+    "preheader",
     "template",
     "tokenizer",
     "web_urls",
@@ -104,6 +108,8 @@ REPEATED = [
     "}}",
     "%}",
     "{{ email }}",
+    "{{ unsubscribeUrl }}",
+    "{% if email %}{{ unsubscribeUrl }}{% endif %}",
     "{% if email %}",
     "{% endif %}",
     "{% comment %}",
@@ -188,6 +194,9 @@ FRAMED = [
     ("{{", " ", "}}"),
     ("{%", " ", "%}"),
     ("{% if email %}", "\n\n", "{% endif %}"),
+    ('<a href="', "{{ unsubscribeUrl }}", '">x</a>'),
+    ('<a href="', "{% if email %}{{ unsubscribeUrl }}{% else %}", '">x</a>'),
+    ('<a href="', "{% if email %}x{% endif %}", '{{ unsubscribeUrl }}">x</a>'),
     ("<a {% if email %}", "href='https://x.example' ", "{% endif %}>"),
     ("", "<ul>", "<li>x" * 50),
     ("", "<b>", "</b>" * 50),
@@ -229,6 +238,17 @@ def read_footer(text: str) -> str:
     return masked.edited([footer_place(masked)])
 
 
+def read_placement(text: str) -> str:
+    masked = Masked(text)
+    place_link(masked, html=True)
+    return masked.restored(masked.text)
+
+
+def read_preheader_place(text: str) -> str:
+    masked = Masked(text)
+    return masked.edited([preheader_place(masked)])
+
+
 def read_domain(text: str) -> str:
     try:
         return ascii_domain(text.rpartition("@")[2])
@@ -247,6 +267,8 @@ READERS: dict[str, Callable[[str], str]] = {
     "tokens": lambda text: str(sum(1 for _ in tokens(text))),
     "attributes": lambda text: attribute(text, "href") + str(has_attribute(text, "alt")),
     "footer": read_footer,
+    "placed link": read_placement,
+    "place of the preheader": read_preheader_place,
     "links": read_links,
     "derived text": lambda text: text_from_html(text)[0],
     "derived HTML": html_from_text,

@@ -213,6 +213,8 @@ async def preview_message(dependencies: Dependencies, caller: Reader, body: Unsa
         subject=body.subject,
         html_body=body.html_body,
         text_body=body.text_body,
+        language=body.language,
+        preheader=body.preheader,
         contact_id=body.contact_id,
     )
     return PreviewResponse.of(preview)

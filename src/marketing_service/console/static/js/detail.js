@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { cancel, duplicate, launch, refreshButton, remove, sendTest, changeState } from "./actions.js";
 import { checkCard } from "./preflight.js";
 import { h, icon, setContent, redraw } from "./dom.js";
-import { audienceText, count, dateTime, number, pauseText, people } from "./format.js";
+import { LANGUAGES, audienceText, count, dateTime, number, pauseText, people } from "./format.js";
 import { statCards, statusCard, linksTable, messageCard, timelineCard } from "./stats.js";
 import { campaignHeader, statusLabels } from "./header.js";
 import { button, card, announce, notice, toast } from "./components.js";
@@ -193,8 +193,10 @@ function details(campaign, labels) {
     ["From", [campaign.fromName, `<${campaign.fromEmail}>`].filter(Boolean).join(" ")],
     ["Reply to", campaign.replyTo],
     ["Subject", campaign.subject],
+    ["Preheader", campaign.preheader],
     ["Recipients", audienceText(campaign.audience, labels)],
     ["Clicks", campaign.trackClicks === undefined ? null : campaign.trackClicks ? "Tracked" : "Not tracked"],
+    ["Language", LANGUAGES[campaign.language] ?? campaign.language],
     ["Created", dateTime(campaign.createdAt)],
     ["Launched", campaign.launchedAt && dateTime(campaign.launchedAt)],
     ["Sent", campaign.sentAt && dateTime(campaign.sentAt)],

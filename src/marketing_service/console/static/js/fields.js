@@ -5,11 +5,17 @@ import { uniqueId, h, setContent } from "./dom.js";
 /** Error texts by code. They replace messages of the API that are written for programs. */
 const MESSAGES = { required: "This field is required.", "too-short": "This field is required." };
 
-/** A labelled input or text area: `{name, element, input, setError(text)}`. `name` is the name in the API. */
-export function field(name, label, { hint = null, area = false, wide = false, ...properties } = {}) {
+/**
+ * A labelled input, text area or selection: `{name, element, input, setError(text)}`. `name` is the name in the API. The
+ * selection has `options`: pairs of a value and a label.
+ */
+export function field(name, label, { hint = null, area = false, wide = false, options = null, value = "", ...properties } = {}) {
   const id = uniqueId(name);
   const describedBy = `${id}-error${hint === null ? "" : ` ${id}-hint`}`;
-  const input = h(area ? "textarea" : "input", { id, name, "aria-describedby": describedBy, ...properties });
+  const choices = options?.map(([code, text]) => h("option", { value: code }, text));
+  const kind = choices ? "select" : area ? "textarea" : "input";
+  const input = h(kind, { id, name, "aria-describedby": describedBy, ...properties }, choices);
+  input.value = value;
   const errorText = h("p", { class: "wrong", id: `${id}-error` });
   const requiredMark = properties.required && h("span", { class: "required-mark", "aria-hidden": "true" }, " *");
   const element = h(

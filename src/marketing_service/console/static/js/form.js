@@ -5,6 +5,7 @@ import { uniqueId, h, icon, setContent, debounce } from "./dom.js";
 import { showErrors, field } from "./fields.js";
 import { mailView } from "./mailview.js";
 import { button, card, notice, toast } from "./components.js";
+import { LANGUAGES } from "./format.js";
 import { recipients } from "./recipients.js";
 import { go, to } from "./router.js";
 
@@ -14,6 +15,7 @@ const PLACEHOLDERS = [
   ["Company", "{{ companyName }}"],
   ["Email", "{{ email }}"],
   ["First name, or “there”", '{{ firstName | default: "there" }}'],
+  ["Unsubscribe link", "{{ unsubscribeUrl }}"],
 ];
 const PREVIEW_MILLISECONDS = 350;
 const EMPTY = {
@@ -22,10 +24,12 @@ const EMPTY = {
   fromEmail: "",
   replyTo: null,
   subject: "",
+  preheader: null,
   htmlBody: null,
   textBody: null,
   audience: { type: "ALL", statuses: [] },
   trackClicks: false,
+  language: null,
 };
 
 export async function newScreen() {
@@ -58,12 +62,17 @@ function formScreen(given, crmStatuses) {
     field(name, label, { value: campaign[name] ?? "", autocomplete: "off", ...properties });
   const name = text("name", "Name", { required: true, maxlength: 200, hint: "For internal use. Recipients do not see it." });
   const subject = text("subject", "Subject", { required: true, maxlength: 500, wide: true });
+  const preheader = text("preheader", "Preheader", {
+    maxlength: 200, wide: true,
+    hint: "Inboxes show this text after the subject. The message itself does not show it.",
+  });
   const fields = [
     name,
     text("fromName", "From name", { maxlength: 200, hint: "Email clients show this name as the sender." }),
     text("fromEmail", "From email", { type: "email", hint: "Leave empty to use the default address of your installation." }),
     text("replyTo", "Reply to", { type: "email", hint: "Leave empty if replies should go to the From address." }),
     subject,
+    preheader,
   ];
   const html = text("htmlBody", "HTML", {
     area: true, rows: 14, class: "code", spellcheck: "false", wide: true,
@@ -73,10 +82,14 @@ function formScreen(given, crmStatuses) {
     area: true, rows: 7, class: "code", wide: true,
     hint: "For email clients that do not show HTML. Leave empty to generate it from the HTML.",
   });
+  const language = text("language", "Language", {
+    options: [...(isNew ? [["", "Default of this installation"]] : []), ...Object.entries(LANGUAGES)],
+    hint: "The language of the unsubscribe link that is added at the end. No link is added if you insert your own.",
+  });
   const clicks = h("input", { type: "checkbox", name: "trackClicks", onchange: edited });
   clicks.checked = campaign.trackClicks === true;
   const recipientsField = recipients(campaign.audience, crmStatuses, edited);
-  const all = [...fields, html, plain, recipientsField];
+  const all = [...fields, html, plain, language, recipientsField];
   const previewPane = mailView({ title: "Preview" });
   const previewAs = h("select", { id: uniqueId("preview-as"), onchange: () => updatePreview() }, h("option", { value: "" }, "a sample recipient"));
   const summary = h("div", { role: "alert" });
@@ -88,7 +101,7 @@ function formScreen(given, crmStatuses) {
 
   function formValues() {
     const values = { trackClicks: clicks.checked, audience: recipientsField.value() };
-    for (const { name: key, input } of [...fields, html, plain]) {
+    for (const { name: key, input } of [...fields, html, plain, language]) {
       const typed = key.endsWith("Body") ? input.value : input.value.trim();
       values[key] = typed === "" && !["name", "subject"].includes(key) ? null : typed;
     }
@@ -111,15 +124,22 @@ function formScreen(given, crmStatuses) {
   const preview = debounce(updatePreview, PREVIEW_MILLISECONDS);
 
   async function updatePreview() {
-    const { subject: typed, htmlBody, textBody } = formValues();
+    const { subject: typed, preheader: typedPreheader, htmlBody, textBody, language: code } = formValues();
     controller?.abort();
     if (!htmlBody?.trim() && !textBody?.trim()) return;
     controller = new AbortController();
-    const body = { subject: typed === "" ? null : typed, htmlBody, textBody, contactId: previewAs.value || null };
+    const body = {
+      subject: typed === "" ? null : typed,
+      preheader: typedPreheader,
+      htmlBody,
+      textBody,
+      language: code,
+      contactId: previewAs.value || null,
+    };
     try {
       const shown = await api.previewUnsaved(body, controller.signal);
       if (!previewPane.element.isConnected) return;
-      [subject, html, plain].forEach((one) => one.setError(""));
+      [subject, preheader, html, plain].forEach((one) => one.setError(""));
       previewPane.show(shown);
     } catch (error) {
       if (error.name !== "AbortError") previewPane.showWarning(`The preview could not be updated. ${error.message}`);
@@ -177,7 +197,7 @@ function formScreen(given, crmStatuses) {
     setContent(summary, notice(["The saved version is ", h("b", {}, `“${now.name}”, ${now.subject}`), ". If you save again, the fields that you changed replace it."], { tone: "warning" }));
   }
 
-  [subject, html, plain].forEach((one) => one.input.addEventListener("focus", () => (focusedField = one)));
+  [subject, preheader, html, plain].forEach((one) => one.input.addEventListener("focus", () => (focusedField = one)));
   previewAs.addEventListener("focus", fillContactOptions);
   previewAs.addEventListener("pointerdown", fillContactOptions);
 
@@ -198,7 +218,7 @@ function formScreen(given, crmStatuses) {
     { class: "form", novalidate: true, onsubmit: save, oninput: edited },
     summary,
     card("Basics", h("div", { class: "fields" }, fields.map((one) => one.element))),
-    card("Message", [placeholders, html.element, plain.element, tracking]),
+    card("Message", [placeholders, html.element, plain.element, language.element, tracking]),
     card("Recipients", recipientsField.element),
     h("div", { class: "form-end" }, h("a", { class: "button", href: to(isNew ? "" : `/campaigns/${campaign.id}`) }, "Cancel"), submit),
   );

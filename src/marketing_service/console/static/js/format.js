@@ -31,6 +31,9 @@ export function duration(seconds) {
   return count(Math.round(seconds / 3600), "hour", "hours");
 }
 
+/** The languages of the footer, each in its own language. */
+export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français", es: "Español" };
+
 export const CAMPAIGN_STATUS = { DRAFT: "Draft", SENDING: "Sending", SENT: "Sent", FAILED: "Failed" };
 
 export const SEND_STATUS = {

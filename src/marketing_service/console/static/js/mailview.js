@@ -9,6 +9,8 @@ import { notice, pills } from "./components.js";
 const FRAMES = { false: "/marketing/static/mail.html", true: "/marketing/static/mail-with-images.html" };
 const MOBILE_WIDTH = "375px";
 const MAX_HEIGHT = 1600;
+/** The invisible characters after a preheader, which fill the line of an inbox. */
+const FILLER = /[\u034f\u200c\u00a0\s]+$/;
 
 /** `{element, show(preview), showWarning(text)}`. */
 export function mailView({ title = "Message" } = {}) {
@@ -25,6 +27,7 @@ export function mailView({ title = "Message" } = {}) {
   });
   const plain = h("pre", { class: "plain", hidden: true, tabindex: "0", "aria-label": "Plain text" });
   const subject = h("p", { class: "mail-subject" });
+  const preheader = h("span", { class: "quiet" });
   const warning = h("div", { role: "status" });
   const images = h("input", { type: "checkbox", onchange: reload });
   const stage = h("div", { class: "stage desktop", hidden: true }, frame, plain);
@@ -54,6 +57,8 @@ export function mailView({ title = "Message" } = {}) {
     const page = frame.contentDocument;
     // The frame's document parses the HTML under the frame's policy. Scripts set by innerHTML never run (HTML §13.5).
     page.documentElement.innerHTML = preview.html;
+    const hidden = page.querySelector("[data-preheader]")?.textContent.replace(FILLER, "").trim();
+    setContent(preheader, hidden && ` — ${hidden}`);
     for (const link of page.querySelectorAll("a[href], area[href]")) {
       link.target = "_blank";
       link.rel = "noopener noreferrer";
@@ -85,7 +90,7 @@ export function mailView({ title = "Message" } = {}) {
     show(next) {
       preview = next;
       stage.hidden = false;
-      setContent(subject, h("span", { class: "quiet" }, "Subject "), preview.subject || h("i", {}, "no subject"));
+      setContent(subject, h("span", { class: "quiet" }, "Subject "), preview.subject || h("i", {}, "no subject"), preheader);
       setContent(plain, preview.text);
       setContent(warning);
       fill();
