@@ -218,7 +218,7 @@ def _database(settings: Settings, process: Process) -> Database:
 
 async def verify_database(settings: Settings, *, process: Process) -> None:
     """Open a session and close it, before a process starts. Raises SettingsError if no session can be used as it is.
-    Does nothing if PostgreSQL is down now: the process starts, and uses it as soon as it is up again."""
+    Does nothing if PostgreSQL is down, or not migrated, now: the process starts, and uses it as soon as it can."""
     database = _database(settings, process)
     try:
         await database.verify()

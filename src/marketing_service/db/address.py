@@ -166,7 +166,8 @@ def _port(port: str) -> int:
     if not port:
         return _DEFAULT_PORT
     if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _MAX_PORT):
-        raise ValueError(f"has the port {port[:20]!r}; it must be a number from 1 to {_MAX_PORT}")
+        # The text is not quoted: a "/" in a password makes its start look like a port.
+        raise ValueError(f"has a port that is no number from 1 to {_MAX_PORT}; percent-encode / as %2F in a password")
     return int(port)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import FAILURES
 from marketing_service.db.failures import DATABASE_ERRORS, cause_of, unavailable
-from marketing_service.db.session import SessionOpener, WrongSession
+from marketing_service.db.session import NoRole, SessionOpener, WrongSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -160,10 +160,10 @@ class Database:
 
     async def verify(self) -> None:
         """Open a session and close it. Raises WrongSession if no session can be used as it is, whenever it is tried;
-        does nothing if PostgreSQL is down now."""
+        does nothing if PostgreSQL is down or not migrated now."""
         try:
             connection = await self._sessions.open()
-        except FAILURES as error:
+        except (NoRole, *FAILURES) as error:
             log.warning("database_not_verified", error=cause_of(error))
             return
         await connection.close()

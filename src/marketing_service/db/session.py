@@ -62,6 +62,10 @@ class WrongSession(Exception):
     """The sessions of this server, or of the pooler before it, cannot be used. Waiting does not help."""
 
 
+class NoRole(WrongSession):
+    """The database user cannot use the role. A migration that runs at this moment may change that."""
+
+
 class SessionOpener:
     """Opens connections to one address, all with the same role and time-outs.
 
@@ -95,7 +99,7 @@ class SessionOpener:
     async def open(self, *_: Any, **driver: Any) -> asyncpg.Connection:
         """Open and prepare one connection. The arguments are those that the pools add.
 
-        Raises WrongSession if the server or a pooler does not keep what is set, and the driver's errors.
+        Raises WrongSession if the server or a pooler does not keep what is set, NoRole, and the driver's errors.
         """
         connection = await self._connector.connect(**driver)
         try:
@@ -115,7 +119,7 @@ class SessionOpener:
             if error.sqlstate == _WRONG:
                 raise WrongSession(f"The settings of a new session do not hold: {error}.") from None
             if error.sqlstate in _NO_ROLE:
-                raise WrongSession(
+                raise NoRole(
                     f"The database user cannot use the role of this process ({error}). Run `marketing-service migrate`,"
                     " and make the user a member of the role."
                 ) from None

@@ -71,9 +71,9 @@ def test_no_limit_for_connecting_means_the_limit_of_the_service(timeout: str) ->
         ("postgresql://a/m?client_encoding=latin1", "another client_encoding than UTF8"),
         ("postgresql://a/m?channel_binding=require", "channel_binding, which this service does not support"),
         ("postgresql://a/m?load_balance_hosts=random", "load_balance_hosts, which this service does not support"),
-        ("postgresql://a:0/m", "port '0'"),
-        ("postgresql://a:x,b/m", "port 'x'"),
-        ("postgresql://a:70000/m", "port '70000'"),
+        ("postgresql://a:0/m", "a port that is no number from 1"),
+        ("postgresql://a:x,b/m", "a port that is no number from 1"),
+        ("postgresql://a:70000/m", "a port that is no number from 1"),
         ("postgresql://a,b/m?port=1,2,3", "3 ports for 2 hosts"),
         ("postgresql://a/m?sslmode", "parameters that cannot be read"),
         ("postgresql://u:p#1@a/m", "write %23 in a password"),
@@ -94,6 +94,9 @@ def test_a_refusal_does_not_show_the_password() -> None:
     with pytest.raises(ValueError, match="sslmode=on") as refused:
         DatabaseAddress.parse("postgresql://u:hunter2@a/m?sslmode=on&password=hunter2")
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(ValueError, match="%2F in a password") as refused:
+        DatabaseAddress.parse("postgresql://u:hunter/2@a/m")
+    assert "hunter" not in str(refused.value)
 
 
 def test_a_directory_of_certificates_is_found_in_the_home_folder(
