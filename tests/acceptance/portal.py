@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 TIME_LIMIT = 120.0
 """Seconds. An idle machine needs far less for everything here."""
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+SECONDS_OF_MACHINES = 6.0
+"""So long after the delivery, and after any other request of the message, a browser's request is a person's."""
 MESSAGE: dict[str, Any] = {
     "name": "Quite internal name",
     "fromName": "Acme",

@@ -20,6 +20,7 @@ from marketing_service.devstack.crm import create_crm_app
 from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.devstack.web import serving
+from tests.acceptance.portal import BROWSER
 from tests.support.fixtures import migrate
 from tests.support.orphans import descendants
 from tests.support.relay import Relay, Step, answer
@@ -221,7 +222,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
         await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
         worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
         api = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {_token()}"}, timeout=30)
+            httpx.AsyncClient(base_url=base_url, headers=BROWSER | {"Authorization": f"Bearer {_token()}"}, timeout=30)
         )
         internal = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{internal_port}", timeout=30)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 import httpx
 
-from tests.acceptance.portal import Portal, eventually, link_in, one_click, only
+from tests.acceptance.portal import (
+    BROWSER,
+    SECONDS_OF_MACHINES,
+    Portal,
+    eventually,
+    link_in,
+    one_click,
+    only,
+    pixel_in,
+)
 
+ASK = "Unsubscribe from our emails?"
 CONFIRMED = "You are unsubscribed"
 
 
@@ -36,19 +47,24 @@ def test_from_the_link_to_the_crm_and_back(portal: Portal) -> None:
     link = link_in(first[email])
     assert email not in link
 
-    # A scanner or a browser that only prefetches the link does not opt out.
+    # A scanner or a browser that only prefetches the link does not opt out, and neither does a scanner that behaves
+    # like a browser right after the delivery.
     httpx.head(link).raise_for_status()
-    assert title(httpx.get(link, headers={"Sec-Purpose": "prefetch;prerender"})) == "Unsubscribe from our emails?"
+    for machine in (BROWSER | {"Sec-Purpose": "prefetch;prerender"}, {"User-Agent": "curl/8.9.1"}):
+        assert title(httpx.get(link, headers=machine)) == ASK
+    httpx.get(pixel_in(first[email]), headers=BROWSER).raise_for_status()
+    assert title(httpx.get(link, headers=BROWSER)) == ASK
     sends = portal.log(portal.api.get("/campaigns", params={"limit": "1"}).json()["items"][0]["id"], q=email)
     assert [send["unsubscribedAt"] for send in sends] == [None]
     assert not has_opted_out(portal, email)
 
-    page = httpx.get(link)
+    time.sleep(SECONDS_OF_MACHINES)
+    page = httpx.get(link, headers=BROWSER)
     assert title(page) == CONFIRMED
     assert email not in page.text
     assert "set-cookie" not in page.headers
     eventually(lambda: has_opted_out(portal, email))
-    assert title(httpx.get(link)) == CONFIRMED
+    assert title(httpx.get(link, headers=BROWSER)) == CONFIRMED
     assert mailed(portal, "Afterwards").keys() == first.keys() - {email}
 
     portal.tick_opt_out(email, opted_out=False)

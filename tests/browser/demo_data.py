@@ -93,7 +93,7 @@ async def create(portal: Portal) -> dict[str, str]:
     _open(portal, opened)
     _open(portal, [mail for mail in mails if mail not in opened][:MACHINES], agent=_MACHINE)
     _follow(_links(_some(dice, opened, CLICKED / OPENED), dice))
-    _follow(_unsubscribe(mail) for mail in opened[:UNSUBSCRIBED])
+    _press_unsubscribe(opened[:UNSUBSCRIBED])
     await _spread(ledger, sent, dice)
 
     draft = portal.save(
@@ -133,8 +133,11 @@ def _links(mails: Iterable[dict[str, Any]], dice: random.Random) -> Iterable[str
         yield from links if dice.random() < 0.3 else [dice.choices(links, [3, 1])[0]]
 
 
-def _unsubscribe(mail: dict[str, Any]) -> str:
-    return str(re.findall(r'href="([^"]+/unsubscribe/[^"]+)"', mail["html"])[0])
+def _press_unsubscribe(mails: Iterable[dict[str, Any]]) -> None:
+    # So soon after a click, opening the link is not enough.
+    for mail in mails:
+        link = re.findall(r'href="([^"]+/unsubscribe/[^"]+)"', mail["html"])[0]
+        httpx.post(link).raise_for_status()
 
 
 def _follow(addresses: Iterable[str], agent: str = _PERSON) -> None:

@@ -19,9 +19,13 @@ _PREFIX_BITS = 64
 """A provider gives a customer at least this prefix, so one client can use every address in it (RFC 6177 §2)."""
 
 
-def machine_reason(scope: Scope, headers: Mapping[str, str], *, proxy_hops: int) -> str | None:
-    """Why the client looks like a machine; None: it is probably a person. Header names are in lower case."""
-    return machine_rules().reason(headers.get("user-agent"), headers, client_address(scope, proxy_hops))
+def machine_reason(scope: Scope, headers: Mapping[str, str], *, proxy_hops: int, of_link: bool = False) -> str | None:
+    """Why the client looks like a machine; None: it is probably a person. Header names are in lower case.
+
+    `of_link`: the request is for a link, not for a picture.
+    """
+    client = client_address(scope, proxy_hops)
+    return machine_rules().reason(headers.get("user-agent"), headers, client, of_link=of_link)
 
 
 def client_address(scope: Scope, proxy_hops: int) -> str | None:

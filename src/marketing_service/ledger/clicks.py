@@ -16,24 +16,26 @@ if TYPE_CHECKING:
 
     from marketing_service.store.clicks import SentLink
 
+# Each CTE reads the one before it: see the order of the locks in store/clicks.py.
 _FIRST = counted(
     f"""
     followed AS (
         INSERT INTO marketing_clicks AS k (org_id, send_id, number, first_clicked_at)
         SELECT org_id, id, :number, clock_timestamp() FROM marketing_sends WHERE id = :send_id
         ON CONFLICT (send_id, number) DO UPDATE SET clicks = k.clicks + 1
-        RETURNING old.number IS NULL AS is_first
+        RETURNING k.send_id, old.number IS NULL AS is_first
+    ),
+    moved AS (
+        UPDATE marketing_sends s
+        SET clicked_at = coalesce(s.clicked_at, clock_timestamp()), link_requested_at = clock_timestamp(),
+            {proves_delivery("s")}
+        FROM followed WHERE s.campaign_id = :campaign_id AND s.id = followed.send_id
+        RETURNING {MOVED}
     ),
     link AS (
         UPDATE marketing_links l
         SET total_clicks = total_clicks + 1, clicks = l.clicks + CAST(is_first AS int)
-        FROM followed WHERE l.campaign_id = :campaign_id AND l.number = :number
-    ),
-    moved AS (
-        UPDATE marketing_sends s
-        SET clicked_at = coalesce(s.clicked_at, clock_timestamp()), {proves_delivery("s")}
-        WHERE s.campaign_id = :campaign_id AND s.id = :send_id
-        RETURNING {MOVED}
+        FROM moved, followed WHERE l.campaign_id = :campaign_id AND l.number = :number
     )
     """
 )
@@ -66,4 +68,4 @@ async def record_machine_click(connection: AsyncConnection, link: SentLink, *, s
     if link.is_unconfirmed:
         await lock_campaign(connection, link.campaign_id)
         await connection.execute(_DELIVERED, {"campaign_id": link.campaign_id, "send_id": send_id})
-    await count_machine_click(connection, campaign_id=link.campaign_id, number=number)
+    await count_machine_click(connection, send_id=send_id, number=number)

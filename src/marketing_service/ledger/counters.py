@@ -123,7 +123,7 @@ timeline_update AS (
 def counted(moves: str, returning: str = "SELECT count(*) FROM moved") -> TextClause:
     """The statement that makes `moves` and counts them.
 
-    `moves` is a list of common table expressions, the last of them called `moved` with the columns of MOVED;
+    `moves` is a list of common table expressions, one of them called `moved` with the columns of MOVED;
     `:campaign_id` names the campaign, which must be expanded. `returning` is the final SELECT.
     """
     return text(f"WITH {moves}, {_COUNTED} {returning}")

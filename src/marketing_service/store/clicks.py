@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.store.rules import is_soon_after_delivery
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
@@ -71,10 +73,10 @@ async def links_of(connection: AsyncConnection, campaign_id: UUID) -> list[LinkS
 
 
 _SENT = text(
-    """
+    f"""
     SELECT s.campaign_id, l.url, s.email, s.first_name, s.last_name, s.company_name,
            s.status = 'UNCONFIRMED' AS is_unconfirmed,
-           coalesce(s.sent_at, s.marked_at) > clock_timestamp() - :soon * interval '1 second' AS is_soon
+           {is_soon_after_delivery("s", ":soon")} AS is_soon
     FROM marketing_sends s JOIN marketing_links l ON l.campaign_id = s.campaign_id AND l.number = :number
     WHERE s.id = :send_id AND s.marked_at IS NOT NULL
     """
@@ -89,15 +91,20 @@ async def sent_link(connection: AsyncConnection, *, send_id: UUID, number: int, 
     return None if row is None else SentLink(**row)
 
 
-# Moves no counter of the campaign, so it needs no lock on the campaign. A statement that locks both rows locks the
-# click's row first.
+# Moves no counter of the campaign, so it needs no lock on the campaign. Statements lock rows in this order: the
+# campaign's, the click's, the send's, the link's. Each CTE reads the one before it, so that they run in this order.
 _REPEATED = text(
     """
     WITH again AS (
-        UPDATE marketing_clicks SET clicks = clicks + 1 WHERE send_id = :send_id AND number = :number RETURNING number
+        UPDATE marketing_clicks SET clicks = clicks + 1 WHERE send_id = :send_id AND number = :number
+        RETURNING send_id, number
+    ),
+    send AS (
+        UPDATE marketing_sends s SET link_requested_at = clock_timestamp() FROM again WHERE s.id = again.send_id
+        RETURNING again.number
     )
-    UPDATE marketing_links l SET total_clicks = total_clicks + 1 FROM again
-    WHERE l.campaign_id = :campaign_id AND l.number = again.number
+    UPDATE marketing_links l SET total_clicks = total_clicks + 1 FROM send
+    WHERE l.campaign_id = :campaign_id AND l.number = send.number
     """
 )
 
@@ -110,12 +117,15 @@ async def count_repeated_click(connection: AsyncConnection, *, campaign_id: UUID
 
 _BY_A_MACHINE = text(
     """
-    UPDATE marketing_links SET machine_clicks = machine_clicks + 1
-    WHERE campaign_id = :campaign_id AND number = :number
+    WITH send AS (
+        UPDATE marketing_sends SET link_requested_at = clock_timestamp() WHERE id = :send_id RETURNING campaign_id
+    )
+    UPDATE marketing_links l SET machine_clicks = machine_clicks + 1 FROM send
+    WHERE l.campaign_id = send.campaign_id AND l.number = :number
     """
 )
 
 
-async def count_machine_click(connection: AsyncConnection, *, campaign_id: UUID, number: int) -> None:
+async def count_machine_click(connection: AsyncConnection, *, send_id: UUID, number: int) -> None:
     """Count that a machine has followed the link."""
-    await connection.execute(_BY_A_MACHINE, {"campaign_id": campaign_id, "number": number})
+    await connection.execute(_BY_A_MACHINE, {"send_id": send_id, "number": number})

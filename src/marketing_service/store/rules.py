@@ -79,3 +79,21 @@ def proves_delivery(send: str) -> str:
         f"sent_at = CASE {send}.status WHEN 'UNCONFIRMED' THEN coalesce({send}.sent_at, {send}.marked_at)"
         f" ELSE {send}.sent_at END"
     )
+
+
+def is_soon_after_delivery(send: str, seconds: str) -> str:
+    """So few seconds have passed since the delivery that no person can have read the message; `seconds` is an SQL
+    expression. Before the delivery is recorded, only the receiving side has the message: a gateway scans it before it
+    replies, and may then refuse it for now."""
+    unconfirmed = f"CASE {send}.status WHEN 'UNCONFIRMED' THEN {send}.unconfirmed_at END"
+    delivered_at = f"coalesce({unconfirmed}, {send}.sent_at, {send}.marked_at)"
+    return (
+        f"({send}.status {_in((SendStatus.SENDING, SendStatus.DEFERRED))}\n"
+        f" OR coalesce({delivered_at} > clock_timestamp() - {seconds} * interval '1 second', false))"
+    )
+
+
+def requested_together(send: str, seconds: str) -> str:
+    """In so few seconds before now the pixel was loaded, or another link of the message was requested."""
+    last = f"greatest({send}.last_opened_at, {send}.link_requested_at)"
+    return f"coalesce({last} > clock_timestamp() - {seconds} * interval '1 second', false)"

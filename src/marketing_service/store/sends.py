@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.store.rules import is_soon_after_delivery, requested_together
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
@@ -57,6 +58,32 @@ async def reported_send(connection: AsyncConnection, send_id: UUID) -> ReportedS
     """The send, None if there is none that this transaction may see."""
     row = (await connection.execute(_REPORTED, {"send_id": send_id})).mappings().one_or_none()
     return None if row is None else ReportedSend(**(dict(row) | {"status": SendStatus(row["status"])}))
+
+
+_NOTE_LINK_REQUEST = text("UPDATE marketing_sends SET link_requested_at = clock_timestamp() WHERE id = :send_id")
+
+
+async def note_link_request(connection: AsyncConnection, send_id: UUID) -> None:
+    """Record that a link of the send was requested just now, by a request that counts as no click."""
+    await connection.execute(_NOTE_LINK_REQUEST, {"send_id": send_id})
+
+
+_AUTOMATED = text(
+    f"""
+    SELECT {is_soon_after_delivery("s", ":soon")} AS is_soon, {requested_together("s", ":together")} AS is_together
+    FROM marketing_sends s WHERE s.id = :send_id
+    """
+)
+
+
+async def looks_automated(
+    connection: AsyncConnection, send_id: UUID, *, soon_seconds: float, together_seconds: float
+) -> tuple[bool, bool]:
+    """Whether the delivery was within `soon_seconds` before now, and whether the pixel or another link of the send was
+    requested within `together_seconds` before now. The clock is that of PostgreSQL."""
+    key = {"send_id": send_id, "soon": soon_seconds, "together": together_seconds}
+    row = (await connection.execute(_AUTOMATED, key)).one_or_none()
+    return (False, False) if row is None else (row.is_soon, row.is_together)
 
 
 _RESEND_CANDIDATE = text(

@@ -182,6 +182,9 @@ sends = Table(
     # Why all its loads so far look like a machine's; null before the first load, and once a load looks like a person's.
     Column("machine_reason", Text),
     _moment("clicked_at"),
+    # When a link of the message, or the head of its pixel, was last requested by a person or a machine. It is written
+    # for one rule (store/rules.py, requested_together) and shown nowhere.
+    _moment("link_requested_at"),
     _moment("unsubscribed_at"),
     CheckConstraint(_one_of("status", SendStatus), name="status"),
     CheckConstraint("due_at IS NULL OR (batch IS NULL AND status IN ('QUEUED', 'DEFERRED'))", name="due_at"),

@@ -15,6 +15,7 @@ from marketing_service.db import Database
 from marketing_service.rendering import MAX_LINKS
 from marketing_service.store.clicks import write_links
 from marketing_service.tokens import Purpose
+from tests.integration.api.recipients import BROWSER
 from tests.integration.api.support import CAMPAIGNS, assert_problem, client_of, path, saved
 from tests.support.ledger import ORG, assert_adds_up, contact, launched, send_rows
 from tests.support.no_database import NoDatabase
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from marketing_service.bootstrap import Resources
 
 CLICK = "/api/marketing/click/{}/{}"
-BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
 LINKS = (
     "https://shop.example/?a=1&amp;b={{ firstName }}#top",
     "https://{{ companyName }}.example/",

@@ -14,6 +14,7 @@ from marketing_service.api.pixel import GIF
 from marketing_service.bootstrap import Resources
 from marketing_service.db import Database
 from marketing_service.tokens import Purpose
+from tests.integration.api.recipients import BROWSER
 from tests.integration.api.support import api_settings, both_apps, client_of
 from tests.support.ledger import assert_adds_up, contact, launched, send_rows
 from tests.support.no_database import NoDatabase
@@ -178,7 +179,7 @@ class TestUnsubscribe:
     async def test_opening_the_link_opts_out_at_once(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str
     ) -> None:
-        assert_page(await anonymous.get(UNSUBSCRIBE.format(token)), 200, CONFIRMED)
+        assert_page(await anonymous.get(UNSUBSCRIBE.format(token), headers=BROWSER), 200, CONFIRMED)
         assert await opt_outs(owner) == 1
         row = await the_row(owner)
         assert (row["status"], row["reason"]) == ("SKIPPED", "OPTED_OUT")
@@ -194,7 +195,7 @@ class TestUnsubscribe:
     async def test_parameters_of_a_link_tracker_are_ignored(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str
     ) -> None:
-        response = await anonymous.get(UNSUBSCRIBE.format(token), params={"utm_source": "mail"})
+        response = await anonymous.get(UNSUBSCRIBE.format(token), params={"utm_source": "mail"}, headers=BROWSER)
         assert_page(response, 200, CONFIRMED)
         assert await opt_outs(owner) == 1
 
@@ -229,7 +230,7 @@ class TestUnsubscribe:
     async def test_a_prefetch_gets_the_page_with_a_button(
         self, anonymous: httpx.AsyncClient, owner: Database, token: str, header: dict[str, str]
     ) -> None:
-        assert_page(await anonymous.get(UNSUBSCRIBE.format(token), headers=header), 200, ASK)
+        assert_page(await anonymous.get(UNSUBSCRIBE.format(token), headers=BROWSER | header), 200, ASK)
         assert await opt_outs(owner) == 0
 
     async def test_head_never_opts_out(self, anonymous: httpx.AsyncClient, owner: Database, token: str) -> None:
@@ -242,7 +243,7 @@ class TestUnsubscribe:
     ) -> None:
         rules = dataclasses.replace(resources.api_rules, confirm_unsubscribe=True)
         async with client_of(create_app(dataclasses.replace(resources, api_rules=rules)), None) as client:
-            asked = await client.get(UNSUBSCRIBE.format(token))
+            asked = await client.get(UNSUBSCRIBE.format(token), headers=BROWSER)
             assert_page(asked, 200, ASK)
             assert 'method="post">' in asked.text
             assert await opt_outs(owner) == 0
@@ -284,7 +285,7 @@ class TestUnsubscribe:
     async def test_with_postgresql_down_it_is_never_confirmed(self, down: httpx.AsyncClient, token: str) -> None:
         for method in ("GET", "POST"):
             async with asyncio.timeout(5):
-                response = await down.request(method, UNSUBSCRIBE.format(token))
+                response = await down.request(method, UNSUBSCRIBE.format(token), headers=BROWSER)
             assert_page(response, 503, NOT_YET)
             assert int(response.headers["retry-after"]) > 0
         ahead = await down.get(UNSUBSCRIBE.format(token), headers={"Purpose": "prefetch"})

@@ -1,104 +1,127 @@
-"""Link scanners do not opt recipients out: they prefetch, send HEAD requests, and follow every link."""
+"""Scanners do not opt recipients out, and people do with one click. `scanners.toml` lists how scanners behave."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from itertools import cycle, islice, product
-from typing import TYPE_CHECKING
+import random
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from sqlalchemy import text
 
 from marketing_service.api.app import create_app
-from marketing_service.tokens import Purpose
+from marketing_service.tracking import machine_rules
+from tests.integration.api.recipients import ASK, BROWSER, CONFIRMED, assert_page, delivered, mailed, opted_out
 from tests.integration.api.support import client_of
-from tests.support.ledger import launched, send_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
     from marketing_service.bootstrap import Resources
     from marketing_service.db import Database
+    from tests.integration.api.recipients import Recipient
 
-FULL, QUICK = 10_000, 500
-SENDS = 19
-"""Has no common divisor with the number of request kinds, so that every kind is sent to every address."""
-AT_ONCE = 20
-
-AGENTS = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
-    "Mozilla/5.0",
-    "Barracuda Sentinel (EE)",
-    "python-requests/2.32",
-    "",
-)
-PREFETCH = (
-    {"Sec-Purpose": "prefetch"},
-    {"Sec-Purpose": "prefetch;prerender"},
-    {"Sec-Purpose": "prefetch;anonymous-client-ip"},
-    {"sec-purpose": "PREFETCH ; prerender"},
-    {"Purpose": "prefetch"},
-    {"Purpose": "Preview"},
-    {"X-Purpose": "preview"},
-    {"X-Moz": "prefetch"},
-    {"X-moz": " Prefetch "},
-)
+TABLE = tomllib.loads(Path(__file__).with_name("scanners.toml").read_text(encoding="utf-8"))
+BROWSERS: list[str] = TABLE["browsers"]
+FULL, QUICK = 10_000, 1_000
+SENDS = 100
+AT_ONCE = 8
+SOON, TOGETHER = machine_rules().soon.seconds, machine_rules().together.seconds
+REQUESTS = {
+    "pixel": ("GET", "pixel", BROWSER),
+    "click": ("GET", "click", BROWSER),
+    "head of click": ("HEAD", "click", BROWSER),
+    "head of pixel": ("HEAD", "pixel", BROWSER),
+    "click by a scanner": ("GET", "click", {"User-Agent": "Barracuda Sentinel (EE)"}),
+}
 
 
-def scanner_requests(mode: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """A method and headers, as scanners send them. In `confirm` mode a plain GET is one more kind."""
-    ways: list[tuple[str, dict[str, str]]] = [("HEAD", {}), *(("GET", ahead) for ahead in PREFETCH)]
-    ways += [("HEAD", ahead) for ahead in PREFETCH[:2]]
-    if mode == "confirm":
-        ways.append(("GET", {}))
-    for (method, headers), agent in product(ways, AGENTS):
-        yield method, headers | {"User-Agent": agent}
+class Visit(NamedTuple):
+    """One program requests the unsubscribe link."""
+
+    shape: dict[str, Any]
+    method: str
+    headers: dict[str, str]
+
+    @classmethod
+    def drawn(cls, dice: random.Random) -> Visit:
+        shape = dice.choice(TABLE["shape"])
+        headers = {"User-Agent": dice.choice(shape.get("agents", BROWSERS))}
+        headers |= dice.choice(shape.get("headers", [{}]))
+        if "network" in shape:
+            headers["X-Forwarded-For"] = dice.choice(shape["network"])
+        return cls(shape, shape.get("method", "GET"), headers)
+
+    @property
+    def limit(self) -> float:
+        """Seconds within which the program must be done. A busy machine may be too slow to behave like it."""
+        return min(SOON if "when" in self.shape else 3600.0, TOGETHER if "before" in self.shape else 3600.0)
+
+
+async def visited(client: httpx.AsyncClient, owner: Database, recipient: Recipient, visit: Visit) -> bool:
+    """Make the requests of the visit. False if the machine was too slow for it."""
+    started = time.monotonic()
+    if "when" in visit.shape:
+        await delivered(owner, recipient.send_id, ago="0 seconds")
+    for name in visit.shape.get("before", ()):
+        started = time.monotonic()
+        method, what, headers = REQUESTS[name]
+        response = await client.request(method, getattr(recipient, what), headers=headers)
+        assert response.status_code in {200, 302}
+    response = await client.request(visit.method, recipient.unsubscribe, headers=visit.headers)
+    if time.monotonic() - started >= visit.limit:
+        return False
+    assert response.status_code == 200
+    assert visit.method == "HEAD" or ASK in response.text, (visit, response.text)
+    return True
 
 
 @pytest.mark.parametrize("mode", ["act", "confirm"])
 async def test_requests_of_scanners_opt_nobody_out(
     resources: Resources, owner: Database, request: pytest.FixtureRequest, mode: str
 ) -> None:
-    requests = FULL if request.config.getoption("--full") else QUICK
-    campaign_id = await launched(owner, SENDS)
-    addresses = [
-        f"/api/marketing/unsubscribe/{resources.tokens.issue(Purpose.UNSUBSCRIBE, row['id'])}"
-        for row in await send_rows(owner, campaign_id)
-    ]
-    rules = dataclasses.replace(resources.api_rules, confirm_unsubscribe=mode == "confirm")
-    app = create_app(dataclasses.replace(resources, api_rules=rules))
-    # Half of the requests in each mode.
-    visits = list(islice(zip(cycle(addresses), cycle(scanner_requests(mode)), strict=False), requests // 2))
+    count = (FULL if request.config.getoption("--full") else QUICK) // 2
+    dice = random.Random(mode)
+    rules = dataclasses.replace(resources.api_rules, confirm_unsubscribe=mode == "confirm", proxy_hops=1)
+    app = create_app(dataclasses.replace(resources, api_rules=rules), response_seconds=60)
+    free = await mailed(owner, resources.tokens, SENDS)
+    left = [Visit.drawn(dice) for _ in range(count)]
+    drawn = {visit.shape["name"] for visit in left}
+    slow: set[str] = set()
+    done = 0
+
+    async def visit_all(client: httpx.AsyncClient) -> None:
+        nonlocal done
+        while left:
+            visit, recipient = left.pop(), free.pop()
+            if await visited(client, owner, recipient, visit):
+                done += 1
+            else:
+                slow.add(recipient.address)
+                left.append(visit)  # to another recipient: this one may have been opted out
+                continue
+            if "when" in visit.shape or "before" in visit.shape:
+                await delivered(owner, recipient.send_id, ago="1 hour")
+            free.append(recipient)
 
     async with client_of(app, None) as client:
-
-        async def visit(some: list[tuple[str, tuple[str, dict[str, str]]]]) -> set[int]:
-            responses: list[httpx.Response] = []
-            for address, (method, headers) in some:
-                responses.append(await client.request(method, address, headers=headers))
-                assert "You are unsubscribed" not in responses[-1].text
-            return {response.status_code for response in responses}
-
-        statuses = await asyncio.gather(*(visit(visits[n::AT_ONCE]) for n in range(AT_ONCE)))
-        assert set().union(*statuses) == {200}
-        assert await opted_out(owner) == (0, 0)
-        # A real opt-out works.
-        assert (await client.post(addresses[0])).status_code == 200
-        assert await opted_out(owner) == (1, 1)
+        async with asyncio.TaskGroup() as visitors:
+            for _ in range(AT_ONCE):
+                visitors.create_task(visit_all(client))
+        assert done == count
+        assert drawn == {shape["name"] for shape in TABLE["shape"]}
+        assert await opted_out(owner) <= slow
+        # A person opts out: at once, or with the button.
+        person = free.pop()
+        assert_page(await client.get(person.unsubscribe, headers=BROWSER), 200, ASK if mode == "confirm" else CONFIRMED)
+        assert_page(await client.post(person.unsubscribe, headers=BROWSER), 200, CONFIRMED)
+        assert person.address in await opted_out(owner)
 
 
-async def opted_out(owner: Database) -> tuple[int, int]:
-    """The number of opted-out addresses, and of sends that are marked so."""
-    async with owner.transaction() as tx:
-        row = (
-            await tx.connection.execute(
-                text(
-                    "SELECT (SELECT count(*) FROM marketing_opt_outs),"
-                    " (SELECT count(*) FROM marketing_sends WHERE unsubscribed_at IS NOT NULL OR status = 'SKIPPED')"
-                )
-            )
-        ).one()
-    return row[0], row[1]
+def test_every_shape_has_a_name_of_its_own_and_a_source() -> None:
+    names = [shape["name"] for shape in TABLE["shape"]]
+    assert len(names) == len(set(names)) > 20
+    assert all(len(shape["source"]) > 10 for shape in TABLE["shape"])

@@ -9,7 +9,10 @@ from uuid import UUID
 from sqlalchemy import text
 
 from marketing_service.ledger import clicks
+from marketing_service.ledger.opens import Load, record_opens
+from marketing_service.ledger.opt_outs import record_opt_out
 from marketing_service.store.clicks import SentLink, links_of, sent_link, write_links
+from marketing_service.store.sends import note_link_request
 from marketing_service.store.states import SendStatus
 from tests.support.ledger import ORG, assert_adds_up, audit_moves, illegal_moves, launched, send_rows
 from tests.support.steps import claim, deliver_all, mark, record
@@ -112,3 +115,34 @@ async def test_a_hundred_clicks_at_once_add_up(owner: Database) -> None:
     async with owner.transaction() as tx:
         rows = (await tx.connection.execute(text("SELECT number, sum(clicks) FROM marketing_clicks GROUP BY 1"))).all()
     assert {row.number: row.sum for row in rows} == {1: links[0][1], 2: links[1][1]}
+
+
+async def test_clicks_loads_and_opt_outs_of_the_same_sends_do_not_wait_for_each_other(owner: Database) -> None:
+    """All of them lock rows in the same order; otherwise PostgreSQL would end one of them because of a deadlock."""
+    campaign_id, sends = await delivered(owner)
+    rows = {row["id"]: row for row in await send_rows(owner, campaign_id)}
+
+    async def request_head(send_id: UUID) -> None:
+        async with owner.transaction() as tx:
+            await note_link_request(tx.connection, send_id)
+
+    async def opt_out(send_id: UUID) -> None:
+        async with owner.transaction() as tx:
+            await record_opt_out(
+                tx.connection, org_id=ORG, campaign_id=campaign_id, send_id=send_id, address=rows[send_id]["address"]
+            )
+
+    async with asyncio.TaskGroup() as requests:
+        for n in range(60):
+            send_id = sends[n % 3]
+            requests.create_task(click(owner, send_id, 1 + n % 2))
+            requests.create_task(click(owner, send_id, 1 + n % 2, machine=True))
+            requests.create_task(request_head(send_id))
+            loads = [Load(one, None) for one in (*sends[n % 3 :], *sends[: n % 3])]
+            requests.create_task(record_opens(owner.call, loads, soon_seconds=0, soon_reason="SOON"))
+            if n % 10 == 0:
+                requests.create_task(opt_out(send_id))
+    counters = await assert_adds_up(owner, campaign_id)
+    assert (counters["clicks"], counters["opens"], counters["unsubscribes"]) == (3, 3, 3)
+    assert [sum(column) for column in zip(*await stats(owner, campaign_id), strict=True)] == [6, 60, 60]
+    assert all(row["link_requested_at"] for row in await send_rows(owner, campaign_id))

@@ -2,6 +2,8 @@
 call."""
 
 import re
+import time
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -26,6 +28,8 @@ UNSUBSCRIBE_PATH = "/api/marketing/unsubscribe/{token}"
 CLICK_TIMEOUT = 3.5
 """Seconds."""
 OPT_OUT_TIMEOUT = 3.5
+"""Seconds."""
+HEAD_OF_PIXEL_TIMEOUT = 2.0
 """Seconds."""
 RETRY_AFTER = 30
 """Seconds."""
@@ -74,7 +78,12 @@ async def get_pixel(_: Token) -> Response:
 
 
 @router.head(PIXEL_PATH, include_in_schema=False)
-async def head_pixel() -> Response:
+async def head_pixel(token: Token, dependencies: Dependencies, time_limit: TimeLimitOf) -> Response:
+    """Counts no open. The time is recorded, because only a machine asks for the head of a picture."""
+    send_id = dependencies.tokens.read(Purpose.OPEN, token)
+    if send_id is not None:
+        with suppress(Unavailable):
+            await time_limit.within(HEAD_OF_PIXEL_TIMEOUT, tracking.note_request(dependencies.transactions, send_id))
     return _pixel()
 
 
@@ -106,10 +115,8 @@ async def _follow(
     send_id = dependencies.tokens.read(Purpose.CLICK, token)
     if send_id is None or not _NUMBER.fullmatch(number) or int(number) > MAX_LINKS:
         return pages.LINK_NOT_FOUND.response(_languages(request))
-    reason = machine_reason(request.scope, request.headers, proxy_hops=dependencies.api_rules.proxy_hops)
-    work = tracking.follow_link(
-        dependencies.transactions, send_id, int(number), counts=counts, by_machine=reason is not None
-    )
+    by_machine = _is_by_machine(request, dependencies)
+    work = tracking.follow_link(dependencies.transactions, send_id, int(number), counts=counts, by_machine=by_machine)
     try:
         target = await time_limit.within(CLICK_TIMEOUT, work)
     except Unavailable:
@@ -130,11 +137,13 @@ async def _follow(
 async def open_unsubscribe_page(
     token: Token, request: Request, dependencies: Dependencies, time_limit: TimeLimitOf
 ) -> Response:
-    """Opts out at once and confirms it. For a prefetch, or if the installation is configured so, it shows a page with a
-    button instead."""
-    if dependencies.api_rules.confirm_unsubscribe or tracking.machine_rules().is_prefetch(request.headers):
+    """Opts out at once and confirms it. It shows a page with a button instead if the request looks like a machine's, or
+    if the installation is configured so. A request is a machine's by its headers and its client's network, within 5
+    seconds of the delivery, or if the pixel or another link of the message was requested in the second before."""
+    arrived = time.monotonic()
+    if dependencies.api_rules.confirm_unsubscribe or _is_by_machine(request, dependencies):
         return await _show_button(token, request, dependencies, time_limit)
-    return await _opt_out(token, request, dependencies, time_limit)
+    return await _opt_out(token, request, dependencies, time_limit, arrived=arrived)
 
 
 @router.head(UNSUBSCRIBE_PATH, include_in_schema=False)
@@ -168,17 +177,33 @@ async def _show_button(token: str, request: Request, dependencies: Dependencies,
     return (pages.ASK if there else pages.NOT_FOUND).response(_languages(request))
 
 
-async def _opt_out(token: str, request: Request, dependencies: Dependencies, time_limit: TimeLimit) -> Response:
-    """The page confirms the opt-out only after the commit."""
+_PAGES = {
+    tracking.Following.OPTED_OUT: pages.CONFIRMED,
+    tracking.Following.BY_MACHINE: pages.ASK,
+    tracking.Following.NO_SEND: pages.NOT_FOUND,
+}
+
+
+async def _opt_out(
+    token: str, request: Request, dependencies: Dependencies, time_limit: TimeLimit, *, arrived: float | None = None
+) -> Response:
+    """The page confirms the opt-out only after the commit. With `arrived`, by `time.monotonic()`, the send's row may
+    show that the request is a machine's; then the page has a button."""
     send_id = dependencies.tokens.read(Purpose.UNSUBSCRIBE, token)
     if send_id is None:
         return pages.NOT_FOUND.response(_languages(request))
-    work = tracking.opt_out(dependencies.transactions, dependencies.job_queue, send_id)
+    work = tracking.follow_unsubscribe_link(dependencies.transactions, dependencies.job_queue, send_id, arrived=arrived)
     try:
-        done = await time_limit.within(OPT_OUT_TIMEOUT, work)
+        following = await time_limit.within(OPT_OUT_TIMEOUT, work)
     except Unavailable:
         return pages.UNAVAILABLE.response(_languages(request), {"Retry-After": str(RETRY_AFTER)})
-    return (pages.CONFIRMED if done else pages.NOT_FOUND).response(_languages(request))
+    return _PAGES[following].response(_languages(request))
+
+
+def _is_by_machine(request: Request, dependencies: Dependencies) -> bool:
+    """Whether the headers or the client's network say that a machine requests the link."""
+    proxy_hops = dependencies.api_rules.proxy_hops
+    return machine_reason(request.scope, request.headers, proxy_hops=proxy_hops, of_link=True) is not None
 
 
 def _languages(request: Request) -> str:
