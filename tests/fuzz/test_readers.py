@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.api.client_detection import client_group, machine_reason
 from marketing_service.api.cursors import read_campaign_cursor, read_log_cursor, read_suppression_cursor
+from marketing_service.api.damaged_links import DamagedLinks
 from marketing_service.api.idempotency import read_key
 from marketing_service.api.languages import preferred
 from marketing_service.api.preconditions import versions_in
@@ -135,6 +136,15 @@ def a_token(text: str) -> object:
     return KEYRING.read(Purpose.OPEN, text), BOUNCES.read(text), BOUNCES.find(text)
 
 
+def a_link(text: str) -> object:
+    links = DamagedLinks(KEYRING)
+    for before in ("/api/marketing/unsubscribe/", "/api/marketing/click/", "/api/marketing/pixel/"):
+        path = links.path(before + text)
+        assert KEYRING.read(Purpose.UNSUBSCRIBE, path.removeprefix(before)) is None
+        assert path == before + text or path.isascii()
+    return links.path(text)
+
+
 def an_access_token(text: str) -> object:
     read_header(text)
     return asyncio.run(SecretAuthenticator(b"s" * 32, RULES).authenticate(text))
@@ -178,6 +188,7 @@ READERS: dict[str, Reader] = {
     "report": Reader(foreign.report, read_report),
     "CSV": Reader(foreign.csv, suppression_list._read, (InvalidInput,)),
     "token": Reader(foreign.token, a_token),
+    "path of a link": Reader(foreign.token | foreign.html | foreign.header, a_link),
     "access token": Reader(foreign.jwt, an_access_token, (Unauthenticated, Forbidden)),
     "key set": Reader(foreign.key_set, read_key_set, (ValueError,)),
     "CRM page": Reader(foreign.page, partial(read_page, limit=10), CRM),

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 _ID_LENGTH = 16
 _MAC_LENGTH = 16
-# 43 characters hold two bits more than 32 bytes. These bits must be zero, so that a token has only one spelling.
-_FORM = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+TOKEN_LENGTH = 43
+LAST_CHARACTERS = "AEIMQUYcgkosw048"
+"""43 characters hold two bits more than 32 bytes. These bits must be zero, so that a token has only one spelling."""
+TOKEN_PATTERN = rf"[A-Za-z0-9_-]{{{TOKEN_LENGTH - 1}}}[{LAST_CHARACTERS}]"
+_FORM = re.compile(TOKEN_PATTERN, re.ASCII)
 
 
 class Purpose(StrEnum):

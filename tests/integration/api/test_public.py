@@ -167,6 +167,7 @@ class TestPixel:
                 response = await client.get(PIXEL.format(token))
             assert_pixel(response)
             assert_pixel(await client.get(PIXEL.format("rubbish")))
+            assert_pixel(await client.head(PIXEL.format(token)))
             assert "marketing_opens_lost_total 1.0" in (await operator.get("/metrics")).text
         await nowhere.close()
 

@@ -37,7 +37,12 @@ RETRY_AFTER = 30
 router = APIRouter(route_class=AuthenticatedRoute, tags=["public"])
 
 Token = Annotated[
-    str, Path(alias="token", description="The token from the message. It is valid for one send and one purpose.")
+    str,
+    Path(
+        alias="token",
+        description="The token from the message. It is valid for one send and one purpose. What mail programs add to a"
+        " link, before, after or in the middle of the token, is ignored.",
+    ),
 ]
 Number = Annotated[str, Path(description="The number of a link of the campaign.", examples=["1"])]
 _NUMBER = re.compile("[1-9][0-9]{0,2}")
