@@ -3,7 +3,7 @@
 from marketing_service.rendering.budget import MAX_NODES, MAX_OCTETS, NotRenderable, TemplateTooCostly
 from marketing_service.rendering.characters import character_problem, without_byte_order_mark
 from marketing_service.rendering.footer import NO_POSTAL_ADDRESSES, PostalAddresses
-from marketing_service.rendering.headers import ascii_address, header_text_problem
+from marketing_service.rendering.headers import a_label, ascii_address, ascii_domain, header_text_problem
 from marketing_service.rendering.language import TemplateError
 from marketing_service.rendering.links import MAX_LINKS, link_target, shown_link
 from marketing_service.rendering.lint import (
@@ -51,7 +51,9 @@ __all__ = [
     "Severity",
     "TemplateError",
     "TemplateTooCostly",
+    "a_label",
     "ascii_address",
+    "ascii_domain",
     "character_problem",
     "compile_message",
     "header_text_problem",

@@ -30,7 +30,11 @@ _ATOMS = re.compile(r"[A-Za-z0-9]++(?: [A-Za-z0-9]++)*+")
 _LOCAL = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+")
 # A label does not begin or end with a hyphen. Each part starts with another character, so nothing is tried twice.
 _LABEL = r"(?=.{1,63}(?:\.|\Z))[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
+_MAX_LABEL = 63
 _MAX_DOMAIN = 253
+_MAX_WRITTEN_DOMAIN = 3 * _MAX_DOMAIN
+"""Characters of a domain before it is mapped: in NFD, a syllable of Hangul is three characters (UAX #15)."""
+_MALFORMED_DOMAIN = "No mail can be sent to or from this address: its domain is malformed."
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*+{_LABEL}")
 
 
@@ -90,16 +94,44 @@ def ascii_address(address: str) -> str:
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain in A-labels. Raises NotRenderable if it is malformed."""
-    # The bound is first, because the time of the IDNA encoder grows faster than the length of the domain.
-    if len(domain) <= _MAX_DOMAIN and not domain.isascii():
-        try:
-            domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise NotRenderable("No mail can be sent to or from this address: its domain is malformed.") from error
+    """The domain in A-labels. Raises NotRenderable if it is malformed.
+
+    All spellings of one domain give the same A-labels, apart from the case of a domain that is ASCII already.
+    """
+    if not domain.isascii():
+        domain = _with_a_labels(domain)
     if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
-        raise NotRenderable("No mail can be sent to or from this address: its domain is malformed.")
+        raise NotRenderable(_MALFORMED_DOMAIN)
     return domain
+
+
+@lru_cache(maxsize=1024)
+def _with_a_labels(domain: str) -> str:
+    """Each label that is not ASCII as an A-label, after the mapping of UTS #46 §4: lower case, NFC, plain characters
+    for full-width ones, and a full stop for each of the other dots.
+
+    A label that is ASCII already is not validated as IDNA: in a domain of only such labels it is not either. So two
+    spellings of one domain are both accepted, or both refused.
+    """
+    # The time of the mapping and of NFC grows faster than the length of the domain.
+    if len(domain) > _MAX_WRITTEN_DOMAIN:
+        raise NotRenderable(_MALFORMED_DOMAIN)
+    try:
+        mapped = idna.uts46_remap(domain, std3_rules=False)
+    except idna.IDNAError as error:
+        raise NotRenderable(_MALFORMED_DOMAIN) from error
+    return ".".join(label if label.isascii() else a_label(label) for label in mapped.split("."))
+
+
+def a_label(label: str) -> str:
+    """The A-label (RFC 5890 §2.3.2.1) of a U-label. Raises NotRenderable if it has none."""
+    # The bound is first, because the time of the encoder grows faster than the length. An A-label is the longer one.
+    if len(label) > _MAX_LABEL:
+        raise NotRenderable(_MALFORMED_DOMAIN)
+    try:
+        return idna.alabel(label).decode("ascii")
+    except idna.IDNAError as error:
+        raise NotRenderable(_MALFORMED_DOMAIN) from error
 
 
 def _problem(local: str, at: str) -> str:

@@ -7,6 +7,7 @@ from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.utils import format_datetime
 
+import idna
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -98,6 +99,14 @@ def test_a_display_name_is_quoted_only_if_necessary(name: str | None, field: byt
         ("A.B+c_d@Example.COM", "A.B+c_d@Example.COM"),
         ("x@localhost", "x@localhost"),
         ("x@münchen.example", "x@xn--mnchen-3ya.example"),
+        ("x@MU\u0308NCHEN\u3002example", "x@xn--mnchen-3ya.example"),
+        # A label that is ASCII already is not validated as IDNA, as in a domain of only such labels.
+        ("x@ab--cd.xn--a.münchen.example", "x@ab--cd.xn--a.xn--mnchen-3ya.example"),
+        # In NFD, this domain is longer than 253 characters.
+        (
+            "x@" + ("\u1112\u1161\u11ab" * 20 + ".") * 6 + "example",
+            "x@" + f"{idna.encode(chr(0xD55C) * 20).decode()}." * 6 + "example",
+        ),
         ("o'neil@sub.example.co.uk", "o'neil@sub.example.co.uk"),
     ],
 )
