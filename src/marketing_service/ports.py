@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.relay_capacity import RelayCapacity
     from marketing_service.replies import Reply
 
@@ -134,8 +135,9 @@ class AudienceSource(Protocol):
         """One contact; None if it does not exist."""
         ...
 
-    async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
-        """All contacts with this address, including those who opted out."""
+    async def contacts_with_email(self, org_id: str, mailbox: MailboxKey) -> list[Contact]:
+        """All contacts whose address is this mailbox in one of its `search_forms`, and perhaps in other spellings,
+        including those who opted out. Each contact once, by id."""
         ...
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.addresses import is_deliverable, read_address, read_key_prefix, search_forms
 from marketing_service.api.client_detection import client_group, machine_reason
 from marketing_service.api.cursors import read_campaign_cursor, read_log_cursor, read_suppression_cursor
 from marketing_service.api.damaged_links import DamagedLinks
@@ -85,11 +85,13 @@ def an_html_body(text: str) -> object:
 
 
 def an_address(text: str) -> object:
-    # A deliverable address is stored and mailed: its normal form is one, too.
-    if is_deliverable(text):
-        assert is_deliverable(normal_form(text))
+    mailbox = read_address(text)
+    # A deliverable address is stored and mailed: its key is one, too.
+    if mailbox.is_deliverable:
+        assert is_deliverable(mailbox.key)
         assert is_storable(text)
-    return normal_form(text)
+    assert is_storable(mailbox.key)
+    return mailbox, search_forms(mailbox.key), read_key_prefix(text).includes(mailbox.key)
 
 
 class Relay(asyncio.Transport):

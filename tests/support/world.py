@@ -16,7 +16,7 @@ from marketing_service.audience import CrmAudience
 from marketing_service.bootstrap import Resources
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.delivery.pool import PoolTimings
-from marketing_service.devstack.contacts import ORG_ID, ContactBook
+from marketing_service.devstack.contacts import ORG_ID, ContactBook, OrgContacts
 from marketing_service.devstack.crm import create_crm_app
 from marketing_service.ledger import lifecycle
 from marketing_service.queue import Queue, connect
@@ -28,14 +28,14 @@ from tests.support.ledger import campaign_row, contact, draft, launched, send_ro
 from tests.support.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from uuid import UUID
 
     from arq.connections import ArqRedis
     from starlette.requests import Request
 
     from marketing_service.db import Database
-    from marketing_service.ports import Audience
+    from marketing_service.ports import Audience, Contact
 
 CRM_TOKEN = "crm-token"
 JWT_SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -216,10 +216,12 @@ async def open_mailer(url: str) -> AsyncIterator[SmtpMailer]:
 
 @asynccontextmanager
 async def open_world(
-    owner: Database, database_url: str, redis_url: str, *, contacts: int = 40, **settings: Any
+    owner: Database, database_url: str, redis_url: str, *, contacts: int | Sequence[Contact] = 40, **settings: Any
 ) -> AsyncIterator[World]:
-    """Open everything, with an empty ledger. No worker runs yet."""
-    crm = Crm(ContactBook.of_size(contacts))
+    """Open everything, with an empty ledger. No worker runs yet. `contacts`: how many generated ones, or which."""
+    crm = Crm(
+        ContactBook.of_size(contacts) if isinstance(contacts, int) else ContactBook({ORG_ID: OrgContacts(contacts)})
+    )
     async with AsyncExitStack() as stack:
         relay = await stack.enter_async_context(Relay())
         resolved = make_settings(

@@ -226,6 +226,9 @@ class _PageQuery(_Request):
 
 
 _ANY_OF = "Only items with one of these values. Repeat the parameter for several values."
+_STARTS_WITH = (
+    "Only addresses that start with this text. Case is ignored, and a domain is found by its U-labels and its A-labels."
+)
 
 
 class CampaignQuery(_PageQuery):
@@ -235,7 +238,7 @@ class CampaignQuery(_PageQuery):
 
 class LogFilterQuery(_Request):
     status: Annotated[list[SendStatus], Field(description=_ANY_OF)] = Field(default_factory=list)
-    q: Annotated[Prefix | None, Field(description="Only addresses that start with this text. Case is ignored.")] = None
+    q: Annotated[Prefix | None, Field(description=_STARTS_WITH)] = None
 
 
 class LogQuery(LogFilterQuery, _PageQuery):
@@ -244,7 +247,7 @@ class LogQuery(LogFilterQuery, _PageQuery):
 
 class SuppressionFilterQuery(_Request):
     reason: Annotated[list[SuppressionReason], Field(description=_ANY_OF)] = Field(default_factory=list)
-    q: Annotated[Prefix | None, Field(description="Only addresses that start with this text. Case is ignored.")] = None
+    q: Annotated[Prefix | None, Field(description=_STARTS_WITH)] = None
 
 
 class SuppressionQuery(SuppressionFilterQuery, _PageQuery):

@@ -18,7 +18,7 @@ class SuppressionResponse(ResponseModel):
     """An address that is never mailed."""
 
     id: UUID
-    email: str
+    email: Annotated[str, Field(description="In lower case, its domain in A-labels. Stands for all its spellings.")]
     reason: SuppressionReason
     origin: SuppressionOrigin
     campaign_id: Annotated[UUID | None, Field(description="The campaign whose send bounced; null for other reasons.")]

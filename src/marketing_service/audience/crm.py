@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from marketing_service.addresses import normal_form
+from marketing_service.addresses import mailbox_key, search_forms
 from marketing_service.audience.crm_json import read_contact, read_count, read_detail, read_page, read_statuses
 from marketing_service.audience.crm_path import crm_path, is_one_segment
 from marketing_service.audience.limits import validate_number_with_email
@@ -20,6 +20,7 @@ from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnava
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.audience.crm_json import Page
     from marketing_service.audience.retry import Result
     from marketing_service.backoff import ExponentialBackoff
@@ -118,11 +119,15 @@ class CrmAudience:
             return None
         return await self._ask_within(partial(self._one, "GET", org_id, contact_id))
 
-    async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
-        """See AudienceSource. The comparison ignores case."""
-        found = await self._ask_within(partial(self._all_with_email, org_id, email))
-        # The contacts found here are opted out, so the CRM's filter alone is not trusted.
-        return [contact for contact in found if contact.email and normal_form(contact.email) == normal_form(email)]
+    async def contacts_with_email(self, org_id: str, mailbox: MailboxKey) -> list[Contact]:
+        """See AudienceSource. The CRM is asked for each spelling, and each answer may take `quick_timeout`."""
+        found: dict[str, Contact] = {}
+        for spelling in search_forms(mailbox):
+            contacts = await self._ask_within(partial(self._all_with_email, org_id, spelling))
+            # The contacts found here are opted out, so the CRM's filter alone is not trusted.
+            found |= {one.id: one for one in contacts if one.email and mailbox_key(one.email) == mailbox}
+            validate_number_with_email(found)
+        return sorted(found.values(), key=lambda contact: contact.id)
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
         """See AudienceSource. For an id that cannot be one segment of a path see `contact`."""

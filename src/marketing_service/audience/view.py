@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from marketing_service.addresses import mailbox_key, search_forms
 from marketing_service.audience.crm_json import validate_contact_id
 from marketing_service.audience.limits import MAX_ID_LENGTH, MAX_STATUSES, MAX_WITH_EMAIL, validate_number_with_email
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from asyncpg.pool import PoolConnectionProxy
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.backoff import ExponentialBackoff
     from marketing_service.ports import Audience
 
@@ -73,7 +75,8 @@ _LEFT_OUT = f"""
 """  # noqa: S608 - constants
 _ONE = f"{_CONTACT} AND CAST(id AS text) = $2"
 _WITH_EMAIL = (
-    f"{_CONTACT} AND lower(btrim(CAST(email AS text))) = lower(btrim($2)) ORDER BY CAST(id AS text)"
+    f"{_CONTACT} AND lower(btrim(CAST(email AS text))) = ANY(ARRAY(SELECT lower(unnest($2::text[]))))"
+    " ORDER BY CAST(id AS text)"
     f" LIMIT {MAX_WITH_EMAIL + 1}"
 )
 _OPT_OUT = "SELECT marketing_opt_out($1, $2)"
@@ -177,13 +180,11 @@ class ViewAudience:
         rows = await self._ask_within(_ONE, org_id, contact_id)
         return _contact(rows[0]) if rows else None
 
-    async def contacts_with_email(self, org_id: str, email: str) -> list[Contact]:
-        """See AudienceSource. The comparison ignores case."""
-        if not is_storable(email):
-            return []
-        rows = await self._ask_within(_WITH_EMAIL, org_id, email)
+    async def contacts_with_email(self, org_id: str, mailbox: MailboxKey) -> list[Contact]:
+        """See AudienceSource."""
+        rows = await self._ask_within(_WITH_EMAIL, org_id, search_forms(mailbox))
         validate_number_with_email(rows)
-        return [_contact(row) for row in rows]
+        return [contact for contact in map(_contact, rows) if mailbox_key(contact.email or "") == mailbox]
 
     async def opt_out(self, org_id: str, contact_id: str) -> bool:
         """See AudienceSource."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from marketing_service.addresses import is_findable
 from marketing_service.campaigns import email_log
 from marketing_service.campaigns.audit import record
 from marketing_service.errors import NotFound, Unavailable, WrongState
@@ -19,8 +20,9 @@ from marketing_service.store.suppressions import suppressed_among
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.db import OnResult, Transaction, Transactions
-    from marketing_service.ports import AudienceSource
+    from marketing_service.ports import AudienceSource, Contact
     from marketing_service.store.audit import Actor
     from marketing_service.store.email_log import LogEntry
 
@@ -64,7 +66,7 @@ async def resend(
     if contact.marketing_opt_out:
         raise WrongState("The contact has opted out, so it cannot be mailed.")
     async with transactions(org_id) as tx:
-        await _refuse_unless_mailable(tx, org_id, send.address, read_at)
+        await _refuse_unless_mailable(tx, org_id, send.address, contact, read_at)
         if not await requeue(tx.connection, campaign_id=campaign_id, send_id=send_id, read_at=read_at):
             raise WrongState("The send was changed at the same time. Read it again.")
         entry = await email_log.entry(tx, org_id, campaign_id, send_id)
@@ -74,10 +76,15 @@ async def resend(
         return entry
 
 
-async def _refuse_unless_mailable(tx: Transaction, org_id: str, address: str, read_at: datetime) -> None:
-    """Raises WrongState if the address is suppressed, or if an opt-out here is newer than the CRM's data of
-    `read_at`."""
-    if await opt_outs.is_blocked(tx.connection, org_id=org_id, address=address, read_at=read_at):
+async def _refuse_unless_mailable(
+    tx: Transaction, org_id: str, address: MailboxKey, contact: Contact, read_at: datetime
+) -> None:
+    """Raises WrongState if the address is suppressed, if an opt-out here is newer than the CRM's data of `read_at`, or
+    if an opt-out could not be brought to this contact."""
+    unfindable = [] if is_findable(contact.email or "", address) else [(contact.id, address)]
+    if await opt_outs.is_blocked(
+        tx.connection, org_id=org_id, address=address, read_at=read_at
+    ) or await opt_outs.missed_among(tx.connection, org_id=org_id, unfindable=unfindable):
         raise WrongState("The contact has opted out, so it cannot be mailed.")
     if await suppressed_among(tx.connection, org_id=org_id, addresses=(address,)):
         raise WrongState("The address is on the suppression list. Remove it from the list first.")

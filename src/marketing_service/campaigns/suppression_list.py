@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.addresses import is_deliverable, mailbox_key, read_key_prefix
 from marketing_service.campaigns.audit import digest, record
 from marketing_service.campaigns.csv_text import original
 from marketing_service.errors import FieldError, InvalidInput, NotFound
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.db import Transaction, Transactions
     from marketing_service.store.audit import Actor
     from marketing_service.store.suppressions import Suppression
@@ -40,7 +41,8 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Selects suppressions with one of `reasons` (empty: any reason) and an address that starts with `prefix`."""
+    """Selects suppressions with one of `reasons` (empty: any reason) and an address that starts with `prefix`, in any
+    spelling."""
 
     reasons: Sequence[SuppressionReason] = ()
     prefix: str | None = None
@@ -68,7 +70,7 @@ async def add(transactions: Transactions, *, actor: Actor, email: str, note: str
     InvalidInput."""
     if not is_deliverable(email.strip()):
         raise InvalidInput(FieldError("email", "is not a valid email address.", "email"))
-    entry = SuppressionEntry(normal_form(email), note)
+    entry = SuppressionEntry(mailbox_key(email), note)
     async with transactions(actor.org_id) as tx:
         locked = await lock_campaigns_waiting_for(tx.connection, org_id=actor.org_id, addresses=(entry.address,))
         added = await suppress(
@@ -112,7 +114,7 @@ async def _page(
         tx.connection,
         org_id=org_id,
         reasons=only.reasons,
-        prefix=normal_form(only.prefix or ""),
+        search=read_key_prefix(only.prefix) if only.prefix else None,
         before=before,
         limit=limit + 1,
     )
@@ -167,14 +169,14 @@ async def import_csv(transactions: Transactions, *, actor: Actor, file: bytes) -
     return imported
 
 
-def _read(file: bytes) -> tuple[dict[str, SuppressionEntry], list[Malformed]]:
+def _read(file: bytes) -> tuple[dict[MailboxKey, SuppressionEntry], list[Malformed]]:
     """The addresses (each once, with its first note) and the malformed lines."""
-    entries: dict[str, SuppressionEntry] = {}
+    entries: dict[MailboxKey, SuppressionEntry] = {}
     malformed: list[Malformed] = []
     try:
         for line, email, note in _rows(file.decode("utf-8-sig")):
             if is_deliverable(email):
-                address = normal_form(email)
+                address = mailbox_key(email)
                 entries.setdefault(address, SuppressionEntry(address, note))
             elif len(malformed) < MAX_MALFORMED:
                 malformed.append(Malformed(line, email[:_MAX_VALUE]))

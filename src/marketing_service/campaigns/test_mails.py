@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.addresses import normal_form
+from marketing_service.addresses import mailbox_key
 from marketing_service.campaigns.audit import record
 from marketing_service.errors import Unavailable, WrongState
 from marketing_service.ports import Envelope, RelayDown
@@ -38,13 +38,10 @@ async def left_out_of(tx: Transaction, org_id: str, recipients: Sequence[str]) -
 
     Raises WrongState if that is all of them.
     """
-    found = await store.left_out_among(
-        tx.connection, org_id=org_id, addresses=[normal_form(recipient) for recipient in recipients]
-    )
+    keys = {recipient: mailbox_key(recipient) for recipient in recipients}
+    found = await store.left_out_among(tx.connection, org_id=org_id, addresses=list(keys.values()))
     reasons = {entry.address: entry.reason for entry in found}
-    left_out = {
-        recipient: reasons[normal_form(recipient)] for recipient in recipients if normal_form(recipient) in reasons
-    }
+    left_out = {recipient: reasons[key] for recipient, key in keys.items() if key in reasons}
     if len(left_out) == len(recipients):
         raise WrongState(
             "No test mail was sent: every address has opted out or is on the suppression list. Use another address."
@@ -131,7 +128,7 @@ class TestMailer:
     async def _is_left_out(self, org_id: str, test_mail_id: UUID, recipient: str) -> bool:
         """Whether the recipient has opted out or was suppressed since the request."""
         async with self._transactions() as tx:
-            found = await store.left_out_among(tx.connection, org_id=org_id, addresses=[normal_form(recipient)])
+            found = await store.left_out_among(tx.connection, org_id=org_id, addresses=[mailbox_key(recipient)])
         for entry in found[:1]:
             log.info("test_mail_left_out", test_mail_id=str(test_mail_id), reason=entry.reason)
         return bool(found)

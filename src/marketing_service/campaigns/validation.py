@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.errors import FieldError, InvalidInput, Unavailable
 from marketing_service.ports import AudienceError, AudienceRefused, AudienceType, AudienceUnavailable
 from marketing_service.rendering import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from uuid import UUID
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.campaigns.rules import CampaignRules, SenderRules
     from marketing_service.ports import Audience, AudienceSource
     from marketing_service.rendering import MergeFields, Preview
@@ -193,12 +195,16 @@ def crm_unavailable(error: AudienceError) -> Unavailable:
 
 
 def validate_recipients(addresses: Sequence[str]) -> list[str]:
-    """The addresses of a test mail in normal form, without duplicates. Raises InvalidInput."""
+    """The addresses of a test mail, validated, one for each mailbox. Raises InvalidInput."""
     errors: list[FieldError] = []
     found = [_address(f"to[{at}]", address, errors) for at, address in enumerate(addresses)]
     if errors:
         raise InvalidInput(*errors)
-    return list(dict.fromkeys(address.normalized for address in found if address is not None))
+    mailboxes: dict[MailboxKey, str] = {}
+    for address in found:
+        if address is not None:
+            mailboxes.setdefault(mailbox_key(address.normalized), address.normalized)
+    return list(mailboxes.values())
 
 
 def _header_text(field: str, value: str | None) -> Iterator[FieldError]:

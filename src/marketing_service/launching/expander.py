@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.addresses import read_address
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable
@@ -195,11 +195,13 @@ def _staged(contact: Contact) -> expansions.StagedContact | None:
     email = (contact.email or "").strip()
     if not email or contact.marketing_opt_out:
         return None
+    mailbox = read_address(contact.email or "")
     return expansions.StagedContact(
         contact_id=contact.id,
         email=storable(email),
-        address=storable(normal_form(email)),
-        deliverable=is_deliverable(email),
+        address=mailbox.key,
+        deliverable=mailbox.is_deliverable,
+        findable=mailbox.is_findable,
         first_name=contact.first_name and storable(contact.first_name),
         last_name=contact.last_name and storable(contact.last_name),
         company_name=contact.company_name and storable(contact.company_name),

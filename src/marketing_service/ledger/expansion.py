@@ -9,7 +9,7 @@ from sqlalchemy import text
 from marketing_service.store.batches import BATCH_SIZE
 from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.clicks import write_links
-from marketing_service.store.rules import opt_out_blocks
+from marketing_service.store.rules import opt_out_blocks, opt_out_missed
 from marketing_service.store.states import CampaignStatus, FailReason, SkipReason
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ _FETCHED = text(
 )
 _STAGED = text("SELECT count(*) FROM marketing_staged_contacts WHERE campaign_id = :campaign_id AND epoch = :epoch")
 
-# A contact on two pages is taken from the later page. Of the contacts with one address, the one with the lowest id is
-# mailed. An opt-out blocks unless the CRM had it before this attempt began to read: then the attempt read the CRM's own
-# flag afterwards, and the flag decides.
+# A contact on two pages is taken from the later page. Of the contacts with one address that may be mailed, the one with
+# the lowest id is mailed. An opt-out blocks unless the CRM had it before this attempt began to read: then the attempt
+# read the CRM's own flag afterwards, and the flag decides. But if a search of the CRM may not find a contact in its
+# spelling, the flag decides only if the opt-out was brought to this contact by its id.
 #
 # For a million rows this takes as long as the rest of the launch. Therefore there is one sort, in whose order the rows
 # are numbered and written; shared addresses are found by hashing; and the ids are one uuidv7 whose last 32 bits are a
@@ -63,11 +64,16 @@ _MERGE = text(
                          WHEN contact.contact_id > shared.first THEN '{SkipReason.DUPLICATE}' END AS reason
                 FROM latest AS contact
                 LEFT JOIN (
-                    SELECT address, min(contact_id) AS first FROM latest GROUP BY address HAVING count(*) > 1
+                    SELECT address, min(contact_id) AS first FROM latest AS one
+                    WHERE deliverable AND (findable OR NOT EXISTS (
+                        SELECT FROM marketing_opt_outs o WHERE o.org_id = one.org_id AND o.address = one.address
+                          AND {opt_out_missed("o", contact_id="one.contact_id")}))
+                    GROUP BY address HAVING count(*) > 1
                 ) AS shared ON shared.address = contact.address
                 LEFT JOIN marketing_opt_outs opt_out
                     ON opt_out.org_id = contact.org_id AND opt_out.address = contact.address
-                    AND {opt_out_blocks("opt_out", read_at=_AUDIENCE_READ_AT)}
+                    AND ({opt_out_blocks("opt_out", read_at=_AUDIENCE_READ_AT)}
+                         OR NOT contact.findable AND {opt_out_missed("opt_out", contact_id="contact.contact_id")})
                 LEFT JOIN marketing_suppressions suppression
                     ON suppression.org_id = contact.org_id AND suppression.address = contact.address
             ) AS decided

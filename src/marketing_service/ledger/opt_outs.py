@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import MailboxKey
+
 _OTHER_CAMPAIGNS = text(
     """
     SELECT c.id FROM marketing_campaigns c
@@ -47,7 +49,7 @@ _NOTE = counted(
 
 
 async def record_opt_out(
-    connection: AsyncConnection, *, org_id: str, campaign_id: UUID, send_id: UUID, address: str
+    connection: AsyncConnection, *, org_id: str, campaign_id: UUID, send_id: UUID, address: MailboxKey
 ) -> None:
     """Record that the address wants no more mail, and skip what waits for it in every campaign that is SENDING."""
     key = {"org_id": org_id, "campaign_id": campaign_id, "send_id": send_id, "address": address}

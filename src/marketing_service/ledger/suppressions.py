@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import MailboxKey
     from marketing_service.store.states import SuppressionOrigin, SuppressionReason
     from marketing_service.store.suppressions import SuppressionEntry
 
@@ -46,7 +47,7 @@ _SKIP = counted(
 
 
 async def lock_campaigns_waiting_for(
-    connection: AsyncConnection, *, org_id: str, addresses: Collection[str], and_campaigns: Collection[UUID] = ()
+    connection: AsyncConnection, *, org_id: str, addresses: Collection[MailboxKey], and_campaigns: Collection[UUID] = ()
 ) -> list[UUID]:
     """Lock the SENDING campaigns in which sends wait for these addresses, and the named ones; returns their ids."""
     found = (await connection.execute(_CAMPAIGNS, {"org_id": org_id, "addresses": list(addresses)})).scalars()

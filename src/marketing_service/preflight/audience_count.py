@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from marketing_service.addresses import is_deliverable, normal_form
+from marketing_service.addresses import read_address
 from marketing_service.store import opt_outs
 from marketing_service.store.suppressions import suppressed_among
 
@@ -50,17 +50,24 @@ async def count_audience(
     count, contacts = await asyncio.gather(
         source.count(org_id, audience), source.sample(org_id, audience, limit=_MAX_SAMPLED)
     )
-    addresses = [normal_form(contact.email or "") for contact in contacts]
+    mailboxes = [read_address(contact.email or "") for contact in contacts]
+    addresses = [mailbox.key for mailbox in mailboxes]
+    unfindable = [
+        (contact.id, mailbox.key)
+        for contact, mailbox in zip(contacts, mailboxes, strict=True)
+        if not mailbox.is_findable
+    ]
     async with transactions(org_id) as tx:
         pending, some = await opt_outs.pending_contacts(tx.connection, org_id=org_id, limit=_MAX_LOOKED_UP)
         blocked = await opt_outs.blocked_among(tx.connection, org_id=org_id, addresses=addresses, read_at=read_at)
         blocked |= await suppressed_among(tx.connection, org_id=org_id, addresses=addresses)
+        missed = await opt_outs.missed_among(tx.connection, org_id=org_id, unfindable=unfindable)
     found = await asyncio.gather(*(source.contact(org_id, contact_id) for contact_id in some))
     counted = sum(contact is not None and audience.includes(contact) for contact in found)
     less = round(pending * counted / len(some)) if some else 0
     sample = [
         contact
-        for contact, address in zip(contacts, addresses, strict=True)
-        if address not in blocked and is_deliverable((contact.email or "").strip())
+        for contact, mailbox in zip(contacts, mailboxes, strict=True)
+        if mailbox.is_deliverable and mailbox.key not in blocked and contact.id not in missed
     ]
     return AudienceCount(max(count - less, 0), sample[:SAMPLE_SIZE])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from marketing_service.addresses import is_deliverable, normal_form
 from marketing_service.preflight.fingerprints import FingerprintSet
 from marketing_service.rendering import Finding, MergeFields, RenderProblem, Severity
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
+    from marketing_service.addresses import MailboxKey, ReadAddress
     from marketing_service.ports import Contact, LeftOut
     from marketing_service.rendering import LargestMessage, RenderCheck
 
@@ -34,21 +34,26 @@ class AudienceStats:
         self._missing: Counter[str] = Counter()
         self._problems: Counter[tuple[str, RenderProblem]] = Counter()
 
-    def add(self, contacts: Iterable[Contact], blocked: AbstractSet[str], suppressed: AbstractSet[str]) -> None:
-        """Count more contacts. Of their addresses, `blocked` have opted out here, and `suppressed` are on the
-        suppression list."""
-        for contact in contacts:
+    def add(
+        self,
+        contacts: Iterable[tuple[Contact, ReadAddress]],
+        blocked: AbstractSet[MailboxKey],
+        suppressed: AbstractSet[MailboxKey],
+        missed: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Count more contacts, each with what its address says. Of their mailboxes, `blocked` have opted out here, and
+        `suppressed` are on the suppression list. `missed` are the contacts to whom an opt-out was never brought."""
+        for contact, address in contacts:
             email = (contact.email or "").strip()
             if not email or contact.marketing_opt_out or not self._ids.add(contact.id):
                 continue
-            address = normal_form(email)
-            if not is_deliverable(email):
+            if not address.is_deliverable:
                 self.malformed += 1
-            elif address in blocked:
+            elif address.key in blocked or contact.id in missed:
                 self.opted_out += 1
-            elif address in suppressed:
+            elif address.key in suppressed:
                 self.suppressed += 1
-            elif not self._addresses.add(address):
+            elif not self._addresses.add(address.key):
                 self.duplicates += 1
             else:
                 self._count_recipient(contact, email)

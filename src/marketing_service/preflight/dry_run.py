@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from marketing_service.addresses import normal_form
+from marketing_service.addresses import read_address
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import AudienceRefused, AudienceUnavailable, RelayDown
 from marketing_service.preflight.audience_reading import AudienceEndless, ReadingLimit, never
@@ -179,13 +179,16 @@ class DryRun:
             async for page in pages:
                 if self._draining:
                     return False
-                addresses = [normal_form(contact.email) for contact in page.contacts if contact.email]
+                contacts = [(contact, read_address(contact.email)) for contact in page.contacts if contact.email]
+                addresses = [mailbox.key for _, mailbox in contacts]
+                unfindable = [(contact.id, mailbox.key) for contact, mailbox in contacts if not mailbox.is_findable]
                 fetched += len(page.contacts)
                 async with self._transactions() as tx:
                     blocked = await opt_outs.blocked_among(
                         tx.connection, org_id=attempt.org_id, addresses=addresses, read_at=started
                     )
                     suppressed = await suppressed_among(tx.connection, org_id=attempt.org_id, addresses=addresses)
+                    missed = await opt_outs.missed_among(tx.connection, org_id=attempt.org_id, unfindable=unfindable)
                     if not await preflights.count_fetched(
                         tx.connection,
                         attempt,
@@ -195,7 +198,7 @@ class DryRun:
                     ):
                         raise _Superseded
                 # In a thread: rendering a thousand messages takes a while, and the event loop is sending others.
-                await asyncio.to_thread(stats.add, page.contacts, blocked, suppressed)
+                await asyncio.to_thread(stats.add, contacts, blocked, suppressed, missed)
                 end.check(fetched)
                 if await must_yield():
                     return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from marketing_service.addresses import receiving_domain
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.logs import LogThrottle
 from marketing_service.sending.refusals import refusal_of
@@ -82,7 +83,7 @@ class DomainThrottle:
         """Seconds that a message to this address must wait; None if it may go now."""
         if not self._domains:
             return None
-        domain = self._domains.get(_name(email))
+        domain = self._domains.get(receiving_domain(email))
         if domain is None or not domain.until:
             return None
         now = self.now()
@@ -97,7 +98,7 @@ class DomainThrottle:
         """A message to this address, started at `started`, was accepted."""
         if not self._domains:
             return
-        name = _name(email)
+        name = receiving_domain(email)
         domain = self._domains.get(name)
         if domain is None or started < domain.started:
             return
@@ -110,7 +111,7 @@ class DomainThrottle:
     def deferred(self, email: str, *, started: float) -> float | None:
         """The domain asked for less, in reply to a message started at `started`. Returns the length of the back-off
         in seconds, if one starts now."""
-        name = _name(email)
+        name = receiving_domain(email)
         domain = self._domains.setdefault(name, _Domain())
         self._domains.move_to_end(name)
         if len(self._domains) > _MAX_DOMAINS:
@@ -129,7 +130,3 @@ class DomainThrottle:
             waiting = sum(bool(other.until) for other in self._domains.values())
             log.info("domain_backs_off", seconds=domain.backoff, domains=waiting)
         return domain.backoff
-
-
-def _name(email: str) -> str:
-    return email.rpartition("@")[2].strip().lower()

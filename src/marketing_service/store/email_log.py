@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, tuple_
 
+from marketing_service.addresses import MAX_ENCODED, read_key_prefix
 from marketing_service.store.page import Page
 from marketing_service.store.states import SendStatus
 from marketing_service.store.tables import sends
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from marketing_service.addresses import KeyPrefix, MailboxKey
 
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -55,12 +58,12 @@ NO_ERROR = SendError(None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One send in the email log. `address` is the email in its normal form; the log is ordered by it."""
+    """One send in the email log. The log is ordered by `address`."""
 
     id: UUID
     contact_id: str
     email: str
-    address: str
+    address: MailboxKey
     status: SendStatus
     reason: str | None
     attempts: int
@@ -83,7 +86,7 @@ class LogKey:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which sends: in one of `statuses` (empty: all), with an address that starts with `prefix`."""
+    """Which sends: in one of `statuses` (empty: all), with an address that starts with `prefix`, in any spelling."""
 
     statuses: Collection[SendStatus] = ()
     prefix: str | None = None
@@ -102,21 +105,41 @@ async def page_of_log(
     conn: AsyncConnection, org_id: str, campaign_id: UUID, *, only: LogFilter, after: LogKey | None, limit: int
 ) -> Page[LogEntry, LogKey]:
     """At most `limit` sends after `after`, by address, then id."""
+    in_campaign = (sends.c.org_id == org_id, sends.c.campaign_id == campaign_id)
     place = (sends.c.address, sends.c.id)
-    statement = select(*_COLUMNS).where(sends.c.org_id == org_id, sends.c.campaign_id == campaign_id)
+    statement = select(*_COLUMNS).where(*in_campaign).order_by(*place).limit(limit + 1)
     if only.statuses:
         statement = statement.where(sends.c.status.in_(only.statuses))
-    if only.prefix:
-        # A range of the log's own index; LIKE with a parameter would read the whole campaign.
-        first = only.prefix.lower()
-        statement = statement.where(sends.c.address >= first)
-        if (end := _after_prefix(first)) is not None:
-            statement = statement.where(sends.c.address < end)
     if after is not None:
         statement = statement.where(tuple_(*place) > (after.address, after.id))
-    rows = (await conn.execute(statement.order_by(*place).limit(limit + 1))).mappings().all()
-    items = [_entry(row) for row in rows[:limit]]
-    return Page(items, LogKey(items[-1].address, items[-1].id) if len(rows) > limit else None)
+    selections: list[Sequence[ColumnElement[bool]]] = [()]
+    if only.prefix:
+        search = read_key_prefix(only.prefix)
+        selections = [_starts_with(search.plain)]
+        if search.encoded is not None and (others := await _encoded_among(conn, in_campaign, search)):
+            selections.append((sends.c.address.in_(others),))
+    # Each selection is a statement of its own, so that each reads a range of the log's own index. No send is in both.
+    entries = [
+        _entry(row) for selection in selections for row in (await conn.execute(statement.where(*selection))).mappings()
+    ]
+    entries.sort(key=lambda entry: (entry.address, entry.id))
+    items = entries[:limit]
+    return Page(items, LogKey(items[-1].address, items[-1].id) if len(entries) > limit else None)
+
+
+async def _encoded_among(
+    conn: AsyncConnection, in_campaign: Sequence[ColumnElement[bool]], search: KeyPrefix
+) -> list[MailboxKey]:
+    """The addresses in the campaign that only `search.includes` finds, among the first `MAX_ENCODED`."""
+    statement = select(sends.c.address).distinct().where(*in_campaign, *_starts_with(search.encoded or ""))
+    addresses = await conn.execute(statement.order_by(sends.c.address).limit(MAX_ENCODED))
+    return [address for address in addresses.scalars() if search.includes(address)]
+
+
+def _starts_with(prefix: str) -> Sequence[ColumnElement[bool]]:
+    """A range of the log's own index; LIKE with a parameter would read the whole campaign."""
+    end = _after_prefix(prefix)
+    return (sends.c.address >= prefix, *(() if end is None else (sends.c.address < end,)))
 
 
 def _after_prefix(prefix: str) -> str | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import MailboxKey
+
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
@@ -33,15 +35,16 @@ class Expansion:
 
 
 class StagedContact(NamedTuple):
-    """A contact as it will be mailed: `email` as the CRM has it, `address` in its normal form."""
+    """A contact as it will be mailed: `email` as the CRM has it. `findable`: see `addresses.is_findable`."""
 
     contact_id: str
     email: str
-    address: str
+    address: MailboxKey
     deliverable: bool
     first_name: str | None
     last_name: str | None
     company_name: str | None
+    findable: bool = True
 
 
 _MAY_CLAIM = f"""{is_expanding("c")} AND c.cancelled_at IS NULL

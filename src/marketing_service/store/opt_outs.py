@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from marketing_service.store.rules import opt_out_blocks
+from marketing_service.store.rules import opt_out_blocks, opt_out_missed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from marketing_service.addresses import MailboxKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class PendingOptOut:
     """An opt-out that the CRM does not have yet. `tries` counts the earlier tries to write it there."""
 
     org_id: str
-    address: str
+    address: MailboxKey
     contact_ids: tuple[str, ...]
     opted_out_at: datetime
     tries: int
@@ -40,7 +42,7 @@ _ADD = text(
 )
 
 
-async def add_opt_out(connection: AsyncConnection, *, org_id: str, campaign_id: UUID, address: str) -> None:
+async def add_opt_out(connection: AsyncConnection, *, org_id: str, campaign_id: UUID, address: MailboxKey) -> None:
     """Store the opt-out of the address, for all contacts who have it in the campaign; the CRM does not have it yet."""
     await connection.execute(_ADD, {"org_id": org_id, "campaign_id": campaign_id, "address": address})
 
@@ -64,18 +66,19 @@ async def take_due_opt_outs(connection: AsyncConnection, *, limit: int, lease: f
 
 _CONFIRM = text(
     """
-    UPDATE marketing_opt_outs SET confirmed_at = clock_timestamp(), due_at = NULL
+    UPDATE marketing_opt_outs
+    SET confirmed_at = clock_timestamp(), due_at = NULL,
+        contact_ids = ARRAY(SELECT DISTINCT unnest(contact_ids || CAST(:found AS text[])))
     WHERE org_id = :org_id AND address = :address AND opted_out_at = :opted_out_at AND confirmed_at IS NULL
     """
 )
 
 
-async def confirm_opt_out(connection: AsyncConnection, opt_out: PendingOptOut) -> None:
-    """Record that the CRM has the opt-out: from now on the CRM's flag decides. A newer opt-out stays pending."""
-    await connection.execute(
-        _CONFIRM,
-        {"org_id": opt_out.org_id, "address": opt_out.address, "opted_out_at": opt_out.opted_out_at},
-    )
+async def confirm_opt_out(connection: AsyncConnection, opt_out: PendingOptOut, *, found: Collection[str] = ()) -> None:
+    """Record that the CRM has the opt-out: from now on the CRM's flag decides. A newer opt-out stays pending. `found`
+    are the ids of the contacts that the CRM has found by the address."""
+    key = {"org_id": opt_out.org_id, "address": opt_out.address, "opted_out_at": opt_out.opted_out_at}
+    await connection.execute(_CONFIRM, key | {"found": list(found)})
 
 
 _POSTPONE = text(
@@ -101,16 +104,37 @@ _BLOCKED = text(
 
 
 async def blocked_among(
-    connection: AsyncConnection, *, org_id: str, addresses: Sequence[str], read_at: datetime
-) -> set[str]:
+    connection: AsyncConnection, *, org_id: str, addresses: Sequence[MailboxKey], read_at: datetime
+) -> set[MailboxKey]:
     """Those of the addresses for which an opt-out outweighs what the CRM said at `read_at`."""
     key = {"org_id": org_id, "addresses": list(addresses), "read_at": read_at}
     return set((await connection.execute(_BLOCKED, key)).scalars())
 
 
-async def is_blocked(connection: AsyncConnection, *, org_id: str, address: str, read_at: datetime) -> bool:
+async def is_blocked(connection: AsyncConnection, *, org_id: str, address: MailboxKey, read_at: datetime) -> bool:
     """Whether an opt-out of the address outweighs what the CRM said at `read_at`."""
     return bool(await blocked_among(connection, org_id=org_id, addresses=(address,), read_at=read_at))
+
+
+_MISSED = text(
+    f"""
+    SELECT c.id FROM unnest(CAST(:ids AS text[]), CAST(:addresses AS text[])) AS c (id, address)
+    JOIN marketing_opt_outs o ON o.org_id = :org_id AND o.address = c.address
+    WHERE {opt_out_missed("o", contact_id="c.id")}
+    """
+)
+
+
+async def missed_among(
+    connection: AsyncConnection, *, org_id: str, unfindable: Sequence[tuple[str, MailboxKey]]
+) -> set[str]:
+    """The ids of those contacts to whom an opt-out of their mailbox was never brought: it blocks them, whatever the CRM
+    says. `unfindable` are ids and mailboxes of contacts that a search of the CRM may not find."""
+    if not unfindable:
+        return set()
+    ids, addresses = zip(*unfindable, strict=True)
+    rows = await connection.execute(_MISSED, {"org_id": org_id, "ids": list(ids), "addresses": list(addresses)})
+    return set(rows.scalars())
 
 
 _PENDING_CONTACTS = text(

@@ -71,6 +71,12 @@ def opt_out_blocks(opt_out: str, *, read_at: str) -> str:
     return f"({opt_out}.confirmed_at IS NULL\n OR {opt_out}.confirmed_at > {read_at})"
 
 
+def opt_out_missed(opt_out: str, *, contact_id: str) -> str:
+    """The opt-out was never brought to this contact in the CRM. This is certain only for a contact that a search for
+    the address does not find."""
+    return f"{contact_id} <> ALL ({opt_out}.contact_ids)"
+
+
 def proves_delivery(send: str) -> str:
     """What an UPDATE of marketing_sends sets if something proves that the message arrived: an UNCONFIRMED send is
     DELIVERED. A send in another state does not change."""

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import MailboxKey
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedSend:
-    """A send that a report, or its unsubscribe link, names. `address` is in its normal form."""
+    """A send that a report, or its unsubscribe link, names."""
 
     id: UUID
     org_id: str
     campaign_id: UUID
-    address: str
+    address: MailboxKey
     status: SendStatus
     attempts: int
     unsubscribed_at: datetime | None
@@ -35,7 +37,7 @@ class ResendCandidate:
     """A send that a user wants to be sent again."""
 
     contact_id: str
-    address: str
+    address: MailboxKey
     status: SendStatus
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from marketing_service.addresses import MAX_ENCODED
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import KeyPrefix, MailboxKey
+
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """An address on the list. `campaign_id` is the campaign whose send bounced, if a bounce was the reason."""
 
     id: UUID
-    address: str
+    address: MailboxKey
     reason: SuppressionReason
     origin: SuppressionOrigin
     campaign_id: UUID | None
@@ -36,9 +39,9 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionEntry:
-    """An address to add, in its normal form."""
+    """An address to add."""
 
-    address: str
+    address: MailboxKey
     note: str | None = None
 
 
@@ -85,13 +88,13 @@ _PAGE = text(
     SELECT {_COLUMNS} FROM marketing_suppressions
     WHERE org_id = :org_id AND (CAST(:before AS uuid) IS NULL OR id < :before)
       AND (CAST(:reasons AS text[]) IS NULL OR reason = ANY(:reasons))
-      AND starts_with(address, :prefix)
+      AND (starts_with(address, :plain) OR address = ANY(:others))
     ORDER BY id DESC LIMIT :limit
     """
 )
 
 
-async def find_suppression(connection: AsyncConnection, *, org_id: str, address: str) -> Suppression | None:
+async def find_suppression(connection: AsyncConnection, *, org_id: str, address: MailboxKey) -> Suppression | None:
     """The address's entry on the list, None if it has none."""
     row = (await connection.execute(_FIND, {"org_id": org_id, "address": address})).mappings().one_or_none()
     return None if row is None else _suppression(dict(row))
@@ -102,19 +105,35 @@ async def page_of_suppressions(
     *,
     org_id: str,
     reasons: Sequence[SuppressionReason],
-    prefix: str,
+    search: KeyPrefix | None,
     before: UUID | None,
     limit: int,
 ) -> list[Suppression]:
-    """Up to `limit` entries older than `before`, newest first: ids are ordered by time."""
+    """Up to `limit` entries older than `before`, newest first: ids are ordered by time. `search` selects addresses."""
+    others = [] if search is None else await _encoded_among(connection, org_id, search)
     values = {
         "org_id": org_id,
         "reasons": list(reasons) or None,
-        "prefix": prefix,
+        "plain": "" if search is None else search.plain,
+        "others": others,
         "before": before,
         "limit": limit,
     }
     return [_suppression(dict(row)) for row in (await connection.execute(_PAGE, values)).mappings()]
+
+
+_ENCODED = text(
+    "SELECT address FROM marketing_suppressions WHERE org_id = :org_id AND starts_with(address, :encoded)"
+    " ORDER BY address LIMIT :limit"
+)
+
+
+async def _encoded_among(connection: AsyncConnection, org_id: str, search: KeyPrefix) -> list[MailboxKey]:
+    """The addresses on the list that only `search.includes` finds, among the first `MAX_ENCODED`."""
+    if search.encoded is None:
+        return []
+    key = {"org_id": org_id, "encoded": search.encoded, "limit": MAX_ENCODED}
+    return [address for address in (await connection.execute(_ENCODED, key)).scalars() if search.includes(address)]
 
 
 def _suppression(row: dict[str, Any]) -> Suppression:
@@ -137,7 +156,7 @@ _REMOVE = text(
 )
 
 
-async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppression_id: UUID) -> str | None:
+async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppression_id: UUID) -> MailboxKey | None:
     """Take the entry off the list and delete the soft bounces of its address. Returns the address; None if there is no
     such entry."""
     key = {"org_id": org_id, "id": suppression_id}
@@ -147,7 +166,9 @@ async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppre
 _AMONG = text("SELECT address FROM marketing_suppressions WHERE org_id = :org_id AND address = ANY(:addresses)")
 
 
-async def suppressed_among(connection: AsyncConnection, *, org_id: str, addresses: Sequence[str]) -> set[str]:
+async def suppressed_among(
+    connection: AsyncConnection, *, org_id: str, addresses: Sequence[MailboxKey]
+) -> set[MailboxKey]:
     """Those of the addresses that are on the list."""
     key = {"org_id": org_id, "addresses": list(addresses)}
     return set((await connection.execute(_AMONG, key)).scalars())

@@ -238,6 +238,8 @@ staged_contacts = Table(
     Column("first_name", Text),
     Column("last_name", Text),
     Column("company_name", Text),
+    # Whether a search of the CRM for the address finds this contact in this spelling.
+    Column("findable", Boolean, nullable=False, server_default=text("true")),
     Index("ix_marketing_staged_contacts_attempt", "campaign_id", "epoch"),
     prefixes=["UNLOGGED"],
 )

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from marketing_service.addresses import MailboxKey
+
 
 class LeftOut(NamedTuple):
-    """An address that a test mail is not sent to, in its normal form, and the reason."""
+    """A mailbox that a test mail is not sent to, and the reason."""
 
-    address: str
+    address: MailboxKey
     reason: SkipReason
 
 
@@ -65,7 +67,7 @@ _LEFT_OUT = text(
 )
 
 
-async def left_out_among(connection: AsyncConnection, *, org_id: str, addresses: Sequence[str]) -> list[LeftOut]:
+async def left_out_among(connection: AsyncConnection, *, org_id: str, addresses: Sequence[MailboxKey]) -> list[LeftOut]:
     """Those of the addresses that are suppressed or have opted out. An address may be both: two entries."""
     rows = await connection.execute(_LEFT_OUT, {"org_id": org_id, "addresses": list(addresses)})
     return [LeftOut(row.address, SkipReason(row.reason)) for row in rows]

@@ -119,23 +119,25 @@ async def write_opt_outs_to_crm(transactions: Transactions, audience: AudienceSo
         refused: list[tuple[PendingOptOut, float]] = []
         for pending in due:
             try:
-                await _write(audience, pending)
+                found = await _write(audience, pending)
             except AudienceError as error:
                 delay = _BACKOFF.delay(pending.tries + 1)
                 log.warning("opt_out_not_in_crm", tries=pending.tries + 1, retry_in=delay, reason=str(error))
                 refused.append((pending, delay))
             else:
                 async with transactions() as tx:
-                    await store.confirm_opt_out(tx.connection, pending)
+                    await store.confirm_opt_out(tx.connection, pending, found=found)
         async with transactions() as tx:
             await store.postpone_opt_outs(tx.connection, refused)
         if len(due) < _BATCH_SIZE:
             return
 
 
-async def _write(audience: AudienceSource, pending: PendingOptOut) -> None:
+async def _write(audience: AudienceSource, pending: PendingOptOut) -> set[str]:
+    """Returns the ids of the contacts that were found by their address."""
     known = await audience.contacts_with_email(pending.org_id, pending.address)
     opted_out = {contact.id for contact in known if contact.marketing_opt_out}
     for contact_id in sorted({*pending.contact_ids, *(contact.id for contact in known)} - opted_out):
         # For a contact that no longer exists, this does nothing.
         await audience.opt_out(pending.org_id, contact_id)
+    return {contact.id for contact in known}

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.api.csv_export import HEADER
 from marketing_service.campaigns import email_log
 from marketing_service.db import Database
@@ -89,6 +90,35 @@ async def test_status_and_prefix_filter(admin: httpx.AsyncClient, owner: Databas
     assert await emails("status=DELIVERED") == []
     assert len(await emails("status=DELIVERED&status=QUEUED")) == 5
     assert await emails("status=QUEUED&q=adam") == ["adam@x.example"]
+
+
+async def test_the_start_of_any_spelling_finds_a_mailbox(admin: httpx.AsyncClient, owner: Database) -> None:
+    written = ["info@bücher.example", "Info@XN--bcher-kva.example", "info@bxcher.example", "info@bürger.example"]
+    people = [contact(n, address=mailbox_key(email), email=email) for n, email in enumerate(written)]
+    campaign_id = await launched(owner, people)
+    books, *others = [written[:2], written[2:3], written[3:]]
+
+    async def emails(q: str, **query: str) -> list[str]:
+        response = await admin.get(path(campaign_id, "/sends"), params={"q": q} | query)
+        return sorted(entry["email"] for entry in response.json()["items"])
+
+    for q in ("info@bücher.example", "INFO@BU\u0308CHER.ex", "info@büc", "info@xn--bcher-kva.example", "info@xn--bch"):
+        assert await emails(q) == sorted(books), q
+    assert await emails("info@b") == sorted(written)
+    assert await emails("info@bü") == sorted([*books, *others[1]])
+    assert await emails("info@bx") == others[0]
+    assert await emails("info@ü") == []
+    assert await emails("info@bü", status="DELIVERED") == []
+    # Page by page, in the order of the keys.
+    found, cursor = [], None
+    while True:
+        query = {"q": "info@b", "limit": "1"} | ({"cursor": cursor} if cursor else {})
+        page = (await admin.get(path(campaign_id, "/sends"), params=query)).json()
+        found += [entry["email"] for entry in page["items"]]
+        if (cursor := page["nextCursor"]) is None:
+            break
+    assert sorted(found) == sorted(written)
+    assert found == sorted(written, key=lambda email: (mailbox_key(email), written.index(email)))
 
 
 class TestCsv:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.campaigns.suppression_list import MAX_MALFORMED
 from tests.integration.api.support import assert_problem, path
 from tests.integration.api.test_tenancy import own_filter_removed
@@ -39,7 +40,7 @@ async def import_csv(client: httpx.AsyncClient, file: str | bytes) -> httpx.Resp
     return await client.post(PATH + ".csv", content=body, headers={"Content-Type": "text/csv; charset=utf-8"})
 
 
-async def test_an_address_is_added_once_in_its_normal_form(admin: httpx.AsyncClient) -> None:
+async def test_an_address_is_added_once_by_its_mailbox_key(admin: httpx.AsyncClient) -> None:
     added = await admin.post(PATH, json={"email": " Ann@Example.com ", "note": "by phone"})
     assert added.status_code == 201
     first = added.json()
@@ -54,6 +55,25 @@ async def test_an_address_is_added_once_in_its_normal_form(admin: httpx.AsyncCli
     again = await admin.post(PATH, json={"email": "ann@example.com", "note": "another"})
     assert (again.status_code, again.json()) == (200, first)
     assert await listed(admin) == [first]
+
+
+async def test_all_spellings_of_a_mailbox_are_one_entry(admin: httpx.AsyncClient, owner: Database) -> None:
+    people = [
+        contact(number, email=email, address=mailbox_key(email))
+        for number, email in enumerate(("info@bücher.example", "INFO@xn--bcher-kva.example", "info@bürger.example"))
+    ]
+    campaign_id = await launched(owner, people)
+    first = (await admin.post(PATH, json={"email": "info@bücher.example"})).json()
+    rows = [(row["status"], row["reason"]) for row in await send_rows(owner, campaign_id)]
+    assert rows == [("SKIPPED", "SUPPRESSED"), ("SKIPPED", "DUPLICATE"), ("QUEUED", None)]
+    again = await admin.post(PATH, json={"email": "Info@XN--BCHER-KVA.example"})
+    assert (again.status_code, again.json()) == (200, first)
+    imported = await import_csv(admin, "email\ninfo@bu\u0308cher.example\ninfo@böcher.example\ninfo@b.example\n")
+    assert (imported.json()["added"], imported.json()["known"]) == (2, 1)
+    for q in ("info@bücher.example", "INFO@BÜCHER", "info@bü", "info@xn--bcher-kva.example"):
+        assert await emails(admin, q=q) == ["info@xn--bcher-kva.example"], q
+    assert len(await emails(admin, q="info@b")) == 3
+    assert await emails(admin, q="info@büx") == []
 
 
 async def test_waiting_sends_to_the_address_are_skipped(admin: httpx.AsyncClient, owner: Database) -> None:

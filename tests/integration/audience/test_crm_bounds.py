@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.audience import CrmAudience
 from marketing_service.audience.crm import MAX_ANSWER_OCTETS
 from marketing_service.bounded_http import open_client
@@ -179,10 +180,10 @@ async def test_another_contact_than_the_one_asked_for_is_not_used(
 
 async def test_an_address_with_a_thousand_contacts_is_the_most(source: CrmAudience, crm: CrmServer) -> None:
     crm.contacts["org"] = [contact(number, email="info@example.org") for number in range(1000)]
-    assert len(await source.contacts_with_email("org", "info@example.org")) == 1000
+    assert len(await source.contacts_with_email("org", mailbox_key("info@example.org"))) == 1000
     crm.contacts["org"].append(contact(1000, email="info@example.org"))
     with pytest.raises(AudienceUnavailable, match="more than 1000 contacts"):
-        await source.contacts_with_email("org", "info@example.org")
+        await source.contacts_with_email("org", mailbox_key("info@example.org"))
 
 
 async def test_cookies_of_the_crm_are_not_sent_back(source: CrmAudience, crm: CrmServer) -> None:

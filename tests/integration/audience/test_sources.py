@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.ports import Audience, AudienceType, Contact, ContactStatus, LeftOut
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ async def test_organisations_are_separate(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(1)], "a b?#%41": [contact(2)]})
     assert [found.id for found in await everyone(source, org_id="a b?#%41")] == ["c-000002"]
     assert await source.contact("org", "c-000002") is None
-    assert await source.contacts_with_email("org", "person2@example.org") == []
+    assert await source.contacts_with_email("org", mailbox_key("person2@example.org")) == []
     assert not await source.opt_out("org", "c-000002")
     assert await source.count("a b?#%41", EVERYBODY) == 1
 
@@ -145,14 +146,14 @@ async def test_finds_all_contacts_with_an_address_even_if_opted_out(make_source:
             ]
         }
     )
-    found = await source.contacts_with_email("org", "jane+x@example.org")
+    found = await source.contacts_with_email("org", mailbox_key("jane+x@example.org"))
     assert [one.id for one in found] == ["c-000001", "c-000002"]
-    assert await source.contacts_with_email("org", "nobody@example.org") == []
+    assert await source.contacts_with_email("org", mailbox_key("nobody@example.org")) == []
 
 
 async def test_finds_more_contacts_with_one_address_than_a_page_has(make_source: SourceFactory) -> None:
     source = await make_source({"org": [contact(number, email="info@example.org") for number in range(230)]})
-    assert len(await source.contacts_with_email("org", "info@example.org")) == 230
+    assert len(await source.contacts_with_email("org", mailbox_key("info@example.org"))) == 230
 
 
 async def test_an_opt_out_is_stored_and_can_be_repeated(make_source: SourceFactory) -> None:
@@ -175,3 +176,20 @@ async def test_statuses_are_in_the_order_of_the_crm(make_source: SourceFactory) 
     ]
     source = await make_source({"org": []}, statuses)
     assert await source.statuses("org") == statuses
+
+
+async def test_finds_the_contacts_of_a_mailbox_in_each_usual_spelling(make_source: SourceFactory) -> None:
+    source = await make_source(
+        {
+            "org": [
+                contact(1, email="info@bücher.example"),
+                contact(2, email="INFO@XN--BCHER-KVA.example", marketing_opt_out=True),
+                contact(3, email="Info@bu\u0308cher.Example"),
+                contact(4, email="info@bucher.example"),
+                contact(5, email="info@xn--bcher-kva.bücher.example"),
+            ]
+        }
+    )
+    for spelling in ("info@bücher.example", "info@xn--bcher-kva.example", "info@BU\u0308CHER.example"):
+        found = await source.contacts_with_email("org", mailbox_key(spelling))
+        assert [one.id for one in found] == ["c-000001", "c-000002", "c-000003"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.audience import ViewAudience
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable, ContactStatus
@@ -184,10 +185,10 @@ async def test_long_values_of_a_view_are_cut(source: ViewAudience, crm_database:
 async def test_an_address_with_a_thousand_contacts_is_the_most(source: ViewAudience, crm_database: CrmDatabase) -> None:
     await crm_database.run("DELETE FROM people")
     await crm_database.fill({"org": [contact(number, email="info@example.org") for number in range(1000)]})
-    assert len(await source.contacts_with_email("org", "info@example.org")) == 1000
+    assert len(await source.contacts_with_email("org", mailbox_key("info@example.org"))) == 1000
     await crm_database.fill({"org": [contact(1000, email="info@example.org")]})
     with pytest.raises(AudienceUnavailable, match="more than 1000 contacts"):
-        await source.contacts_with_email("org", "info@example.org")
+        await source.contacts_with_email("org", mailbox_key("info@example.org"))
 
 
 async def test_more_than_a_thousand_statuses_are_not_used(source: ViewAudience, crm_database: CrmDatabase) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.ledger import expansion, lifecycle
 from marketing_service.store import expansions
 from tests.support.ledger import (
@@ -173,3 +174,13 @@ async def test_a_failed_launch_has_a_reason_and_no_sends(owner: Database) -> Non
     row = await campaign_row(owner, campaign_id)
     assert (row["status"], row["failure_code"], row["recipients"]) == ("FAILED", "CRM_REFUSED", 0)
     assert await send_rows(owner, campaign_id) == []
+
+
+async def test_a_malformed_address_does_not_hide_another_contact_with_its_key(owner: Database) -> None:
+    same = {"address": mailbox_key("info@example.com")}
+    people = [
+        contact(1, email="info@example.com.", deliverable=False, **same),
+        contact(2, email="info@example.com", **same),
+    ]
+    rows = await send_rows(owner, await launched(owner, people))
+    assert [(row["status"], row["reason"]) for row in rows] == [("FAILED", "MALFORMED_ADDRESS"), ("QUEUED", None)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from marketing_service.addresses import mailbox_key
 from marketing_service.ledger import lifecycle, opt_outs, resend
 from marketing_service.store import batches
 from marketing_service.store import opt_outs as pending_opt_outs
@@ -165,7 +166,7 @@ async def test_an_opt_out_outweighs_only_what_the_crm_said_before_it_was_confirm
     async def blocked(read_at: datetime) -> bool:
         async with owner.transaction() as tx:
             return await pending_opt_outs.is_blocked(
-                tx.connection, org_id=ORG, address="person0@example.com", read_at=read_at
+                tx.connection, org_id=ORG, address=mailbox_key("person0@example.com"), read_at=read_at
             )
 
     later = datetime.now(UTC) + timedelta(minutes=1)

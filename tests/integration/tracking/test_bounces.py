@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import event, text
 
+from marketing_service.addresses import MailboxKey, mailbox_key
 from marketing_service.errors import Unavailable
 from marketing_service.ledger.suppressions import lock_campaigns_waiting_for, suppress
 from marketing_service.reports import Kind
@@ -240,11 +241,12 @@ async def test_concurrent_bounces_and_suppressions_of_one_address_do_not_deadloc
     """Bounces, complaints and manual suppressions of the same addresses, in the same campaigns, at once."""
     people = [f"p{number}@example.com" for number in range(6)]
     contacts = [contact(number, email=email, address=email) for number, email in enumerate(people)]
+    keys = [mailbox_key(email) for email in people]
     sent = await launched(owner, contacts)
     await deliver_all(owner, sent)
     waiting = [await launched(owner, contacts) for _ in range(3)]
 
-    async def by_hand(addresses: list[str]) -> None:
+    async def by_hand(addresses: list[MailboxKey]) -> None:
         async with world.worker.transactions("acme") as tx:
             locked = await lock_campaigns_waiting_for(tx.connection, org_id="acme", addresses=addresses)
             await suppress(
@@ -259,8 +261,8 @@ async def test_concurrent_bounces_and_suppressions_of_one_address_do_not_deadloc
     await asyncio.gather(
         *(about(handler, send, delivery_report(UNKNOWN_USER)) for send in await send_rows(owner, sent)),
         *(handler.handle(ADDRESSES.complaints, complaint(send["id"])) for send in await send_rows(owner, sent)),
-        by_hand(people),
-        by_hand(people[::-1]),
+        by_hand(keys),
+        by_hand(keys[::-1]),
     )
     assert (await assert_adds_up(owner, sent))["hard_bounces"] == len(people)
     for campaign_id in waiting:

@@ -33,3 +33,8 @@ def test_every_wrong_recipient_is_named() -> None:
     with pytest.raises(InvalidInput) as refused:
         validate_recipients(["x", "ada@example.com", "zoë@example.com", "ada@nowhere"])
     assert [error.field for error in refused.value.errors] == ["to[0]", "to[2]", "to[3]"]
+
+
+def test_a_mailbox_gets_one_test_mail_in_whatever_spellings_it_is_given() -> None:
+    given = ["info@bücher.example", "INFO@xn--bcher-kva.example", "info@bu\u0308cher.example", "info@bucher.example"]
+    assert validate_recipients(given) == ["info@bücher.example", "info@bucher.example"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from marketing_service.addresses import mailbox_key, read_address
 from marketing_service.ports import Contact, LeftOut
 from marketing_service.preflight.audience_stats import AudienceStats
 from marketing_service.rendering import Finding, RenderCheck, Severity
@@ -28,13 +29,19 @@ def stats_of(
     *contacts: Contact,
     blocked: frozenset[str] = frozenset(),
     suppressed: frozenset[str] = frozenset(),
+    missed: frozenset[str] = frozenset(),
     subject: str = "Hello",
     html: str = "x",
 ) -> AudienceStats:
     stats = AudienceStats(RenderCheck(subject, html, None))
     # In two pages, so that duplicates across pages are tested too.
-    stats.add(contacts[: len(contacts) // 2], blocked, suppressed)
-    stats.add(contacts[len(contacts) // 2 :], blocked, suppressed)
+    for half in (contacts[: len(contacts) // 2], contacts[len(contacts) // 2 :]):
+        stats.add(
+            [(contact, read_address(contact.email or "")) for contact in half],
+            set(map(mailbox_key, blocked)),
+            set(map(mailbox_key, suppressed)),
+            missed,
+        )
     return stats
 
 
@@ -87,3 +94,17 @@ def test_a_part_that_renders_empty_is_an_error() -> None:
     found = findings(stats_of(person(1), person(2, first_name=None), person(3, first_name=""), subject="{{firstName}}"))
     assert (found["RENDERS_EMPTY subject"].count, found["RENDERS_EMPTY subject"].severity) == (2, Severity.ERROR)
     assert "RENDERS_EMPTY htmlBody" not in found
+
+
+def test_spellings_of_one_mailbox_are_one_recipient() -> None:
+    stats = stats_of(
+        person(1, email="info@bücher.example"),
+        person(2, email="INFO@xn--bcher-kva.example"),
+        person(3, email="gone@BÜCHER.example"),
+        person(4, email="bounced@bu\u0308cher.example"),
+        person(5, email="missed@bücher.example"),
+        blocked=frozenset({"gone@bücher.example"}),
+        suppressed=frozenset({"bounced@bücher.example"}),
+        missed=frozenset({"c5"}),
+    )
+    assert (stats.recipients, stats.duplicates, stats.malformed, stats.opted_out, stats.suppressed) == (1, 1, 0, 2, 1)

@@ -126,3 +126,11 @@ def test_the_number_of_domains_kept_is_bounded(throttle: DomainThrottle) -> None
 )
 def test_which_refusals_back_off_the_domain(code: int, text: str, phase: Phase, expected: bool) -> None:
     assert backs_off_domain(Submission(SubmissionOutcome.REFUSED, phase, Reply.of(code, text))) is expected
+
+
+def test_all_spellings_of_a_domain_back_off_together(throttle: DomainThrottle) -> None:
+    for _ in range(MAX_CONSECUTIVE_DEFERRALS):
+        throttle.deferred("a@bücher.example", started=throttle.now())
+    assert throttle.delay_for("a@xn--bcher-kva.example") is not None
+    assert throttle.delay_for("a@BU\u0308CHER.example") is not None
+    assert throttle.domains_kept == 1
