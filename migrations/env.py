@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from marketing_service.db import DatabaseAddress, SessionOpener, metadata
-from marketing_service.store import tables, tables_audit, tables_relay  # noqa: F401 - they fill the metadata
+from marketing_service.store import tables, tables_audit, tables_imports, tables_relay  # noqa: F401 - they fill the metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

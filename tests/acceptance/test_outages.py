@@ -45,7 +45,7 @@ USUAL = {
     "csv": 200, "audience": 200, "check": 202, "checked": 404, "resend": 202, "overview": 200, "contact statuses": 200,
     "pixel": 200, "unsubscribe": 200, "one click": 200, "alive": 200, "metrics": 200, "preview unsaved": 200,
     "links": 200, "timeline": 200, "click": 404, "suppressions": 200, "suppress": 201, "suppress no more": 404,
-    "suppressions csv": 200, "suppress csv": 200, "report": 403, "audit": 200,
+    "suppressions csv": 200, "suppress csv": 200, "imports": 200, "import": 404, "report": 403, "audit": 200,
 }  # fmt: skip
 NEEDS_NO_DATABASE = {"contact statuses", "pixel", "click", "alive", "metrics", "preview unsaved", "report"}
 NEEDS_THE_CRM = {
@@ -149,6 +149,8 @@ async def prepare(servers: Servers) -> Prepared:
         "suppress no more": ("DELETE", f"/api/marketing/suppressions/{before}", None),
         "suppressions csv": ("GET", "/api/marketing/suppressions.csv", None),
         "suppress csv": ("POST", "/api/marketing/suppressions.csv", b"email\nnobody@example.com\n"),
+        "imports": ("GET", "/api/marketing/suppressions/imports", None),
+        "import": ("GET", f"/api/marketing/suppressions/imports/{before}", None),
         "audit": ("GET", "/api/marketing/audit", None),
         "report": ("POST", "/api/marketing/bounces", b"Subject: Hello\n\n"),
         "contact statuses": ("GET", "/api/marketing/contact-statuses", None),

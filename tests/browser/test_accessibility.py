@@ -67,7 +67,13 @@ async def test_every_screen(visit: Visit, campaigns: dict[str, dict[str, Any]], 
     async with screen(console, f"/campaigns/{sent}/log", "Email log"):
         await expect(console.page.get_by_text("reject-550@example.com").first).to_be_visible()
     async with screen(console, "/suppressions", "Suppressions"):
-        pass
+        await console.button("Import CSV").click()
+        rows = b"".join(b"nobody %d\n" % number for number in range(12))
+        await console.dialog.get_by_label("CSV file").set_input_files(
+            {"name": "list.csv", "mimeType": "text/csv", "buffer": b"email\n" + rows}
+        )
+        await console.button("Import").click()
+        await console.page.get_by_text("Show 2 more rows").click()
     async with screen(console, "/nowhere", "Not found"):
         pass
 

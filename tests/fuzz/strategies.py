@@ -198,22 +198,30 @@ report = octets(
         ),
     )
 )
-csv = octets(
-    mixed(
-        "email",
-        "note",
-        "email,note\r\n",
-        "email;note\n",
-        ",",
-        ";",
-        "\t",
-        '"',
-        '""',
-        "\r\n",
-        "a@b.example",
-        "=1+1",
-        "'=1",
-    )
+_csv_text = mixed(
+    "email",
+    "note",
+    "email,note\r\n",
+    "email;note\n",
+    "sep=;\n",
+    "E-Mail\tNotiz\r",
+    "\ufeff",
+    "Ann <a@b.example>",
+    "mailto:a@b.example",
+    ",",
+    ";",
+    "\t",
+    '"',
+    '""',
+    "\r\n",
+    "a@b.example",
+    "=1+1",
+    "'=1",
+)
+csv = octets(_csv_text) | st.builds(
+    lambda text, encoding: text.encode(encoding, "replace"),
+    _csv_text,
+    st.sampled_from(["utf-16", "utf-16-be", "utf-16-le", "cp1252"]),
 )
 json_value: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,

@@ -30,7 +30,7 @@ from marketing_service.audience.retry import retry_after_seconds
 from marketing_service.auth import ClaimRules, SecretAuthenticator
 from marketing_service.auth.keys import read_key_set
 from marketing_service.auth.verify import read_header
-from marketing_service.campaigns import suppression_list
+from marketing_service.campaigns.suppression_file import read_suppressions
 from marketing_service.delivery.wire import Wire, WireBroken
 from marketing_service.errors import Forbidden, InvalidInput, Unauthenticated
 from marketing_service.ports import AudienceRefused, AudienceUnavailable
@@ -188,7 +188,7 @@ READERS: dict[str, Reader] = {
     "SMTP reply": Reader(foreign.any_text | foreign.header, a_reply),
     "SMTP connection": Reader(foreign.reply, a_relay, (WireBroken,)),
     "report": Reader(foreign.report, read_report),
-    "CSV": Reader(foreign.csv, suppression_list._read, (InvalidInput,)),
+    "CSV": Reader(foreign.csv, read_suppressions, (InvalidInput,)),
     "token": Reader(foreign.token, a_token),
     "path of a link": Reader(foreign.token | foreign.html | foreign.header, a_link),
     "access token": Reader(foreign.jwt, an_access_token, (Unauthenticated, Forbidden)),

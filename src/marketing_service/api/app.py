@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from marketing_service import __version__
 from marketing_service.api import error_handlers
 from marketing_service.api.deadline import SECONDS, DeadlineMiddleware
+from marketing_service.api.import_slots import ImportSlots
 from marketing_service.api.limits import CONSOLE_PREFIX, LimitsMiddleware, RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import RequestMiddleware
@@ -125,6 +126,7 @@ def _app(
     app.state.ledger_stats = SharedResult()
     app.state.time_limit = TimeLimit()
     app.state.limits = limits
+    app.state.import_slots = ImportSlots()
     for router in routers:
         app.include_router(router)
     error_handlers.install(app, [route for router in routers for route in router.routes])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from marketing_service.api.body_limits import MAX_BODY, max_body
 from marketing_service.api.problems import (
     HEADERS_TOO_LARGE,
     MEDIA_TYPE,
@@ -29,12 +30,15 @@ MAX_URL = 8_000
 MAX_HEADERS = 100
 MAX_HEAD = 32_768
 """Octets of the names and values of all headers. A token has at most 8,192 (see auth/verify.py)."""
-MAX_MESSAGE = 8_000_000
-"""Octets of a whole request as sent: its head, its body with the sizes of the chunks, its trailers."""
+MAX_BESIDE_BODY = 5_000_000
+"""Octets of a whole request as sent, beside those of the largest body: its head, the sizes of its chunks, its
+trailers."""
+MAX_MESSAGE = MAX_BODY + MAX_BESIDE_BODY
+"""Octets of a whole request as sent, if its path has no larger limit for the body."""
 HEAD_SECONDS = 10.0
 """Time for the head of a request, from the first octet or from the start of the connection."""
 BODY_SECONDS = 60.0
-"""Time for the body, from the end of the head."""
+"""Time for the body, from the end of the head. A path with a larger limit for the body gets more, in proportion."""
 MAX_CONNECTIONS = 1_000
 """Open connections of a process. Over it, the oldest one without a request is closed; if there is none, the new one."""
 
@@ -50,6 +54,7 @@ class LimitedProtocol(CoalescingProtocol):
     _is_refused = False
     _in_head = False
     _octets = 0
+    _max_message = MAX_MESSAGE
     _head_octets = 0
     since = 0.0
     """When the connection was made, by the clock of the event loop."""
@@ -100,12 +105,13 @@ class LimitedProtocol(CoalescingProtocol):
             return
         if self._in_head and self._octets > MAX_HEAD + MAX_URL:
             self._refuse_head()
-        elif self._octets > MAX_MESSAGE:
-            self._refuse(TOO_LARGE, f"The request is larger than {MAX_MESSAGE:,} octets. Send less data.")
+        elif self._octets > self._max_message:
+            self._refuse(TOO_LARGE, f"The request is larger than {self._max_message:,} octets. Send less data.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._octets = self._head_octets = 0
+        self._max_message = MAX_MESSAGE
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -124,7 +130,9 @@ class LimitedProtocol(CoalescingProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if not self._is_refused:
-            self._set_timer(self.body_seconds)
+            limit = max_body(self.url.partition(b"?")[0].decode("ascii", "replace"))
+            self._max_message = limit + MAX_BESIDE_BODY
+            self._set_timer(self.body_seconds * limit / MAX_BODY)
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -58,6 +58,14 @@ def read_suppression_cursor(cursor: str | None) -> UUID | None:
     return _read_id_cursor("suppressions", cursor)
 
 
+def import_cursor(key: UUID | None) -> str | None:
+    return _id_cursor("imports", key)
+
+
+def read_import_cursor(cursor: str | None) -> UUID | None:
+    return _read_id_cursor("imports", cursor)
+
+
 def audit_cursor(key: UUID | None) -> str | None:
     return _id_cursor("audit", key)
 

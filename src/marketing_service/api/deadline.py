@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from marketing_service.api.body_limits import MAX_BODY
 from marketing_service.api.problems import problem_of
 from marketing_service.errors import Unavailable
 
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 
 SECONDS = 4.0
 """The longest time from the last part of the request to the start of the response."""
+_SECONDS_PER_OCTET = 1e-6
+"""More time for each octet over MAX_BODY: reading a file of 30 MB takes a busy machine some seconds."""
 
 log = structlog.get_logger(__name__)
 
 
 class DeadlineMiddleware:
-    """Sends a 503 if the response has not started `seconds` after the last part of the request arrived.
+    """Sends a 503 if the response has not started `seconds` after the last part of the request arrived. A body over
+    MAX_BODY gets more time.
 
     The work continues, because cancelling a statement on a server that hangs takes as long as waiting for it. Its
     response is dropped.
@@ -67,6 +71,7 @@ class _Call:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._last_received = self._loop.time()
+        self._octets = 0
         self._in_time: asyncio.Future[bool] = self._loop.create_future()
         self._timer = self._loop.call_later(seconds, self._check)
 
@@ -85,7 +90,8 @@ class _Call:
         """Ends the wait, or sets the timer again if a part of the body arrived since."""
         if self._in_time.done():
             return
-        left = self._last_received + self._seconds - self._loop.time()
+        seconds = self._seconds + max(0, self._octets - MAX_BODY) * _SECONDS_PER_OCTET
+        left = self._last_received + seconds - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._check)
         else:
@@ -94,6 +100,7 @@ class _Call:
     async def receive(self) -> Message:
         message = await self._receive()
         self._last_received = self._loop.time()
+        self._octets += len(message.get("body", b""))
         return message
 
     async def send(self, message: Message) -> None:

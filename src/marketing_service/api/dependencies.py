@@ -1,5 +1,7 @@
 """FastAPI dependencies of the routes: the resources, the caller, the Idempotency-Key, path and header parameters."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Annotated
 from uuid import UUID
@@ -143,6 +145,16 @@ ACCESS_CHECKS = {_reader: _check_reader, _writer: _check_writer, _reporter: _che
 """For each dependency that names a caller, the check that needs only the headers (see AuthenticatedRoute)."""
 
 
+async def _import_slot(request: Request, caller: Writer) -> AsyncIterator[None]:
+    """Holds a slot until the response, for a route that receives a large file. Raises RateLimited."""
+    with request.app.state.import_slots.hold(caller.org_id):
+        yield
+
+
+ImportSlot = Annotated[None, Depends(_import_slot)]
+"""It is the first parameter of its route: `Idempotent` may read the body."""
+
+
 async def body_announced_as(request: Request, media_type: str) -> bytes:
     """The body of a route that does not take JSON. Raises InvalidInput if the Content-Type is another one."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -197,7 +209,8 @@ async def _idempotent(
     if key is None:
         return idempotency.IdempotentRequest(dependencies.transactions, None)
     route = f"{request.method} {request.url.path}"
-    body_hash = sha256(await request.body()).digest()
+    # In a thread: the hash of a file of 30 MB takes tens of milliseconds.
+    body_hash = (await asyncio.to_thread(sha256, await request.body())).digest()
     return idempotency.IdempotentRequest(dependencies.transactions, KeyedRequest(caller.org_id, key, route, body_hash))
 
 

@@ -85,12 +85,10 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
     """Every method allowed at this path. One route knows only its own methods."""
-    return {
-        method
-        for route in routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in getattr(route, "methods", ())
-    }
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    # A path of its own goes before one with an id: `imports` is no id of a suppression.
+    exact = [route for route in matching if getattr(route, "path", None) == request.url.path]
+    return {method for route in exact or matching for method in getattr(route, "methods", ())}
 
 
 def _says_json(request: Request) -> bool:

@@ -11,6 +11,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
+from marketing_service.api.body_limits import max_body
 from marketing_service.api.problems import INTERNAL, TOO_LARGE, problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from marketing_service.api.metrics import Metrics
 
-MAX_REQUEST_BYTES = 3_000_000
 UNKNOWN_ROUTE = "none"
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPERATORS = frozenset({"/healthz", "/readyz", "/metrics"})
-_TOO_LARGE = f"The request is larger than {MAX_REQUEST_BYTES:,} bytes. Send less data."
 DEFAULT_HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -67,10 +66,11 @@ class RequestMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                if _announced_size(headers) > MAX_REQUEST_BYTES:
-                    await problem(TOO_LARGE, _TOO_LARGE, scope)(scope, receive, respond)
+                limit = max_body(scope["path"])
+                if _announced_size(headers) > limit:
+                    await problem(TOO_LARGE, _too_large(limit), scope)(scope, receive, respond)
                 else:
-                    await self._app(scope, _limited(receive), respond)
+                    await self._app(scope, _limited(receive, limit), respond)
             except Exception:
                 log.exception("request_failed", route=_route(scope))
                 if status:
@@ -106,7 +106,11 @@ def _announced_size(headers: Headers) -> int:
     return int(length) if length.isascii() and length.isdigit() and len(length) <= len(str(10**18)) else 0
 
 
-def _limited(receive: Receive) -> Receive:
+def _too_large(limit: int) -> str:
+    return f"The request is larger than {limit:,} bytes. Send less data."
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
     """The same stream, with the size limit enforced while it is read: a chunked body has no Content-Length.
     Raises HTTPException."""
     seen = 0
@@ -116,8 +120,8 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > MAX_REQUEST_BYTES:
-                raise HTTPException(TOO_LARGE.status, _TOO_LARGE)
+            if seen > limit:
+                raise HTTPException(TOO_LARGE.status, _too_large(limit))
         return message
 
     return limited

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from marketing_service.auth.principal import MAX_SUBJECT_LENGTH
 from marketing_service.campaigns.drafts import MAX_NAME, Draft
-from marketing_service.campaigns.suppression_list import MAX_NOTE
+from marketing_service.campaigns.suppression_file import MAX_NOTE
 from marketing_service.campaigns.validation import MAX_BODY_BYTES, MAX_TEST_RECIPIENTS
 from marketing_service.errors import FieldError, InvalidInput
 from marketing_service.languages import Language
@@ -251,6 +251,10 @@ class SuppressionFilterQuery(_Request):
 
 
 class SuppressionQuery(SuppressionFilterQuery, _PageQuery):
+    pass
+
+
+class ImportQuery(_PageQuery):
     pass
 
 

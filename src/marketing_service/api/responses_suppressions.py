@@ -1,15 +1,16 @@
 """Response bodies about the suppression list and about submitted reports."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from marketing_service.api.responses import Count, ResponseModel
-from marketing_service.campaigns.suppression_list import MAX_MALFORMED, Imported
+from marketing_service.campaigns.suppression_file import MAX_IN_ROW, MAX_REJECTED, MAX_VALUE, Reason
 from marketing_service.reports import Kind
 from marketing_service.store.states import SuppressionOrigin, SuppressionReason
+from marketing_service.store.suppression_imports import SuppressionImport
 from marketing_service.store.suppressions import Suppression
 from marketing_service.tracking import Outcome
 
@@ -45,23 +46,75 @@ class SuppressionPage(ResponseModel):
     next_cursor: str | None
 
 
-class MalformedLineResponse(ResponseModel):
-    line: Annotated[int, Field(ge=1)]
-    value: str
+_SENTENCES = {
+    Reason.NO_ADDRESS: "The row has no email address.",
+    Reason.INVALID_ADDRESS: "This is not a valid email address, or not a list of valid email addresses.",
+    Reason.TOO_MANY_ADDRESSES: f"The row has more than {MAX_IN_ROW} addresses. Put each address in a row of its own.",
+}
 
 
-class ImportResponse(ResponseModel):
-    added: Annotated[Count, Field(description="The number of addresses that were added.")]
-    known: Annotated[Count, Field(description="The number of addresses that were on the list before.")]
-    malformed: Annotated[
-        list[MalformedLineResponse],
-        Field(max_length=MAX_MALFORMED, description="The first 1,000 values that are not valid email addresses."),
+class RejectedRowResponse(ResponseModel):
+    """A row of the file that was not taken."""
+
+    line: Annotated[int, Field(ge=1, description="The number of its first line in the file.")]
+    value: Annotated[str, Field(max_length=MAX_VALUE, description="What stands there, cut if it is long.")]
+    code: Reason
+    message: str
+
+
+class ImportSummary(ResponseModel):
+    """An import of a file, and its progress."""
+
+    id: UUID
+    created_by: str
+    created_at: datetime
+    finished: Annotated[bool, Field(description="False: workers are still adding addresses.")]
+    finished_at: datetime | None
+    rows: Annotated[Count, Field(description="Rows of the file that are not blank, without its header.")]
+    done: Annotated[Count, Field(description="Rows that are done. Their addresses are no longer mailed.")]
+    added: Annotated[Count, Field(description="Addresses that were added.")]
+    known: Annotated[Count, Field(description="Addresses that were on the list before.")]
+    repeated: Annotated[Count, Field(description="Addresses that an earlier row of the file has, too.")]
+    rejected_rows: Annotated[Count, Field(description="Rows that were not taken.")]
+
+    @classmethod
+    def of(cls, imported: SuppressionImport) -> Self:
+        return cls(**_summary(imported))
+
+
+class ImportResponse(ImportSummary):
+    """An import of a file, its progress, and the rows that were not taken."""
+
+    rejected: Annotated[
+        list[RejectedRowResponse],
+        Field(max_length=MAX_REJECTED, description=f"The first {MAX_REJECTED:,} rows that were not taken."),
     ]
 
     @classmethod
-    def of(cls, imported: Imported) -> Self:
-        malformed = [MalformedLineResponse(line=place.line, value=place.value) for place in imported.malformed]
-        return cls(added=imported.added, known=imported.known, malformed=malformed)
+    def of(cls, imported: SuppressionImport) -> Self:
+        rejected = [RejectedRowResponse(**row, message=_SENTENCES[Reason(row["code"])]) for row in imported.rejected]
+        return cls(**_summary(imported), rejected=rejected)
+
+
+class ImportPage(ResponseModel):
+    items: list[ImportSummary]
+    next_cursor: str | None
+
+
+def _summary(imported: SuppressionImport) -> dict[str, Any]:
+    return {
+        "id": imported.id,
+        "created_by": imported.created_by,
+        "created_at": imported.created_at,
+        "finished": imported.finished_at is not None,
+        "finished_at": imported.finished_at,
+        "rows": imported.rows,
+        "done": imported.done,
+        "added": imported.added,
+        "known": imported.known,
+        "repeated": imported.repeated,
+        "rejected_rows": imported.rejected_rows,
+    }
 
 
 class SubmittedReportResponse(ResponseModel):

@@ -8,7 +8,7 @@ import structlog
 
 from marketing_service.errors import Unavailable
 from marketing_service.ledger import commit_results, expired_leases, lifecycle
-from marketing_service.store import batches, expansions, idempotency, preflights
+from marketing_service.store import batches, expansions, idempotency, preflights, suppression_imports
 from marketing_service.store.campaigns import active_campaigns, lock_campaign
 from marketing_service.store.test_mails import due_test_mails
 
@@ -117,3 +117,4 @@ class Sweep:
         async with self._transactions() as tx:
             await expansions.clean_staging(tx.connection)
             await idempotency.forget_old_responses(tx.connection)
+            await suppression_imports.forget_old_imports(tx.connection)

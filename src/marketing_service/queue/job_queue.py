@@ -75,6 +75,10 @@ class ArqJobQueue:
         """Have a worker write the pending opt-outs to the CRM. Raises Unavailable."""
         await self._enqueue(Job.OPT_OUTS, "due")
 
+    async def enqueue_import(self, import_id: UUID) -> None:
+        """Have a worker do the steps of an import. Raises Unavailable."""
+        await self._enqueue(Job.IMPORT, str(import_id), str(import_id))
+
     async def ping(self) -> None:
         """Raises Unavailable if Redis does not answer."""
         await _within_timeout(self._redis.ping())

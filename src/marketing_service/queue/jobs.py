@@ -22,6 +22,7 @@ class Job(StrEnum):
     SEND_TEST = "send_test"
     PREFLIGHT = "preflight"
     OPT_OUTS = "opt_outs"
+    IMPORT = "import"
 
     @property
     def queue(self) -> Queue:

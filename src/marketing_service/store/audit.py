@@ -49,6 +49,7 @@ class Action(StrEnum):
     SUPPRESSED = "suppressed"
     UNSUPPRESSED = "unsuppressed"
     IMPORTED = "imported"
+    IMPORT_FINISHED = "import-finished"
 
 
 SYSTEM = RESERVED_SUBJECT
@@ -90,7 +91,8 @@ async def add_entry(
 ) -> None:
     """Record an act in the transaction of the act."""
     entry = {"org_id": actor.org_id, "actor": actor.subject, "action": action, "campaign_id": campaign_id}
-    await connection.execute(insert(audit).values(**entry, details=dict(details)))
+    # `inline`: without RETURNING, for which a worker has no right.
+    await connection.execute(insert(audit).values(**entry, details=dict(details)).inline())
 
 
 async def add_system_entries(

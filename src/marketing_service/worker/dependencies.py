@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from marketing_service.campaigns.suppression_imports import SuppressionImporter
 from marketing_service.campaigns.test_mails import TestMailer
 from marketing_service.launching import Expander, RelayProbes, Sweep
 from marketing_service.ledger.lifecycle import probe_schedules
@@ -31,6 +32,7 @@ class WorkerDependencies:
     sender: Sender | None
     dry_run: DryRun
     test_mailer: TestMailer
+    importer: SuppressionImporter
     sweep: Sweep
 
     @classmethod
@@ -99,6 +101,7 @@ class WorkerDependencies:
                 tokens=resources.tokens,
                 rates=resources.rates,
             ),
+            importer=SuppressionImporter(transactions),
             sweep=Sweep(
                 transactions,
                 job_queue=resources.job_queue,
@@ -113,6 +116,7 @@ class WorkerDependencies:
         """Start no new work; finish the sends that are already marked."""
         self.expander.drain()
         self.dry_run.drain()
+        self.importer.drain()
         if self.sender is not None:
             self.sender.drain()
 

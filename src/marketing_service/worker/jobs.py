@@ -60,6 +60,13 @@ async def opt_outs(ctx: dict[str, Any]) -> None:
     await write_opt_outs_to_crm(dependencies.resources.transactions, dependencies.resources.audience)
 
 
+async def start_import(ctx: dict[str, Any], import_id: str) -> None:
+    """Only wake the loop that does the steps, so that an import takes no slot from sending."""
+    dependencies: WorkerDependencies = ctx[DEPENDENCIES]
+    log.debug("import_due", import_id=import_id)
+    dependencies.importer.due.set()
+
+
 def _job(name: Job, run: Callable[..., Awaitable[None]]) -> Function:
     async def job(ctx: dict[str, Any], *ids: Any) -> None:
         try:
@@ -76,6 +83,7 @@ _RUN: Mapping[Job, Callable[..., Awaitable[None]]] = {
     Job.SEND_TEST: send_test,
     Job.PREFLIGHT: preflight,
     Job.OPT_OUTS: opt_outs,
+    Job.IMPORT: start_import,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -72,10 +73,12 @@ class WorkerProcess:
     async def run(self, shutdown: ShutdownSignals) -> None:
         """Work until told to drain; then drain, for at most MARKETING_DRAIN_SECONDS or until told to stop now."""
         limits = self._limits
+        importer = self._dependencies.importer
         consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
             asyncio.create_task(_repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
             asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
+            asyncio.create_task(_repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
             asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),
         ]
         renewing = asyncio.create_task(self._renew_leases())
@@ -127,7 +130,10 @@ class WorkerProcess:
         await asyncio.gather(*jobs, stopped, return_exceptions=True)
 
 
-async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(
+    name: str, seconds: float, work: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
+) -> None:
+    """Do the work again and again, with pauses of so many seconds. `wake` ends a pause early."""
     while True:
         try:
             await work()
@@ -135,4 +141,8 @@ async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]
             log.warning("task_postponed", task=name, reason=error.detail)
         except Exception:
             log.exception("task_failed", task=name)
-        await asyncio.sleep(seconds)
+        if wake is None:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), seconds)

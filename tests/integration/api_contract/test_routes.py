@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from marketing_service.api.app import _ROUTERS, create_app
 from marketing_service.auth import mint_token
 from marketing_service.campaigns import suppression_list
+from marketing_service.campaigns.suppression_imports import import_file
 from marketing_service.devstack.contacts import ORG_ID, OTHER_ORG_ID
 from marketing_service.store.audit import Actor
 from tests.support.world import ISSUER, JWT_SECRET
@@ -92,7 +93,7 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
 
 
 async def other_organisations_ids(world: World) -> dict[str, str]:
-    """The ids of a campaign of ORG_ID, of one of its sends and of a suppression."""
+    """The ids of a campaign of ORG_ID, of one of its sends, of a suppression and of an import."""
     campaign_id = await world.launch_to(
         f"{MARK}@example.com",
         name=MARK,
@@ -105,7 +106,11 @@ async def other_organisations_ids(world: World) -> dict[str, str]:
     suppression, _ = await suppression_list.add(
         world.api.transactions, actor=Actor(ORG_ID, MARK), email=f"{MARK}@example.net", note=MARK
     )
-    return {"id": str(campaign_id), "sendId": str(send["id"]), "suppressionId": str(suppression.id)}
+    imported = await import_file(
+        world.api.transactions, world.api.job_queue, actor=Actor(ORG_ID, MARK), file=f"email\n{MARK}\n".encode()
+    )
+    ids = {"id": campaign_id, "sendId": send["id"], "suppressionId": suppression.id, "importId": imported.id}
+    return {name: str(one) for name, one in ids.items()}
 
 
 async def test_another_organisations_campaign_is_not_there(world: World, api: httpx.AsyncClient) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import pytest
 import uvicorn
 
-from marketing_service.api.connection_limits import MAX_HEAD, MAX_HEADERS, MAX_URL, LimitedProtocol
+from marketing_service.api.body_limits import SUPPRESSIONS_CSV
+from marketing_service.api.connection_limits import MAX_HEAD, MAX_HEADERS, MAX_MESSAGE, MAX_URL, LimitedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +32,7 @@ class Few(LimitedProtocol):
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     """Reads the body, and waits if the path says so."""
-    if scope["path"] == "/reads":
+    if scope["path"] in {"/reads", SUPPRESSIONS_CSV}:
         while (await receive()).get("more_body"):
             pass
     if scope["path"] == "/waits":
@@ -138,6 +139,34 @@ async def test_a_request_that_never_ends_is_ended() -> None:
         async with asyncio.timeout(60):
             with pytest.raises(ConnectionError):
                 await send_for_ever()
+
+
+@pytest.mark.parametrize(
+    ("path", "served_in_full"), [("/reads", False), (SUPPRESSIONS_CSV, True), (SUPPRESSIONS_CSV + "?a=b", True)]
+)
+async def test_a_file_may_have_more_octets_than_another_body(path: str, served_in_full: bool) -> None:
+    octets = MAX_MESSAGE + 1
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {octets}\r\n\r\n".encode()
+    async with served() as port, Client(port) as client:
+        receiving = asyncio.create_task(client.response() if served_in_full else client.all())
+        try:
+            await client.send(head)
+            for start in range(0, octets, 100_000):
+                await client.send(bytes(min(100_000, octets - start)))
+        except ConnectionError:
+            assert not served_in_full
+        assert (b"HTTP/1.1 200" in await receiving) == served_in_full
+
+
+async def test_a_file_may_take_longer_than_another_body() -> None:
+    """The larger limit of its octets gives it more time, in proportion: ten times as much."""
+    head = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+    async with served(Quick) as port, Client(port) as other, Client(port) as file:
+        await file.send(head % SUPPRESSIONS_CSV.encode())
+        await other.send(head % b"/reads")
+        assert await other.all() == b""  # its time is over
+        await file.send(b"123456789")
+        assert b"HTTP/1.1 200" in await file.response()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from marketing_service.api.body_limits import MAX_BODY
 from marketing_service.api.deadline import DeadlineMiddleware
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": {"request_id": "r1"}}
@@ -86,6 +87,25 @@ async def test_each_part_of_the_body_moves_the_deadline() -> None:
     caller = Caller(*[(0.15, more)] * 4, (0.15, {**more, "more_body": False}))
     await DeadlineMiddleware(app, 0.4)(SCOPE, caller.receive, caller.send)
     assert caller.status == 200
+
+
+@pytest.mark.parametrize(("octets", "status"), [(MAX_BODY, 503), (MAX_BODY + 30_000_000, 200)])
+async def test_a_body_over_the_usual_limit_gets_more_time(octets: int, status: int) -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if status == 200:
+            await asyncio.sleep(0.1)
+        else:
+            await go_on.wait()
+        await send(START)
+        await send(BODY)
+
+    caller = Caller((0, {"type": "http.request", "body": bytes(octets), "more_body": False}))
+    await DeadlineMiddleware(app, 0.02)(SCOPE, caller.receive, caller.send)
+    assert caller.status == status
+    go_on.set()
 
 
 async def test_an_exception_in_time_is_raised() -> None:

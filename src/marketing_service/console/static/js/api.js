@@ -126,4 +126,6 @@ export const suppress = (body) => request("POST", "/suppressions", { body });
 export const unsuppress = (id) => request("DELETE", `/suppressions/${encodeURIComponent(id)}`);
 export const suppressionsCsv = (query) => get("/suppressions.csv", query);
 export const suppressCsv = (file) =>
-  request("POST", "/suppressions.csv", { body: new Blob([file]), headers: { "content-type": "text/csv" } });
+  request("POST", "/suppressions.csv", { body: new Blob([file]), headers: { "content-type": "text/csv" }, idempotent: true });
+export const suppressionImports = (query) => get("/suppressions/imports", query);
+export const suppressionImport = (id) => get(`/suppressions/imports/${encodeURIComponent(id)}`);

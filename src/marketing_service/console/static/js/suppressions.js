@@ -1,20 +1,23 @@
 /** The suppression list: addresses from delivery reports, added by a user, or imported from a CSV file. */
 
 import * as api from "./api.js";
-import { h, icon, setContent, debounce } from "./dom.js";
+import { h, icon, debounce } from "./dom.js";
 import { showErrors, field } from "./fields.js";
-import { count, date, reasonText } from "./format.js";
+import { date, reasonText } from "./format.js";
+import { announceResult, importDialog, importPanel } from "./imports.js";
 import { PAGE, paged } from "./paging.js";
-import { confirmDialog, withBusyButton, button, notice, pills, downloadFile, toast, searchField } from "./components.js";
+import { confirmDialog, withBusyButton, button, pills, downloadFile, toast, searchField } from "./components.js";
 import { to } from "./router.js";
 
 const REASONS = ["HARD_BOUNCE", "SOFT_BOUNCES", "MANUAL"];
 const COLUMNS = ["Address", "Reason", "Source", "Since", ""];
-const SHOWN_LINES = 10;
+
+/** The filters have the import that is shown, too, which is no filter of the API. */
+const load = ({ import: _, ...query }, signal) => api.suppressions(query, signal);
 
 export async function suppressionsScreen(_, query) {
-  const filters = { reason: REASONS.includes(query.get("reason")) ? query.get("reason") : "", q: query.get("q") ?? "" };
-  const first = await api.nullIfNotFound(api.suppressions({ ...filters, limit: PAGE }));
+  const filters = { reason: REASONS.includes(query.get("reason")) ? query.get("reason") : "", q: query.get("q") ?? "", import: query.get("import") ?? "" };
+  const first = await api.nullIfNotFound(load({ ...filters, limit: PAGE }));
   if (first === null) return noSuppressionList();
 
   const body = h("tbody", {});
@@ -70,39 +73,32 @@ export async function suppressionsScreen(_, query) {
   }
 
   async function importCsv() {
-    const file = field("file", "CSV file", { type: "file", accept: ".csv,text/csv", hint: "The header row needs a column “email”. A column “note” is optional. At most 3 MB." });
-    const done = await confirmDialog({
-      title: "Import addresses from a CSV file",
-      content: file.element,
-      confirmLabel: "Import",
-      action: async () => {
-        if (file.input.files.length === 0) throw new Error("Choose a file first.");
-        imported = await api.suppressCsv(file.input.files[0]);
-      },
-    });
-    if (!done) return;
-    setContent(result, importResult(imported));
-    await list.filter();
+    const imported = await importDialog();
+    if (imported === null) return;
+    panel.show(imported);
+    // The URL names the import, so that it is shown again when the page is reloaded.
+    await list.filter({ import: imported.id });
+    if (imported.finished) announceResult(imported);
   }
 
-  let imported = null;
-  const result = h("div", { role: "status" });
+  const panel = importPanel({ onFinished: () => list.filter(), onClose: () => list.filter({ import: "" }) });
 
   async function download() {
-    const blob = await withBusyButton(csv, () => api.suppressionsCsv(filters));
+    const blob = await withBusyButton(csv, () => api.suppressionsCsv({ reason: filters.reason, q: filters.q }));
     if (blob !== null) downloadFile(blob, "suppressions.csv");
   }
 
   const list = paged({
     first,
     filters,
-    load: api.suppressions,
+    load,
     rows: body,
     footer,
     row,
     plural: "addresses",
     empty: () => h("p", { class: "empty" }, filters.q || filters.reason ? "No addresses match your filters." : "No addresses are suppressed."),
   });
+  panel.open(filters.import);
   const options = [["", "All"], ...REASONS.map((code) => [code, reasonText(code)])];
   return {
     title: "Suppressions",
@@ -115,20 +111,15 @@ export async function suppressionsScreen(_, query) {
         h("div", {}, h("h1", { tabindex: "-1" }, "Suppressions"), h("p", { class: "quiet" }, "No campaign is sent to these addresses, even if the CRM allows it.")),
         h("div", { class: "actions" }, csv, button("Import CSV", importCsv, { icon: "upload" }), button("Suppress an address", add, { tone: "primary", icon: "plus" })),
       ),
-      result,
+      panel.element,
       h("div", { class: "filters" }, pills("Show addresses", options, [filters.reason], ([code]) => list.filter({ reason: code })), searchField("Address starts with", filters.q, debounce((q) => list.filter({ q }), 250))),
       h("section", { class: "card flush", "aria-label": "Suppressed addresses" }, table, footer),
     ),
-    leave: list.stop,
+    leave: () => {
+      panel.leave();
+      list.stop();
+    },
   };
-}
-
-function importResult({ added, known, malformed }) {
-  const bad = malformed.slice(0, SHOWN_LINES).map(({ line, value }) => h("li", {}, `Line ${line}: `, h("code", {}, value)));
-  const more = malformed.length > SHOWN_LINES && h("li", {}, `and ${malformed.length - SHOWN_LINES} more`);
-  const sum = `${count(added, "address", "addresses")} added, ${known} already in the list.`;
-  if (malformed.length === 0) return notice(sum, { tone: "good" });
-  return notice([sum, ` ${count(malformed.length, "line has", "lines have")} no valid address:`, h("ul", {}, bad, more)], { tone: "warning" });
 }
 
 function noSuppressionList() {
