@@ -24,7 +24,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-browser screenshots chaos fuzz bench bench-audience bench-pixel bench-bounds audit lint fmt \
+.PHONY: help install run test test-browser screenshots chaos fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \
 	openapi pins release sql clean
 
 help: ## Show this list
@@ -66,6 +66,9 @@ bench-pixel: $(VENV)/.dev ## Measure loads of pixels, compared with an empty rou
 
 bench-bounds: $(VENV)/.dev ## Send hostile inputs to the API, and measure /healthz and the memory meanwhile
 	@$(PY) -m bench.bounds $(BENCH)
+
+bench-import: $(VENV)/.dev ## Import 120,000 rows into the suppression list, and measure the requests meanwhile
+	@$(PY) -m bench.imports $(BENCH)
 
 # The exit code of pip-audit is 1 both for a finding and for data that it could not read, so its last words decide. A
 # package that the data does not know counts as not audited (--strict): without data, no result must look like a good one.

@@ -109,10 +109,9 @@ def _report(target: Target, body: bytes) -> Awaitable[str]:
     return target.send("POST", "/api/marketing/bounces", target.authorization | kind, _REPORT + body)
 
 
-def _csv(target: Target) -> Awaitable[str]:
-    rows = b"email,note\r\n" + b'"' + b"a," * 400_000 + b"\r\n"
+def _csv(target: Target, rows: bytes) -> Awaitable[str]:
     kind = {"content-type": "text/csv"}
-    return target.send("POST", "/api/marketing/suppressions.csv", target.authorization | kind, rows)
+    return target.send("POST", "/api/marketing/suppressions.csv", target.authorization | kind, b"email,note\r\n" + rows)
 
 
 INPUTS: dict[str, Callable[[Target], Awaitable[str]]] = {
@@ -152,7 +151,13 @@ INPUTS: dict[str, Callable[[Target], Awaitable[str]]] = {
     "report: 2.8 MB of nested parts": lambda to: _report(
         to, b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 55_000
     ),
-    "CSV in: a quote that is not closed": _csv,
+    "CSV in: a quote that is not closed": lambda to: _csv(to, b'"' + b"a," * 400_000 + b"\r\n"),
+    "CSV in: 29 MB, 250,000 rows": lambda to: _csv(
+        to, b"".join(b"person%d@example.com,%s\n" % (number, b"x" * 90) for number in range(250_000))
+    ),
+    "CSV in: 30 MB of line ends": lambda to: _csv(to, b"\n" * 29_900_000),
+    "CSV in: 27 MB of commas": lambda to: _csv(to, (b"," * 900_000 + b"\n") * 30),
+    "CSV in: 24 MB of formulas": lambda to: _csv(to, (b"a@b.example," + b",'=" * 40_000 + b"\n") * 200),
     f"CSV out: {_SENDS:,} rows": lambda to: to.send(
         "GET", f"/api/marketing/campaigns/{to.campaign}/sends.csv", to.authorization
     ),
