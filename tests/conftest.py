@@ -26,7 +26,7 @@ for name in [name for name in os.environ if name.startswith("MARKETING_")]:
 
 
 # Generated inputs for each property: few in `make test`, many in `make fuzz`. No deadline: the machine may be busy.
-settings.register_profile("short", deadline=None, max_examples=100)
+settings.register_profile("short", deadline=None, max_examples=50)
 settings.register_profile("fuzz", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
 
 

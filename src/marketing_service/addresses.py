@@ -29,8 +29,8 @@ _LABEL = r"(?=[^.]{1,63}(?:\.|\Z))[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
 _ADDRESS = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*+@(?:{_LABEL}\.)++(?=[A-Za-z][A-Za-z0-9-]){_LABEL}")
 
 _MAX_READ = 1024
-"""Characters. A longer text is no address in any spelling. It is not normalised, because the time of NFC can grow
-faster than the length."""
+"""Characters. A longer text is no address in any spelling. It is not normalised, because the time of NFC and NFD can
+grow faster than the length."""
 _DOTS = ".\u3002\uff0e\uff61"
 """The characters that separate the labels of a domain (RFC 3490 §3.1, UTS #46 §4)."""
 _DOTS_AND_SPACES = _DOTS + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -88,7 +88,9 @@ def is_deliverable(email: str) -> bool:
 
 def search_forms(key: MailboxKey) -> tuple[str, ...]:
     """The spellings with which a system that compares text is asked for the mailbox: with A-labels, then with U-labels
-    in NFC and in NFD. At most three; one for a domain that is plain ASCII."""
+    in NFC and in NFD. At most three; one for a domain that is plain ASCII, and for a text that is no address."""
+    if len(key) > _MAX_READ:
+        return (key,)
     readable = _readable(key)
     return tuple(dict.fromkeys((key, readable, unicodedata.normalize("NFD", readable))))
 

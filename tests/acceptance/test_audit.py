@@ -125,7 +125,7 @@ async def test_everybody_can_see_who_did_what_and_the_logs_name_nobody(two_proce
     key = {"Idempotency-Key": "5f0c6c3e"}
     draft = (await done(ada.post("/campaigns", json=message, headers=key), 201))["id"]
     assert (await done(bob.post("/campaigns", json=message, headers=key), 201))["id"] == draft
-    await done(bob.patch(f"/campaigns/{draft}", json={"preheader": "x"}), 422)
+    await done(bob.patch(f"/campaigns/{draft}", json={"noSuchField": "x"}), 422)
     await done(bob.patch(f"/campaigns/{draft}", json={"textBody": "Hello"}), 200)
     await done(ada.post(f"/campaigns/{draft}/test", json={"to": [SECRET_QUERY]}), 202)
     servers.relay.on(Step.DOT, delay(0.1))

@@ -239,7 +239,7 @@ def test_the_ledger_adds_up_in_any_order_of_events(postgres: PostgresServer, tem
     run_state_machine_as_test(
         CampaignLifecycle,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -75,8 +75,7 @@ async def test_a_connection_that_reaches_its_limit_is_replaced_at_once(
     assert time.monotonic() - started < 60, "no retry delay is waited for"
 
 
-@pytest.mark.parametrize("text", ["4.7.1 Error: too much mail from 192.0.2.10", "Rate limit exceeded"])
-async def test_a_relay_that_limits_messages_a_second_is_sent_less(world: World, text: str) -> None:
+async def test_a_relay_that_limits_messages_a_second_is_sent_less(world: World) -> None:
     window: list[float] = []
 
     def over_the_limit(_: Now) -> bool:
@@ -85,7 +84,7 @@ async def test_a_relay_that_limits_messages_a_second_is_sent_less(world: World, 
         window.append(now)
         return len(window) > 40
 
-    world.relay.on(Step.MAIL, answer(450, text), when=over_the_limit)
+    world.relay.on(Step.MAIL, answer(450, "Rate limit exceeded"), when=over_the_limit)
     await assert_all_delivered(world, await world.launch_to(*RECIPIENTS))
 
 
