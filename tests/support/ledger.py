@@ -17,6 +17,8 @@ from marketing_service.store.tables import campaigns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from marketing_service.db import Database
 
 ORG = "acme"
@@ -150,3 +152,11 @@ async def launched(owner: Database, contacts: Sequence[expansions.StagedContact]
         assert await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=people, lease=60)
         assert await expansion.merge(tx.connection, attempt)
     return campaign_id
+
+
+async def cancel(connection: AsyncConnection, campaign_id: UUID) -> bool:
+    """Cancel the campaign and skip all its waiting sends. False if it cannot be cancelled."""
+    is_cancelled = await lifecycle.cancel(connection, campaign_id)
+    if is_cancelled:
+        await lifecycle.skip_cancelled(connection, campaign_id, limit=lifecycle.CANCEL_AT_ONCE)
+    return is_cancelled

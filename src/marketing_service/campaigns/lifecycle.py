@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+import structlog
 
 from marketing_service.campaigns import drafts
 from marketing_service.campaigns.audit import audience_details, record
@@ -17,7 +20,7 @@ from marketing_service.campaigns.validation import (
     validate_statuses,
     validated,
 )
-from marketing_service.errors import NotFound, WrongState
+from marketing_service.errors import NotFound, Unavailable, WrongState
 from marketing_service.ledger import lifecycle as ledger
 from marketing_service.ports import Audience, AudienceError
 from marketing_service.rendering import SAMPLE, MergeFields
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
     from marketing_service.store.audit import Actor
     from marketing_service.store.campaigns import Campaign
 
+log = structlog.get_logger(__name__)
+
+_SKIP_SECONDS = 1.5
+"""How long the request that cancels skips waiting sends. The API responds within five seconds."""
 # An unsaved message has no sender and no campaign. A preview shows neither, so placeholders are enough.
 _NO_SENDER = "nobody@example.com"
 _NO_CAMPAIGN = UUID(int=0)
@@ -109,9 +116,23 @@ async def resume(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
     return await _move(ledger.resume, Action.RESUMED, tx, actor, campaign_id)
 
 
-async def cancel(tx: Transaction, actor: Actor, campaign_id: UUID) -> Campaign:
-    """Stop sending for ever. Raises NotFound, WrongState."""
-    return await _move(ledger.cancel, Action.CANCELLED, tx, actor, campaign_id)
+async def cancel(transactions: Transactions, actor: Actor, campaign_id: UUID) -> Campaign:
+    """Stop sending for ever: no more sends are marked once the first transaction is committed. Raises NotFound,
+    WrongState, and Unavailable if that transaction fails.
+
+    The second one skips waiting sends. If it fails or takes too long, the campaign is cancelled all the same, and the
+    sweep skips them.
+    """
+    async with transactions(actor.org_id) as tx:
+        campaign = await _move(ledger.cancel, Action.CANCELLED, tx, actor, campaign_id)
+    try:
+        async with asyncio.timeout(_SKIP_SECONDS), transactions(actor.org_id) as tx:
+            await drafts.lock(tx, actor.org_id, campaign_id)
+            await ledger.skip_cancelled(tx.connection, campaign_id, limit=ledger.CANCEL_AT_ONCE)
+            return await drafts.get(tx, actor.org_id, campaign_id)
+    except (Unavailable, TimeoutError):
+        log.info("cancel_continues", campaign_id=str(campaign_id))
+        return campaign
 
 
 async def preview(

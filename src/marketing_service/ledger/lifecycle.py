@@ -10,6 +10,7 @@ from sqlalchemy import text
 from marketing_service.ledger.counters import MOVED, counted
 from marketing_service.store.audit import Action, add_system_entries
 from marketing_service.store.campaigns import lock_campaign
+from marketing_service.store.plans import use_index_scans
 from marketing_service.store.relay_pauses import ProbeSchedule, record_pause
 from marketing_service.store.rules import has_unsettled_sends, is_expanding, is_waiting, predates_cancel
 from marketing_service.store.states import CampaignStatus, SkipReason
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import Audience
 
 CANCEL_AT_ONCE = 5_000
-"""How many sends a cancel skips in its own transaction. The sweep skips the others; none of them can be marked."""
+"""How many sends the request that cancels skips, in a second transaction. The sweep skips the others."""
 
 
 class PauseReason(StrEnum):
@@ -196,22 +197,23 @@ _DROP_BATCHES = text(
 
 
 async def cancel(connection: AsyncConnection, campaign_id: UUID) -> bool:
-    """Cancel the campaign: sends that wait become SKIPPED/CANCELLED. False unless the campaign is SENDING.
+    """Cancel the campaign: none of its sends is marked once this is committed. False unless the campaign is SENDING.
 
-    A campaign that is not expanded is SENT at once, with no sends. Otherwise the marked sends still get their results,
-    and the campaign is SENT after the last one. A second cancel changes nothing.
+    It takes the same time for every size of campaign. `skip_cancelled` then settles the waiting sends, in steps; marked
+    ones still get their results, and the campaign is SENT after the last one. A campaign that is not expanded is SENT
+    at once, with no sends. A second cancel changes nothing.
     """
     campaign = await lock_campaign(connection, campaign_id)
     if campaign is None or campaign.status is not CampaignStatus.SENDING:
         return False
     if campaign.cancelled_at is None:
         await connection.execute(_CANCEL, {"campaign_id": campaign_id})
-    await skip_cancelled(connection, campaign_id, limit=CANCEL_AT_ONCE)
     return True
 
 
 async def skip_cancelled(connection: AsyncConnection, campaign_id: UUID, *, limit: int) -> int:
     """Skip up to `limit` waiting sends of a cancelled campaign, which is locked; returns how many were skipped."""
+    await use_index_scans(connection)
     moved = await connection.execute(_SKIP_CANCELLED, {"campaign_id": campaign_id, "limit": limit})
     await connection.execute(_DROP_BATCHES, {"campaign_id": campaign_id})
     return int(moved.scalar_one())

@@ -12,7 +12,8 @@ from marketing_service.bootstrap import Resources
 from marketing_service.campaigns.rules import SenderRules
 from marketing_service.db import Database
 from tests.integration.api.support import BROKEN, Crm, assert_problem, client_of, path, saved, token
-from tests.support.ledger import launched
+from tests.support.ledger import campaign_row, launched
+from tests.support.steps import claim, mark, release
 
 VERBS = ("pause", "resume", "cancel")
 
@@ -117,6 +118,24 @@ async def test_cancel_skips_the_waiting_sends(admin: httpx.AsyncClient, owner: D
     assert {(entry["status"], entry["reason"]) for entry in entries} == {("SKIPPED", "CANCELLED")}
     for verb in VERBS:
         assert_problem(await admin.post(path(campaign_id, f"/{verb}")), 409, "wrong-state")
+
+
+async def test_a_cancel_is_effective_although_the_waiting_sends_cannot_be_skipped_now(
+    admin: httpx.AsyncClient, owner: Database
+) -> None:
+    campaign_id = await launched(owner, 3)
+    async with owner.transaction() as tx:
+        await tx.connection.execute(text("SELECT FROM marketing_sends FOR UPDATE"))
+        response = await admin.post(path(campaign_id, "/cancel"))
+        assert (response.status_code, response.json()["status"]) == (200, "SENDING")
+        assert response.json()["cancelledAt"]
+    row = await campaign_row(owner, campaign_id)
+    assert (row["queued"], row["skipped"]) == (3, 0)
+    held, waiting = await claim(owner, campaign_id)
+    assert (await mark(owner, held, *waiting)).marked == {}, "no more sends are marked"
+    await release(owner, held)
+    # A second cancel skips them; so does the sweep.
+    assert (await admin.post(path(campaign_id, "/cancel"))).json()["status"] == "SENT"
 
 
 async def test_the_stats_add_up(admin: httpx.AsyncClient, owner: Database) -> None:

@@ -13,6 +13,7 @@ from tests.support.ledger import (
     assert_adds_up,
     audit_moves,
     campaign_row,
+    cancel,
     contact,
     draft,
     illegal_moves,
@@ -218,7 +219,7 @@ async def test_cancel_skips_waiting_sends_and_marked_ones_still_get_their_result
     held, waiting = await claim(owner, campaign_id)
     step = await mark(owner, held, *waiting[:3])
     async with owner.transaction() as tx:
-        assert await lifecycle.cancel(tx.connection, campaign_id)
+        assert await cancel(tx.connection, campaign_id)
     assert (await mark(owner, held, waiting[3])).marked == {}
     assert (await campaign_row(owner, campaign_id))["status"] == "SENDING"
     delivered, deferred, lost = (step.marked[send.id] for send in waiting[:3])
@@ -246,7 +247,7 @@ async def test_cancel_before_the_expansion_is_sent_at_once_with_no_sends(owner: 
         attempt = await expansions.claim_expansion(tx.connection, campaign_id, lease=60)
         assert attempt
         await expansions.stage_contacts(tx.connection, attempt, page=0, contacts=[contact(1)], lease=60)
-        assert await lifecycle.cancel(tx.connection, campaign_id)
+        assert await cancel(tx.connection, campaign_id)
         assert not await expansion.merge(tx.connection, attempt)
         await expansions.clean_staging(tx.connection)
         left = (await tx.connection.execute(text("SELECT count(*) FROM marketing_staged_contacts"))).scalar_one()

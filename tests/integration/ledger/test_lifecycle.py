@@ -24,6 +24,7 @@ from marketing_service.ledger import commit_results, expansion, expired_leases, 
 from marketing_service.ledger.opens import Load, record_opens
 from marketing_service.store import batches, expansions
 from marketing_service.store.states import SendStatus
+from tests.support import ledger
 from tests.support.ledger import (
     ORG,
     assert_adds_up,
@@ -119,7 +120,7 @@ class CampaignLifecycle(RuleBasedStateMachine):
     @precondition(lambda self: len(self.marks) > 2)
     @rule()
     def cancel(self) -> None:
-        self.within(lambda c: lifecycle.cancel(c, self.campaign_id))
+        self.within(lambda c: ledger.cancel(c, self.campaign_id))
 
     @rule(index=st.integers(0, 10))
     def resend(self, index: int) -> None:

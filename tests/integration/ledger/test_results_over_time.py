@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from marketing_service.addresses import mailbox_key
-from marketing_service.ledger import lifecycle, opt_outs, resend
+from marketing_service.ledger import opt_outs, resend
 from marketing_service.store import batches
 from marketing_service.store import opt_outs as pending_opt_outs
 from marketing_service.store.states import SendStatus
@@ -17,6 +17,7 @@ from tests.support.ledger import (
     assert_adds_up,
     audit_moves,
     campaign_row,
+    cancel,
     contact,
     illegal_moves,
     launched,
@@ -138,7 +139,7 @@ async def test_a_resend_in_a_cancelled_campaign_is_mailed(owner: Database) -> No
     await record(owner, held, step.marked[waiting[0].id], SendStatus.FAILED, reason="REJECTED")
     await release(owner, held)
     async with owner.transaction() as tx:
-        assert await lifecycle.cancel(tx.connection, campaign_id)
+        assert await cancel(tx.connection, campaign_id)
     async with owner.transaction() as tx:
         await resend.requeue(tx.connection, campaign_id=campaign_id, send_id=waiting[0].id, read_at=datetime.now(UTC))
     async with owner.transaction() as tx:

@@ -78,8 +78,7 @@ async def resume_campaign(
 async def cancel_campaign(
     dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, response: Response
 ) -> CampaignResponse:
-    """Waiting sends become SKIPPED with the reason CANCELLED. When the other sends have ended, the campaign is SENT,
-    with `cancelledAt`."""
-    async with dependencies.transactions(actor.org_id) as tx:
-        campaign = await lifecycle.cancel(tx, actor, campaign_id)
+    """No more messages are marked. Waiting sends become SKIPPED with the reason CANCELLED, in a large campaign step by
+    step after the response. When the other sends have ended, the campaign is SENT, with `cancelledAt`."""
+    campaign = await lifecycle.cancel(dependencies.transactions, actor, campaign_id)
     return with_version(response, campaign)
