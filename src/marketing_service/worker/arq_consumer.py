@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import structlog
+from arq.utils import poll
 from arq.worker import Worker
 
 from marketing_service.backoff import ExponentialBackoff
@@ -35,6 +36,13 @@ class _Drained(Exception):
 
 
 class _Arq(Worker):
+    async def main(self) -> None:
+        """As arq's own `main`, without the INFO that it sends first: for Redis this is a dangerous command, which the
+        access list of an operator may not allow."""
+        self.ctx["redis"] = self.pool
+        async for _ in poll(self.poll_delay_s):
+            await self._poll_iteration()
+
     async def heart_beat(self) -> None:
         """Arq calls this at the end of every poll."""
         if not self.allow_pick_jobs:
