@@ -184,8 +184,8 @@ class Resources:
         async with self.transactions() as tx:
             return await ledger_stats(tx.connection)
 
-    async def missing(self) -> list[str]:
-        """The names of the parts that do not answer now: `postgresql`, `redis`, `crm`, `relay`. Returns within
+    async def missing(self) -> dict[str, str]:
+        """The parts that cannot be used now, each with the cause: `postgresql`, `redis`, `crm`, `relay`. Returns within
         `_PROBE_SECONDS`."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "postgresql": self._reach_database,
@@ -193,11 +193,15 @@ class Resources:
             "crm": self.audience.probe,
             "relay": self._reach_relay,
         }
-        probes = [asyncio.create_task(_answers(reach)) for reach in parts.values()]
+        probes = [asyncio.create_task(_problem(reach)) for reach in parts.values()]
         _, late = await asyncio.wait(probes, timeout=_PROBE_SECONDS)
         for probe in late:
             probe.cancel()  # not awaited: if a server hangs, the cancelled probe takes seconds to end
-        return [name for name, probe in zip(parts, probes, strict=True) if probe in late or not probe.result()]
+        causes = {
+            name: f"does not answer within {_PROBE_SECONDS:g} seconds" if probe in late else probe.result()
+            for name, probe in zip(parts, probes, strict=True)
+        }
+        return {name: cause for name, cause in causes.items() if cause is not None}
 
     async def _reach_database(self) -> None:
         await ping(self.transactions)
@@ -228,13 +232,15 @@ async def verify_database(settings: Settings, *, process: Process) -> None:
         await database.close()
 
 
-async def _answers(reach: Callable[[], Awaitable[None]]) -> bool:
+async def _problem(reach: Callable[[], Awaitable[None]]) -> str | None:
+    """Why the part cannot be used; None if it can."""
     try:
         await reach()
     except (Unavailable, AudienceError, RelayDown, SQLAlchemyError, OSError, TimeoutError) as error:
-        log.warning("probe_failed", error=f"{type(error).__name__}: {error}")
-        return False
-    return True
+        cause = f"{error.detail} ({error.cause})" if isinstance(error, Unavailable) else str(error)
+        log.warning("probe_failed", error=f"{type(error).__name__}: {cause}")
+        return cause
+    return None
 
 
 def _mailer(settings: Settings) -> SmtpMailer | None:

@@ -229,7 +229,8 @@ async def test_every_call_gets_a_response_in_time_and_the_work_continues(
         at_once, *responses = await request_all(servers, [READY, *prepared.calls.values()])
         later, *again = await request_all(servers, [READY, *reads])
     for readiness, _ in (at_once, later):
-        assert readiness.json() == {"ready": False, "missing": [dependency]}
+        assert readiness.json() | {"causes": None} == {"ready": False, "missing": [dependency], "causes": None}
+        assert readiness.json()["causes"].keys() == {dependency}
     for name, (response, _) in zip(prepared.calls, responses, strict=True):
         if name in UNAVAILABLE_WITHOUT[dependency]:
             assert_unavailable(name, response)

@@ -50,8 +50,8 @@ async def _limits(request: Request) -> RequestLimits:
     return limits
 
 
-async def _readiness(request: Request) -> SharedResult[list[str]]:
-    readiness: SharedResult[list[str]] = request.app.state.readiness
+async def _readiness(request: Request) -> SharedResult[dict[str, str]]:
+    readiness: SharedResult[dict[str, str]] = request.app.state.readiness
     return readiness
 
 
@@ -62,7 +62,7 @@ async def _ledger_stats(request: Request) -> SharedResult[LedgerStats]:
 
 Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
-ReadinessOf = Annotated[SharedResult[list[str]], Depends(_readiness)]
+ReadinessOf = Annotated[SharedResult[dict[str, str]], Depends(_readiness)]
 LedgerStatsOf = Annotated[SharedResult[LedgerStats], Depends(_ledger_stats)]
 TimeLimitOf = Annotated[TimeLimit, Depends(_time_limit)]
 LimitsOf = Annotated[RequestLimits, Depends(_limits)]

@@ -334,3 +334,12 @@ class Health(ResponseModel):
 class Readiness(ResponseModel):
     ready: bool
     missing: Annotated[list[str], Field(examples=[["postgresql"]])]
+    causes: Annotated[
+        dict[str, str],
+        Field(
+            description="Why each of them cannot be used.",
+            examples=[
+                {"postgresql": "PostgreSQL does not answer; try again in a few seconds. (ConnectionRefusedError)"}
+            ],
+        ),
+    ]

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import FAILURES
-from marketing_service.db.failures import DATABASE_ERRORS, cause_of, unavailable
+from marketing_service.db.failures import DATABASE_ERRORS, READ_ONLY, cause_of, unavailable
 from marketing_service.db.session import NoRole, SessionOpener, WrongSession
+from marketing_service.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -175,9 +176,11 @@ class Database:
 
 
 async def ping(transactions: Transactions) -> None:
-    """Run a statement. Raises Unavailable if PostgreSQL does not respond."""
+    """Raises Unavailable if PostgreSQL does not respond, or takes no writes."""
     async with transactions() as tx:
-        await tx.connection.execute(text("SELECT 1"))
+        read_only = await tx.connection.execute(text("SELECT current_setting('transaction_read_only')"))
+        if read_only.scalar_one() == "on":
+            raise Unavailable("PostgreSQL", READ_ONLY)
 
 
 async def _nothing_to_reset(_: object) -> None:

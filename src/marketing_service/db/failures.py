@@ -20,11 +20,13 @@ DATABASE_ERRORS = (SQLAlchemyError, *FAILURES)
 """What a statement can raise that is no outage; an outage is Unavailable."""
 _PART = "PostgreSQL"
 _NO_ANSWER = "does not answer"
+_READ_ONLY = "is read-only: a standby, or a server that was made read-only"
+READ_ONLY = f"{_PART} {_READ_ONLY}; try again in a few seconds."
 _POOL_IN_USE = "has no free connection: all of MARKETING_DATABASE_POOL are in use"
 
 # By SQLSTATE, or by its class. The first that fits decides; the text follows the name of the server.
 _CAUSES = {
-    "25006": "is read-only: a standby, or a server that was made read-only",
+    "25006": _READ_ONLY,
     "28": "refuses the log-in of this service",
     "3D000": "does not have the database of this service",
     "53100": "has no disk space left",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError
 
 from marketing_service.errors import Unavailable
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize
+from marketing_service.redis_failures import REDIS_FAILURES, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -80,8 +80,8 @@ class ArqJobQueue:
         await self._enqueue(Job.IMPORT, str(import_id), str(import_id))
 
     async def ping(self) -> None:
-        """Raises Unavailable if Redis does not answer."""
-        await _within_timeout(self._redis.ping())
+        """Write a key that lives for a minute. Raises Unavailable if Redis does not answer, or takes no writes."""
+        await _within_timeout(self._redis.set("marketing:ready", 1, ex=60))
 
     async def _enqueue(self, job: Job, key: str, *ids: str | int, ahead: int = 0) -> None:
         now = time.time()
@@ -110,8 +110,8 @@ async def _within_timeout(work: Awaitable[object]) -> None:
         if not done:
             raise Unavailable("Redis")
         task.result()
-    except (RedisError, OSError, TimeoutError) as error:
-        raise Unavailable("Redis") from error
+    except REDIS_FAILURES as error:
+        raise redis_unavailable(error) from error
     finally:
         task.cancel()
 

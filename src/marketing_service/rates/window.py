@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
-from marketing_service.errors import Unavailable
 from marketing_service.ports import Allowance
+from marketing_service.redis_failures import REDIS_FAILURES, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +98,6 @@ class SharedRates:
         numbers = arguments([rate for _, rate in limits], wanted, least=1)
         try:
             granted, wait, *_ = await self._take(keys=[key for key, _ in limits], args=numbers)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable("Redis") from error
+        except REDIS_FAILURES as error:
+            raise redis_unavailable(error) from error
         return Allowance(granted, wait / 1_000_000)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -19,7 +20,9 @@ from marketing_service.api.app import create_app
 from marketing_service.bootstrap import Resources
 from marketing_service.campaigns import drafts, email_log
 from marketing_service.db import Database, Transaction
+from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.errors import Unavailable
+from marketing_service.queue import connect
 from marketing_service.store import email_log as log_store
 from marketing_service.tokens import Purpose
 from tests.integration.api.support import (
@@ -203,16 +206,33 @@ class TestHealth:
         assert response.json()["ready"] is False
         assert "postgresql" in response.json()["missing"]
         assert "redis" not in response.json()["missing"]
+        assert "does not answer" in response.json()["causes"]["postgresql"]
         assert int(response.headers["retry-after"]) > 0
 
+    async def test_a_server_that_takes_no_writes_is_not_ready(self, database_url: str, valkey: ValkeyServer) -> None:
+        """A standby of PostgreSQL, and a user of Redis that may only read."""
+        redis = connect(valkey.url())
+        await redis.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+@connection")  # type: ignore[no-untyped-call] # redis has no types here
+        url = urlsplit(valkey.url())
+        settings = api_settings(
+            f"{database_url}?options=-cdefault_transaction_read_only%3Don",
+            url._replace(netloc=f"reader:secret@{url.netloc}").geturl(),
+        )
+        async with Resources.open(settings, process="api") as unwritable:
+            causes = await unwritable.missing()
+        assert "PostgreSQL is read-only" in causes["postgresql"]
+        assert "Redis does not give this service the rights that it needs" in causes["redis"]
+        await redis.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call] # redis has no types here
+        await redis.aclose(close_connection_pool=True)
+
     async def test_ready(self, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def nothing(_: Resources) -> list[str]:
-            return []
+        async def nothing(_: Resources) -> dict[str, str]:
+            return {}
 
         monkeypatch.setattr(Resources, "missing", nothing)
         async with both_apps(resources) as (_, client):
             response = await client.get("/readyz")
-        assert (response.status_code, response.json()) == (200, {"ready": True, "missing": []})
+        assert (response.status_code, response.json()) == (200, {"ready": True, "missing": [], "causes": {}})
 
 
 class TestInsideAndOutside:

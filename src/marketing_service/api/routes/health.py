@@ -41,12 +41,18 @@ async def head_health() -> Response:
     response_description="Every required system responds.",
     summary="Check that every required system responds",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "Some systems do not respond. `missing` lists them."}},
+    responses={
+        503: {
+            "model": Readiness,
+            "description": "Some systems cannot be used. `missing` lists them, and `causes` says why.",
+        }
+    },
 )
 async def get_readiness(dependencies: Dependencies, readiness_of: ReadinessOf) -> Response:
-    """Callers within the same second get the same result, so they cannot cause more than one probe of each system."""
+    """PostgreSQL and Redis must take writes. Callers within the same second get the same result, so they cannot cause
+    more than one probe of each system."""
     missing = await readiness_of.get(dependencies.missing)
-    readiness = Readiness(ready=not missing, missing=missing)
+    readiness = Readiness(ready=not missing, missing=list(missing), causes=missing)
     headers = {"Retry-After": str(RETRY_AFTER)} if missing else None
     return JSONResponse(readiness.model_dump(), 503 if missing else 200, headers)
 
