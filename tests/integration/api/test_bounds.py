@@ -116,9 +116,9 @@ async def test_readiness_and_totals_are_shared_by_all_callers(
 ) -> None:
     probes, totals, ledger_stats = [], [], Resources.stats
 
-    async def probe(_: Resources) -> list[str]:
+    async def probe(_: Resources) -> dict[str, str]:
         probes.append(1)
-        return []
+        return {}
 
     async def count(self: Resources) -> Any:
         totals.append(1)
