@@ -11,8 +11,8 @@ ARGS ?=
 TESTS ?= tests
 # The branch coverage of src/ (without devstack) in percent, below which `make test` fails.
 COVERAGE ?= 95
-# Processes of pytest: two more than there are processors, because a test that waits for a server uses no processor.
-PROCESSES ?= $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 2)')
+# Processes of pytest: one more than there are processors, because a test that waits for a server uses no processor.
+PROCESSES ?= $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 # uv installs ten times as fast as pip (5 s instead of 45 s), so pip installs uv, and uv installs everything else. If uv
 # cannot reach an index, for example because only pip's configuration names a proxy, pip installs everything.

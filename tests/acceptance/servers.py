@@ -216,7 +216,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
         base_url = f"http://127.0.0.1:{port}"
         environment = worker_environment(
             database_url=postgres.url(), redis_url=valkey.url(), smtp_url=relay.url, crm_url=crm.url,
-            public_base_url=base_url, **settings,
+            public_base_url=base_url, **({"log_level": "INFO"} | settings),
         )  # fmt: skip
         internal_port = free_port()
         await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
@@ -229,6 +229,11 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
         )
         servers = Servers(postgres, valkey, relay, crm, worker, api, internal)
         await servers.until_ready()
+
+        async def worker_started() -> bool:
+            return "worker_started" in worker.log()
+
+        await until(worker_started, seconds=60)  # before that, a signal ends it without a drain
         yield servers
         worker.signal(signal.SIGTERM)
         assert await worker.wait() == 0, worker.log()

@@ -211,8 +211,7 @@ class SmtpConnection:
             reply = await self._transact(transaction)
         except WireBroken as broken:
             self._wire.abort()
-            outcome = SubmissionOutcome.UNKNOWN if transaction.dot_written else SubmissionOutcome.LOST
-            return Submission(outcome, transaction.phase, detail=str(broken))
+            return Submission(self._outcome_of_loss(transaction), transaction.phase, detail=str(broken))
         except BaseException:
             self._wire.abort()
             raise
@@ -226,6 +225,12 @@ class SmtpConnection:
         if self._refused_in_a_row >= MAX_REFUSALS_IN_A_ROW:
             self.retire()
         return Submission(SubmissionOutcome.REFUSED, transaction.phase, self._close_on_421(reply))
+
+    def _outcome_of_loss(self, transaction: _Transaction) -> SubmissionOutcome:
+        """If the relay closes the connection after it refused the message before, this one is not the reason."""
+        if transaction.dot_written:
+            return SubmissionOutcome.UNKNOWN
+        return SubmissionOutcome.NOT_BEGUN if self._refused_in_a_row else SubmissionOutcome.LOST
 
     async def _transact(self, transaction: _Transaction) -> RawReply:
         """The reply that decides: the positive one to the final dot, or the negative one that refused the envelope."""

@@ -35,6 +35,16 @@ async def test_one_of_three_is_refused_and_the_others_are_delivered(
     assert relay.connections == 1
 
 
+async def test_a_message_that_follows_a_refusal_after_which_the_relay_hangs_up_is_not_the_reason() -> None:
+    """Its MAIL was sent ahead. A message that loses its connection several times uses up a try; this one does not."""
+    refusal = answer(432, "4.3.2 Concurrent connections limit exceeded", then=hang_up())
+    async with Relay() as relay, mailer_for(relay) as mailer:
+        relay.on(Step.DOT, refusal)
+        async with mailer.connection() as connection:
+            refused, following = await submit_all(connection, envelopes(2))
+    assert (refused.outcome, following.outcome) == (SubmissionOutcome.REFUSED, SubmissionOutcome.NOT_BEGUN)
+
+
 async def test_after_several_refusals_in_a_row_the_connection_is_replaced() -> None:
     """A relay delays its replies on a connection with many refusals."""
     mails = envelopes(3 * MAX_REFUSALS_IN_A_ROW)
@@ -75,7 +85,7 @@ async def test_a_relay_that_refuses_rset_is_disconnected() -> None:
         async with mailer.connection() as connection:
             refused, lost = await submit_all(connection, envelopes(2))
             assert not connection.usable
-    assert (refused.outcome, lost.outcome) == (SubmissionOutcome.REFUSED, SubmissionOutcome.LOST)
+    assert (refused.outcome, lost.outcome) == (SubmissionOutcome.REFUSED, SubmissionOutcome.NOT_BEGUN)
     assert not relay.accepted
 
 
