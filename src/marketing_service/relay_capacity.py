@@ -115,16 +115,18 @@ class RelayCapacity:
 
     # ── what the relay says ──
 
-    def accepted(self) -> None:
-        """The relay accepted a message."""
+    def accepted(self, started: float | None = None) -> None:
+        """The relay accepted a message that was started at this time (None: now)."""
         now = self._now()
         self.accepted_messages += 1
         self._accepted.append(now)
         while self._accepted and self._accepted[0] < now - RATE_WINDOW:
             self._accepted.popleft()
+        self._refused_since = None
+        if self._is_before_decrease(started):
+            return  # it was under way already, and does not show that the relay takes as much now
         self._refusals = 0
         self._blocked_until = 0.0
-        self._refused_since = None
         if self._rate is not None:
             self._rate += RATE_INCREASE
         if self._connections < self._max:
@@ -145,12 +147,14 @@ class RelayCapacity:
         self._raise_step = 1
         self._raise_at = now + _RAISE_BACKOFF.delay(self._raises_refused)
 
-    def refused(self) -> None:
-        """The relay refused a message for a reason that is about us: too fast, too many, or short of resources."""
+    def refused(self, started: float | None = None) -> None:
+        """The relay refused a message, started at this time (None: now), for a reason that is about us: too fast, too
+        many, or short of resources. Refusals of messages that were under way together are one event."""
         now = self._now()
         if self._refused_since is None:
             self._refused_since = now
-        if self._decreased_at is not None and now - self._decreased_at < DECREASE_INTERVAL:
+        is_recent = self._decreased_at is not None and now - self._decreased_at < DECREASE_INTERVAL
+        if is_recent or self._is_before_decrease(started):
             return
         if not self._refusals:
             self._rate_before = self._measured(now) if self._rate is None else self._rate
@@ -163,6 +167,9 @@ class RelayCapacity:
         self._rate_before /= 2
         self._rate = max(self._rate_before, _MIN_RATE)
         self._tokens, self._filled_at = 1.0, now
+
+    def _is_before_decrease(self, started: float | None) -> bool:
+        return started is not None and self._decreased_at is not None and started < self._decreased_at
 
     def _measured(self, now: float) -> float:
         """Messages per second that were accepted lately."""

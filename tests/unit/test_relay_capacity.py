@@ -37,10 +37,30 @@ def test_each_refusal_halves_the_connections_until_one_is_left(capacity: RelayCa
     assert found == [10, 5, 2, 1, 1, 1]
 
 
-def test_refusals_that_arrive_together_count_as_one(capacity: RelayCapacity) -> None:
+def test_refusals_of_messages_that_were_under_way_together_count_as_one(capacity: RelayCapacity, clock: Clock) -> None:
+    started = clock.now
+    clock.now += 0.5
     for _ in range(20):
-        capacity.refused()
+        capacity.refused(started)
+        clock.now += 0.5
     assert capacity.connections == 10
+    capacity.refused(clock.now)
+    capacity.refused(clock.now)
+    assert capacity.connections == 5, "what arrives within a second is one event, too"
+
+
+def test_a_message_that_was_under_way_before_the_refusal_does_not_end_the_wait(
+    capacity: RelayCapacity, clock: Clock
+) -> None:
+    started = clock.now
+    clock.now += 0.5
+    capacity.refused(started)
+    capacity.accepted(started)
+    assert capacity.take(10).granted == 0
+    clock.now += 1.0
+    assert capacity.take(10).granted == 1, "a probe"
+    capacity.accepted(clock.now)
+    assert capacity.take(10).granted == 10
 
 
 def sent_fast(capacity: RelayCapacity, clock: Clock) -> None:

@@ -178,7 +178,7 @@ class Dispatcher:
                 submission = await session.connection.submit(envelope)
                 self._stats.submitted(submission, self._now() - started)
                 session.prepared.popleft()
-                scope = self._feedback.read(submission, session.connection)
+                scope = self._feedback.read(submission, session.connection, started)
                 self._record(self._assignment.batch_of(marked).result(marked, submission, scope))
         finally:
             self._assignment.sessions.remove(session)

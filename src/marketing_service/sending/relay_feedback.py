@@ -35,12 +35,12 @@ class RelayFeedback:
         self._fresh_refusals = 0
         self._log_throttle = LogThrottle()
 
-    def read(self, submission: Submission, connection: MailConnection) -> Scope | None:
+    def read(self, submission: Submission, connection: MailConnection, started: float | None = None) -> Scope | None:
         """What a refusal is about; None if the submission is not refused. A connection that has done its share is
-        retired, and the limits for the relay follow."""
+        retired, and the limits for the relay follow. `started`: see RelayCapacity."""
         if submission.outcome is SubmissionOutcome.ACCEPTED:
             self._fresh_refusals = 0
-            self._capacity.accepted()
+            self._capacity.accepted(started)
         refusal = refusal_of(submission)
         if refusal is None or submission.reply is None:
             return None
@@ -50,7 +50,7 @@ class RelayFeedback:
         if scope is Scope.CONNECTION:
             scope = self._connection_refused(connection)
         if scope is Scope.RELAY:
-            self._capacity.refused()
+            self._capacity.refused(started)
             self._log_limit(submission, submission.reply)
         return scope
 

@@ -119,7 +119,7 @@ class Sender:
                     tx.connection, sorted(campaigns), connections=capacity.connections, rate=capacity.rate
                 )
             await relay_pauses.end_throttle(tx.connection, sorted(self._throttled - reduced))
-        self._throttled = reduced
+        self._throttled = reduced | (self._throttled - campaigns)  # a batch may have ended meanwhile
 
     def drain(self) -> None:
         """Mark no more sends. Marked sends are finished and recorded; the others stay in their batch."""
@@ -166,6 +166,8 @@ class Sender:
                 await dispatcher.send(batch)
         finally:
             self._active.discard(batch)
+            if self._mailer.capacity.is_reduced:
+                self._throttled.add(claim.campaign_id)
             if dispatcher.is_idle and self._dispatchers.get(claim.campaign_id) is dispatcher:
                 del self._dispatchers[claim.campaign_id]
         return batch
