@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import RedisError
 
 from marketing_service.ports import Quota, Verdict
 from marketing_service.rates.local import LocalWindows
 from marketing_service.rates.window import TAKE, arguments
+from marketing_service.redis_failures import REDIS_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -71,7 +71,7 @@ class RequestRates:
         if not self._local:
             try:
                 return await self._take_shared(key, rates, wanted)
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_FAILURES as error:
                 self._go_local(error)
         self._probe_if_due()
         return self._windows.take(key, rates, wanted)
@@ -132,7 +132,7 @@ class RequestRates:
     async def _look_for_redis(self) -> None:
         try:
             await self._within(self._redis.ping())
-        except (RedisError, OSError, TimeoutError):
+        except REDIS_FAILURES:
             self._next_probe = time.monotonic() + RETRY_SECONDS
             return
         self._local = False
