@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -117,6 +118,9 @@ class Resources:
     bounces: BounceAddresses | None
     authenticator: Authenticator
     http: httpx.AsyncClient
+    verify: Callable[[], Awaitable[None]]
+    """Opens a session with PostgreSQL and closes it, before the process starts. Raises SettingsError if no session can
+    be used as it is. Does nothing if PostgreSQL is down, or not migrated, now: it is used as soon as it can be."""
 
     @staticmethod
     @asynccontextmanager
@@ -152,6 +156,7 @@ class Resources:
                 bounces=None if settings.bounce_domain is None else BounceAddresses(tokens, settings.bounce_domain),
                 authenticator=_authenticator(settings, http),
                 http=http,
+                verify=partial(_verify, database),
             )
 
     @property
@@ -221,15 +226,19 @@ def _database(settings: Settings, process: Process) -> Database:
 
 
 async def verify_database(settings: Settings, *, process: Process) -> None:
-    """Open a session and close it, before a process starts. Raises SettingsError if no session can be used as it is.
-    Does nothing if PostgreSQL is down, or not migrated, now: the process starts, and uses it as soon as it can."""
+    """As `Resources.verify`, for a process that opens no resources."""
     database = _database(settings, process)
+    try:
+        await _verify(database)
+    finally:
+        await database.close()
+
+
+async def _verify(database: Database) -> None:
     try:
         await database.verify()
     except WrongSession as error:
         raise SettingsError(f"MARKETING_DATABASE_URL: {error}") from None
-    finally:
-        await database.close()
 
 
 async def _problem(reach: Callable[[], Awaitable[None]]) -> str | None:

@@ -16,7 +16,7 @@ import uvloop
 from marketing_service.api.app import create_app, create_internal_app
 from marketing_service.api.connection_limits import LimitedProtocol
 from marketing_service.api.metrics import Metrics
-from marketing_service.bootstrap import Resources, verify_database
+from marketing_service.bootstrap import Resources
 from marketing_service.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ async def _serve(
     internal: list[socket.socket],
     more_routers: Sequence[APIRouter],
 ) -> int:
-    await verify_database(settings, process="api")
     async with Resources.open(settings, process="api") as resources:
+        await resources.verify()
         metrics = Metrics()
         server = _server(create_app(resources, more_routers, metrics=metrics, health=not internal))
         inside = _server(create_internal_app(resources, metrics=metrics)) if internal else None

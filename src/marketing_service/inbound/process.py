@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.bootstrap import Resources, verify_database
+from marketing_service.bootstrap import Resources
 from marketing_service.errors import SettingsError
 from marketing_service.inbound.metrics import ListenerStats
 from marketing_service.inbound.session import Sessions
@@ -39,8 +39,8 @@ async def run_listener(settings: Settings, listener: Listener) -> None:
     Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, or if the database, the address or the port cannot be
     used as it is.
     """
-    await verify_database(settings, process="worker")
     async with Resources.open(settings, process="worker") as resources:
+        await resources.verify()
         stats = ListenerStats()
         sessions = Sessions(require_report_handler(resources), stats)
         protocol = sessions.smtp if listener.smtp else sessions.lmtp

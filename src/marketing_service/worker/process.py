@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from marketing_service.bootstrap import Resources, verify_database
+from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
 from marketing_service.metrics import NO_METRICS, serve_metrics
 from marketing_service.queue import Queue
@@ -44,8 +44,8 @@ async def run_worker(settings: Settings, *, control_pipe: int | None = None, met
     shutdown.listen_for_signals()
     if control_pipe is not None:
         shutdown.listen_to_supervisor(control_pipe)
-    await verify_database(settings, process="worker")
     async with Resources.open(settings, process="worker") as resources:
+        await resources.verify()
         worker = WorkerProcess(resources)
         sender, mailer = worker.sender, resources.mailer
         with serve_metrics(metrics, *([] if sender is None or mailer is None else [SendingCollector(sender, mailer)])):
