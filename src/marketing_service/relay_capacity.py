@@ -23,8 +23,13 @@ RATE_INCREASE = 0.1
 """Messages per second that each accepted message adds to the rate. So a rate doubles in about seven seconds."""
 MESSAGES_PER_INCREASE = 10
 """One more connection is allowed after so many accepted messages for each connection that is allowed now."""
+INCREASE_INTERVAL = 1.0
+"""Seconds between a change of the connections and their next increase. A fast relay accepts the messages for several
+increases before it can show that it allows no more."""
 RATE_IS_FREE_AFTER = 120.0
 """Seconds without a refusal after which the rate is no longer limited."""
+PROBE_REPLY_INTERVAL = 0.5
+"""Seconds after which to ask again while a probe has no reply. Most replies come sooner than the next probe is due."""
 _MIN_RATE = 0.2
 _PROBE_BACKOFF = ExponentialBackoff(first=1.0, maximum=30.0)
 """The wait after a refusal, while no message is accepted in between."""
@@ -51,9 +56,13 @@ class RelayCapacity:
     def __init__(self, max_connections: int, *, clock: Callable[[], float]) -> None:
         self.accepted_messages = 0
         """How many messages the relay has accepted from this process."""
+        self.decreases = 0
+        """How often the relay's refusals lowered a limit."""
         self._max = max_connections
         self._now = clock
-        self._connections = float(max_connections)
+        self._connections = max_connections
+        self._connections_changed_at = 0.0
+        self._accepted_since_change = 0
         self._ceiling: int | None = None
         """How many connections the relay allowed when it last refused one."""
         self._raise_at = 0.0
@@ -68,6 +77,8 @@ class RelayCapacity:
         """Decreases since the last accepted message."""
         self._rate_before = 0.0
         self._blocked_until = 0.0
+        self._is_probing = False
+        """Whether a probe was granted that has no reply yet."""
         self._refused_since: float | None = None
 
     # ── what is allowed ──
@@ -76,7 +87,7 @@ class RelayCapacity:
     def connections(self) -> int:
         """How many connections may be open."""
         limit = self._connections if self._ceiling is None else min(self._connections, self._ceiling)
-        return max(1, min(int(limit), self._max))
+        return max(1, min(limit, self._max))
 
     @property
     def rate(self) -> float | None:
@@ -98,11 +109,12 @@ class RelayCapacity:
         it is accepted or the next wait is over."""
         now = self._now()
         if now < self._blocked_until:
-            return Take(0, self._blocked_until - now)
+            wait = self._blocked_until - now
+            return Take(0, min(wait, PROBE_REPLY_INTERVAL) if self._is_probing else wait)
         if self._refusals:
-            wait = _PROBE_BACKOFF.delay(self._refusals + 1)
-            self._blocked_until = now + wait
-            return Take(min(wanted, 1), wait)
+            self._blocked_until = now + _PROBE_BACKOFF.delay(self._refusals + 1)
+            self._is_probing = True
+            return Take(min(wanted, 1), PROBE_REPLY_INTERVAL)
         if self._decreased_at is not None and now - self._decreased_at > RATE_IS_FREE_AFTER:
             self._rate = None
         if self._rate is None:
@@ -127,10 +139,11 @@ class RelayCapacity:
             return  # it was under way already, and does not show that the relay takes as much now
         self._refusals = 0
         self._blocked_until = 0.0
+        self._is_probing = False
         if self._rate is not None:
             self._rate += RATE_INCREASE
         if self._connections < self._max:
-            self._connections += 1 / (self._connections * MESSAGES_PER_INCREASE)
+            self._allow_more_connections(now)
         if self._ceiling is not None and now >= self._raise_at:
             self._ceiling += self._raise_step
             self._raise_step *= 2
@@ -159,14 +172,27 @@ class RelayCapacity:
         if not self._refusals:
             self._rate_before = self._measured(now) if self._rate is None else self._rate
         self._decreased_at = now
+        self.decreases += 1
         self._refusals += 1
         self._blocked_until = now + _PROBE_BACKOFF.delay(self._refusals)
+        self._is_probing = False
         if self.connections > 1:
-            self._connections = max(1.0, self.connections / 2)
+            self._set_connections(self.connections // 2, now)
             return
         self._rate_before /= 2
         self._rate = max(self._rate_before, _MIN_RATE)
         self._tokens, self._filled_at = 1.0, now
+
+    def _allow_more_connections(self, now: float) -> None:
+        self._accepted_since_change += 1
+        is_earned = self._accepted_since_change >= self._connections * MESSAGES_PER_INCREASE
+        if is_earned and now - self._connections_changed_at >= INCREASE_INTERVAL:
+            self._set_connections(self._connections + 1, now)
+
+    def _set_connections(self, connections: int, now: float) -> None:
+        self._connections = connections
+        self._connections_changed_at = now
+        self._accepted_since_change = 0
 
     def _is_before_decrease(self, started: float | None) -> bool:
         return started is not None and self._decreased_at is not None and started < self._decreased_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from marketing_service.relay_capacity import RATE_IS_FREE_AFTER, RelayCapacity, Take
+from marketing_service.relay_capacity import INCREASE_INTERVAL, RATE_IS_FREE_AFTER, RelayCapacity, Take
 from tests.support.clock import Clock
 
 
@@ -140,6 +140,18 @@ def test_the_connections_grow_back_to_the_configured_maximum(capacity: RelayCapa
         capacity.accepted()
     assert capacity.connections == 20
     assert capacity.rate is None
+
+
+def test_a_fast_relay_gets_one_more_connection_a_second(capacity: RelayCapacity, clock: Clock) -> None:
+    """It accepts the messages for several more before it can show that it allows no more."""
+    refuse(capacity, clock, 3)
+    found = []
+    for _ in range(3):
+        clock.now += INCREASE_INTERVAL
+        for _ in range(1000):
+            capacity.accepted()
+        found.append(capacity.connections)
+    assert found == [3, 4, 5]
 
 
 def test_how_long_nothing_was_accepted_is_known(capacity: RelayCapacity, clock: Clock) -> None:

@@ -54,16 +54,19 @@ class _RelayRefusals:
 
     total: int = 0
     while_accepting: int = 0
-    """Those since whose predecessor the relay accepted a message."""
-    accepted_before: int = -1
-    """How many messages the relay had accepted at the last of them."""
+    """Those since whose predecessor the relay accepted a message. While the relay refuses many, one send can be refused
+    several times, so refusals that lower its limits only once count once, too."""
+    _accepted_before: int = -1
+    _decreases_before: int = -1
 
-    def add(self, accepted: int) -> None:
-        """One more refusal; the relay has accepted so many messages until now."""
+    def add(self, scope: Scope, capacity: RelayCapacity) -> None:
+        """One more refusal; `capacity` has read it already."""
         self.total += 1
-        if accepted > self.accepted_before:
+        is_new = scope is Scope.CONNECTION or capacity.decreases > self._decreases_before
+        if is_new and capacity.accepted_messages > self._accepted_before:
             self.while_accepting += 1
-            self.accepted_before = accepted
+            self._accepted_before = capacity.accepted_messages
+            self._decreases_before = capacity.decreases
 
 
 class ActiveBatch:
@@ -245,7 +248,7 @@ class ActiveBatch:
         send_id = marked.send.id
         refusals = self._relay_refusals.setdefault(send_id, _RelayRefusals())
         if submission.phase is not Phase.MAIL:
-            refusals.add(self._capacity.accepted_messages)
+            refusals.add(scope, self._capacity)
         limit = MAX_RELAY_REFUSALS if scope is Scope.RELAY else MAX_CONNECTION_REFUSALS
         if refusals.while_accepting >= limit:
             return self._retries.deferred(marked, submission)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from marketing_service.ledger.lifecycle import PauseReason
-from marketing_service.relay_capacity import RelayCapacity
+from marketing_service.relay_capacity import DECREASE_INTERVAL, RelayCapacity
 from marketing_service.replies import Phase, Scope
 from marketing_service.sending.batch import MAX_RELAY_REFUSALS, MAX_SENDER_REFUSALS, MAX_STALLED_SECONDS
 from marketing_service.sending.throttle import MAX_CONSECUTIVE_DEFERRALS, DomainThrottle
 from marketing_service.store.states import FailReason, SendStatus
+from tests.support.clock import Clock
 from tests.support.engine import ACCEPTED, NOT_BEGUN, active_batch, marked, refused, waiting
 
 if TYPE_CHECKING:
@@ -119,13 +120,26 @@ THROTTLED = refused(451, "4.7.1 Rate limit exceeded", Phase.DOT)
 
 
 async def test_a_send_that_the_relay_refuses_while_it_accepts_others_uses_up_a_try_in_the_end() -> None:
-    capacity = RelayCapacity(20, clock=lambda: 0.0)
+    clock = Clock()
+    capacity = RelayCapacity(20, clock=clock)
     batch = active_batch(waiting(1), capacity=capacity)
     found = []
     for _ in range(MAX_RELAY_REFUSALS):
+        clock.now += DECREASE_INTERVAL
+        capacity.refused()
         found.append(batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY).status)
         capacity.accepted()
     assert found == [SendStatus.QUEUED] * (MAX_RELAY_REFUSALS - 1) + [SendStatus.DEFERRED]
+
+
+async def test_refusals_of_a_send_while_the_relay_refuses_many_count_once() -> None:
+    """The relay accepts others in between, within the second that makes its refusals one event."""
+    capacity = RelayCapacity(20, clock=lambda: 0.0)
+    batch = active_batch(waiting(1), capacity=capacity, delays=())
+    for _ in range(50):
+        capacity.refused()
+        assert batch.result(marked(waiting(1)), THROTTLED, Scope.RELAY).status is SendStatus.QUEUED
+        capacity.accepted()
 
 
 async def test_a_send_that_waits_for_the_relays_hourly_limit_uses_up_no_try() -> None:
