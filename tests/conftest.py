@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.fixtures"]
 
 BROWSER = ROOT / "tests" / "browser"
+UNMEASURED = {ROOT / "tests" / "chaos", ROOT / "tests" / "fuzz"}
+"""Their coverage is not measured: it doubles their time, and other tests run the same lines."""
 
 # The settings in a developer's environment must not change a test.
 for name in [name for name in os.environ if name.startswith("MARKETING_")]:
@@ -54,6 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") is not None and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="runs only at full size: `make chaos`"))
+        if not UNMEASURED.isdisjoint(item.path.parents):
+            item.add_marker(pytest.mark.no_cover)
         if BROWSER in item.path.parents and not config.getoption("--browser"):
             reason = NO_CHROMIUM if chromium() is None else "runs only in a browser: `make test-browser`"
             item.add_marker(pytest.mark.skip(reason=reason))

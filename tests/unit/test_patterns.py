@@ -20,6 +20,8 @@ from tests.support.regex_steps import Steps, hostile_texts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.no_cover
+
 ROOMS = ("rendering", "replies", "reports", "addresses", "api", "tokens", "campaigns.csv_", "campaigns.suppression_")
 SIZE = 60
 MAX_RATIO = 6.5
