@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 from alembic.script import ScriptDirectory
 from sqlalchemy import pool, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from marketing_service.db import DatabaseAddress, SessionOpener, metadata
-from marketing_service.store import tables, tables_audit, tables_imports, tables_relay  # noqa: F401 - they fill the metadata
+from marketing_service.operations.migrate import (
+    MigrationFailed,
+    Progress,
+    create_roles,
+    refuse_old_server,
+    restore_access,
+)
+from marketing_service.store import access, tables, tables_audit, tables_imports, tables_relay  # noqa: F401 - they fill the metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,10 +29,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = "5s"
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
-_INSUFFICIENT_PRIVILEGE = "42501"
 
-
-_ROLES = ("marketing_api", "marketing_worker")
 # The functions that run as their owner are safe from temporary objects, but nothing needs these rights. They are no
 # part of the schema: neither a dump nor a clone of the database has them, so every run looks at them.
 # By right: the kind of object, and whether a role has the right.
@@ -44,57 +47,67 @@ def _database_url() -> str:
     return str(url)
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _progress() -> Progress:
+    """What `migrate` wants to hear; to standard error if Alembic's own command runs."""
+    progress = context.config.attributes.get("progress")
+    return progress if isinstance(progress, Progress) else Progress(_say)
+
+
 def _configure(**options: Any) -> None:
     context.configure(
         target_metadata=metadata,
         compare_type=True,
         compare_server_default=True,
         transaction_per_migration=True,
-        version_table="marketing_schema_version",
+        version_table=access.VERSION_TABLE,
+        on_version_apply=_progress().on_version_apply,  # type: ignore[arg-type]  # by keyword, as documented
         **options,
     )
 
 
 def _run(connection: Connection) -> None:
+    refuse_old_server(connection)
+    create_roles(connection)
+    connection.commit()
     _configure(connection=connection)
     _refuse_unknown_revision()
     with context.begin_transaction():
         context.run_migrations()
     if context.get_context().get_current_heads():
         _restrict_roles(connection)
+    if context.get_context().get_current_heads() == tuple(ScriptDirectory.from_config(context.config).get_heads()):
+        restore_access(connection, _progress().say)
 
 
 def _restrict_roles(connection: Connection) -> None:
     """Take from the roles, and from PUBLIC, the rights to create temporary objects and objects in the schema. Print the
     statement for an administrator if this user may not."""
     for right, (kind, has_right) in _MAY_CREATE.items():
-        check = text("SELECT " + " OR ".join(has_right.format(role=f"'{role}'") for role in _ROLES))
+        check = text("SELECT " + " OR ".join(has_right.format(role=f"'{role}'") for role in access.ROLES))
         if not connection.execute(check).scalar_one():
             continue
         name = connection.execute(text(f"SELECT {_OBJECT[kind]}")).scalar_one()
-        revoke = f"REVOKE {right} ON {kind.upper()} {name} FROM PUBLIC, {', '.join(_ROLES)}"
-        try:
-            with connection.begin_nested():
-                connection.execute(text(revoke.replace(":", r"\:")))
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
-                raise
+        revoke = f"REVOKE {right} ON {kind.upper()} {name} FROM PUBLIC, {', '.join(access.ROLES)}"
+        access.run_if_allowed(connection, [revoke])
         if connection.execute(check).scalar_one():
-            sys.stderr.write(
-                f"The roles {' and '.join(_ROLES)} keep the right {right} on the {kind} {name}, which they do not need,"
-                f" because another role granted it. As the owner of the {kind}, run: {revoke};\n"
+            _say(
+                f"The roles {' and '.join(access.ROLES)} keep the right {right} on the {kind} {name}, which they do not"
+                f" need, because another role granted it. As the owner of the {kind}, run: {revoke};"
             )
 
 
 def _refuse_unknown_revision() -> None:
-    """End the process with EX_DATAERR and one line if the database is at a revision that is not in this version."""
     known = {script.revision for script in ScriptDirectory.from_config(context.config).walk_revisions()}
     for revision in context.get_context().get_current_heads():
         if revision not in known:
-            sys.stderr.write(
-                f"The database is at revision {revision}, which this version does not have: another version made it.\n"
+            raise MigrationFailed(
+                f"The database is at revision {revision}, which this version does not have: another version made it.",
+                os.EX_DATAERR,
             )
-            raise SystemExit(os.EX_DATAERR)
 
 
 async def _online() -> None:

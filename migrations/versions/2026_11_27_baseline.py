@@ -58,10 +58,11 @@ def _statements(name: str) -> Iterator[str]:
 
 def upgrade() -> None:
     for role in ROLES:
-        # Roles belong to the whole cluster: another database of it may have created them already.
+        # Roles belong to the whole cluster: another database of it may have created them already. Who may not create
+        # roles gets an error even for one that exists, so it is looked for first.
         op.execute(
-            f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; "
-            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN "
+            f"CREATE ROLE {role} NOLOGIN; END IF; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
     for statement in _statements("tables"):
         op.execute(statement)

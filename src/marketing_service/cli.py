@@ -221,10 +221,16 @@ def _bounces_pipe(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from alembic import command
-    from alembic.config import Config
+    from marketing_service.operations.migrate import MigrationFailed, migrate
 
-    command.upgrade(Config(_beside_the_package("alembic.ini")), options.revision)
+    url = os.environ.get("MARKETING_DATABASE_URL")
+    if not url:
+        raise SettingsError("MARKETING_DATABASE_URL is not set: it says which database to migrate")
+    try:
+        migrate(_beside_the_package("alembic.ini"), options.revision, database_url=url, say=print)
+    except MigrationFailed as error:
+        print(f"marketing-service: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from marketing_service.auth import mint_token
 from marketing_service.devstack.contacts import ORG_ID, ContactBook
 from marketing_service.devstack.crm import create_crm_app
 from marketing_service.devstack.postgres import PostgresServer
+from marketing_service.devstack.process import free_port
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.devstack.web import serving
 from tests.acceptance.portal import BROWSER
@@ -265,11 +265,6 @@ async def serve(port: int, internal_port: int, environment: dict[str, str], log:
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def _token() -> str:

@@ -14,7 +14,8 @@ import pytest
 
 from marketing_service.auth import mint_token
 from marketing_service.devstack.contacts import ORG_ID, OTHER_ORG_ID
-from tests.acceptance.servers import Servers, free_port, running_servers, serve
+from marketing_service.devstack.process import free_port
+from tests.acceptance.servers import Servers, running_servers, serve
 from tests.support.relay import Step, delay
 from tests.support.workers import worker_environment
 from tests.support.world import ISSUER, JWT_SECRET, until

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.servers import free_port
+from marketing_service.devstack.process import free_port
 from tests.support.ledger import assert_adds_up, audit_moves, illegal_moves
 from tests.support.listeners import listener
 from tests.support.postfix import missing, postfix

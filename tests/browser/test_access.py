@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from playwright.async_api import Route, expect
 from starlette.middleware.cors import CORSMiddleware
 
 from marketing_service.devstack.login import create_login_router
+from marketing_service.devstack.process import free_port
 from marketing_service.devstack.web import serving
 from tests.acceptance.portal import eventually
 from tests.browser.console import ADMIN, VIEWER
@@ -175,12 +175,6 @@ async def test_the_log_in_of_the_portal_may_be_at_another_origin(visit: Visit, r
             await expect(console.heading("Log in to Marketing")).to_be_visible()
             await expect(console.page.get_by_text("may not have ended")).to_have_count(0)
             assert await console.page.context.cookies() == []
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager

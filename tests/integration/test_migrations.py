@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -203,16 +202,6 @@ def test_the_functions_are_those_of_the_files(postgres: PostgresServer, template
         f"marketing_{file.stem}" for file in SQL.glob("*.sql")
     )
     assert [dict(function) for function in migrated] == [dict(function) for function in created]
-
-
-def test_a_database_of_another_version_is_refused_in_one_line(empty: str, capfd: pytest.CaptureFixture[str]) -> None:
-    migrate(empty)
-    execute(empty, "UPDATE marketing_schema_version SET version_num = '9999'")
-    with pytest.raises(SystemExit) as ended:
-        migrate(empty)
-    assert ended.value.code == os.EX_DATAERR
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "9999" in line
 
 
 def test_counts_of_soft_bounces_by_message_are_not_taken_for_days(empty: str) -> None:

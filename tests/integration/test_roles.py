@@ -108,7 +108,7 @@ FORBIDDEN = (
     "ALTER DEFAULT PRIVILEGES FOR ROLE marketing_worker GRANT ALL ON TABLES TO PUBLIC",
     "SELECT marketing_release_batch_v1(uuidv7(), 1, 1)",
     "SELECT * FROM marketing_staged_contacts",
-    "SELECT * FROM marketing_schema_version",
+    "UPDATE marketing_schema_version SET version_num = '0001'",
     "SET ROLE marketing_worker",
     "SET SESSION AUTHORIZATION marketing_worker",
     "GRANT marketing_worker TO CURRENT_USER",

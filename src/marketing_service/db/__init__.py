@@ -3,7 +3,7 @@
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import Connector
 from marketing_service.db.database import Call, Database, OnResult, Transaction, Transactions, metadata, ping
-from marketing_service.db.failures import DATABASE_ERRORS, cause_of, refuses_data
+from marketing_service.db.failures import DATABASE_ERRORS, cause_of, reason_of, refuses_data, sqlstate_of
 from marketing_service.db.session import Role, SessionOpener, WrongSession
 
 __all__ = [
@@ -21,5 +21,7 @@ __all__ = [
     "cause_of",
     "metadata",
     "ping",
+    "reason_of",
     "refuses_data",
+    "sqlstate_of",
 ]

@@ -60,6 +60,13 @@ def unavailable(error: BaseException) -> Unavailable | None:
     )
 
 
+def reason_of(error: BaseException) -> str | None:
+    """What PostgreSQL does, and the driver's own words, for the person who started a command; None if it is an error
+    of the statement."""
+    text = _outage(error)
+    return None if text is None else f"{_PART} {text} ({cause_of(error)})."
+
+
 def _outage(error: BaseException) -> str | None:
     """What PostgreSQL does, as a sentence without its subject; None if it is no outage."""
     text: str | None
@@ -106,6 +113,12 @@ def cause_of(error: BaseException) -> str:
     error = _of_driver(error)
     line = str(error).partition("\n")[0][:300]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """The SQLSTATE of the driver's error, if PostgreSQL has replied with one."""
+    error = _of_driver(error)
+    return error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
 
 
 def _of_driver(error: BaseException) -> BaseException:

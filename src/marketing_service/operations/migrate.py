@@ -1,0 +1,135 @@
+"""`migrate`: updates the schema, says each step, and says in one line what stops it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from marketing_service.db import DATABASE_ERRORS, WrongSession, cause_of, reason_of, sqlstate_of
+from marketing_service.errors import MarketingError
+from marketing_service.store import access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from alembic.runtime.migration import MigrationInfo
+    from sqlalchemy import Connection
+
+MIN_SERVER = 18
+"""The oldest major version of PostgreSQL: `uuidv7()`."""
+_UNLESS_CREATED = "DO $$ BEGIN {statement}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+_INSUFFICIENT_PRIVILEGE = "42501"
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class MigrationFailed(MarketingError):
+    """The schema is not at the wanted revision. `exit_code` is one of sysexits.h."""
+
+    def __init__(self, detail: str, exit_code: int = os.EX_SOFTWARE) -> None:
+        super().__init__(detail)
+        self.exit_code = exit_code
+
+
+class Progress:
+    """Says each applied migration, with the seconds that it took. The environment of Alembic calls it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.applied: list[str] = []
+        self._since = time.monotonic()
+
+    def on_version_apply(self, *, step: MigrationInfo, **_: Any) -> None:
+        now = time.monotonic()
+        revision = str(step.up_revision_id)
+        self.applied.append(revision)
+        self.say(f"{revision}  {getattr(step.up_revision, 'doc', '')}  ({now - self._since:.1f} s)")
+        self._since = now
+
+
+def migrate(ini: Path, revision: str, *, database_url: str, say: Callable[[str], None]) -> None:
+    """Update the schema to `revision`. `ini` is the configuration of Alembic. Raises MigrationFailed."""
+    config = Config(ini)
+    progress = Progress(say)
+    config.attributes["database_url"] = database_url
+    config.attributes["progress"] = progress
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise MigrationFailed(f"{error} `migrate` knows: {_known(config)}.", os.EX_USAGE) from None
+    except WrongSession as error:
+        raise MigrationFailed(f"PostgreSQL cannot be used as it is. {error}") from error
+    except DATABASE_ERRORS as error:
+        raise _failed(error, config, progress.applied) from error
+    if not progress.applied:
+        say("The schema is at the wanted revision already; nothing was to do.")
+
+
+def _known(config: Config) -> str:
+    revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    return ", ".join(["head", *revisions])
+
+
+def _failed(error: BaseException, config: Config, applied: Iterable[str]) -> MigrationFailed:
+    outage = reason_of(error)
+    if outage is not None and sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
+        return MigrationFailed(outage, os.EX_UNAVAILABLE)
+    done = set(applied)
+    pending = [script for script in ScriptDirectory.from_config(config).walk_revisions() if script.revision not in done]
+    after = f" {', '.join(sorted(done))} are applied." if done and pending else ""
+    if sqlstate_of(error) == _LOCK_NOT_AVAILABLE:
+        return MigrationFailed(
+            f"A table was in use for too long, so the migration gave up; run it again.{after}", os.EX_TEMPFAIL
+        )
+    if sqlstate_of(error) == _INSUFFICIENT_PRIVILEGE:
+        return MigrationFailed(
+            f"The user of MARKETING_DATABASE_URL may not change the schema ({cause_of(error)}). Run `migrate` as the"
+            f" owner of the database.{after}",
+            os.EX_NOPERM,
+        )
+    return MigrationFailed(f"A migration failed, and nothing of it is kept: {cause_of(error)}.{after}")
+
+
+# ── what the environment of Alembic calls ──
+
+
+def refuse_old_server(connection: Connection) -> None:
+    """Raises MigrationFailed."""
+    version = access.server_version(connection)
+    if version < MIN_SERVER:
+        raise MigrationFailed(
+            f"PostgreSQL {MIN_SERVER} or newer is needed, and this server is {version}.", os.EX_CONFIG
+        )
+
+
+def create_roles(connection: Connection) -> None:
+    """Create the roles that do not exist. Raises MigrationFailed if this user may not."""
+    roles = access.missing_roles(connection)
+    statements = [f"CREATE ROLE {role} NOLOGIN" for role in roles]
+    # A migration of another database of the same server may create them at this moment.
+    if not access.run_if_allowed(connection, [_UNLESS_CREATED.format(statement=statement) for statement in statements]):
+        raise MigrationFailed(
+            f"The roles {' and '.join(roles)} do not exist, and this user may not create them. As a user with"
+            f" CREATEROLE, run: {'; '.join(statements)};",
+            os.EX_NOPERM,
+        )
+
+
+def restore_access(connection: Connection, say: Callable[[str], None]) -> None:
+    """Set the rights and policies that are missing: a restored dump can have lost them. Raises MigrationFailed."""
+    statements = access.missing(connection)
+    if not statements:
+        return
+    if not access.run_if_allowed(connection, statements):
+        raise MigrationFailed(
+            f"{len(statements)} rights or policies of the roles are missing, and this user may not set them. Run"
+            " `migrate` as the owner of the tables.",
+            os.EX_NOPERM,
+        )
+    say(f"Restored {len(statements)} rights and policies of {' and '.join(access.ROLES)}.")
