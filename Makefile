@@ -44,8 +44,8 @@ test-browser: $(VENV)/.test ## Test the console in a browser (Debian's package c
 screenshots: $(VENV)/.test ## Take the pictures in docs/console/ again, with the same browser
 	@$(PY) -m tests.browser.screenshots
 
-chaos: $(VENV)/.test ## Run the fault tests at full size: kill processes and servers, then reconcile (30 minutes)
-	@$(PY) -m pytest -v --full $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/chaos)
+chaos: $(VENV)/.test ## Run the fault tests at full size: kill processes and servers, then reconcile; measure the statements (30 minutes)
+	@$(PY) -m pytest -v --full $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/chaos tests/integration/ledger/test_statement_costs.py)
 
 # The profiles of Hypothesis, with the numbers of examples, are in tests/conftest.py.
 fuzz: $(VENV)/.test ## Generate 10,000 inputs for every reader of foreign text, and 500 requests per operation (hours)

@@ -15,6 +15,7 @@ TOGETHER = {
     "tests/acceptance/test_curl.py": "dev",
     "tests/acceptance/test_opting_out.py": "dev",
     "tests/acceptance/test_outages.py": "servers",
+    "tests/integration/ledger/test_statement_costs.py": "statement_costs",
 }
 
 

@@ -32,6 +32,7 @@ _NO_ROLE = ("42501", "42704", "22023")
 # stays if it is stronger than `on`: then a standby confirms, too.
 _PREPARE = """
 {set_role}
+{plans}
 SET timezone = 'UTC';
 SET idle_in_transaction_session_timeout = {idle};
 SET statement_timeout = {statement};
@@ -49,6 +50,15 @@ BEGIN
             format('its user is %s, its synchronous_commit %s', current_user, current_setting('synchronous_commit'));
     END IF;
 END $$
+"""
+# The statements of the service select few rows of large tables, and an index finds them. Statistics that are missing,
+# or that describe other campaigns, could make the planner read whole tables for that. The merge of an expansion does
+# read much, and allows the other plans for itself.
+_INDEX_PLANS = """
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
 """
 _LEAVE_MARK = "SET marketing.session = '{mark}'"
 _HAS_MARK = """
@@ -89,6 +99,7 @@ class SessionOpener:
         )
         self._prepare = _PREPARE.format(
             set_role="" if role is None else f"SET ROLE {role};",
+            plans="" if role is None else _INDEX_PLANS,
             role="NULL" if role is None else f"'{role}'",
             idle=int(_MAX_IDLENESS * 1000),
             statement=int((statement_timeout or 0.0) * 1000),

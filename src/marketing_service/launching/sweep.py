@@ -93,7 +93,7 @@ class Sweep:
 
     async def _finish_cancel(self, campaign_id: UUID) -> None:
         moved = _MAX_SKIPPED
-        while moved == _MAX_SKIPPED:
+        while moved:
             async with self._transactions() as tx:
                 await lock_campaign(tx.connection, campaign_id)
                 moved = await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=_MAX_SKIPPED)

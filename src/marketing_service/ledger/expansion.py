@@ -112,9 +112,16 @@ _EXPANDED = text(
 )
 
 
-# The staging table is empty most of the time, so its statistics are wrong: PostgreSQL would expect few rows and join
-# them with nested loops.
-_PREPARE_MERGE = text("SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)")
+# The merge reads all that is staged, so it does without the index plans of the service's sessions (db/session.py). The
+# staging table is empty most of the time, so its statistics are wrong: PostgreSQL would expect few rows and join them
+# with nested loops.
+_PREPARE_MERGE = text(
+    """
+    SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true),
+           set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true),
+           set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)
+    """
+)
 
 
 class StagingIncomplete(Exception):
@@ -135,9 +142,9 @@ async def merge(connection: AsyncConnection, attempt: Expansion, *, links: Seque
     fetched = (await connection.execute(_FETCHED, key)).scalar_one_or_none()
     if fetched is None:
         return False
+    await connection.execute(_PREPARE_MERGE)
     if (await connection.execute(_STAGED, key)).scalar_one() != fetched:
         raise StagingIncomplete
-    await connection.execute(_PREPARE_MERGE)
     inserted = (await connection.execute(_MERGE, key)).one()
     batches = -(-inserted.queued // BATCH_SIZE)
     place = {"org_id": attempt.org_id, "campaign_id": attempt.campaign_id, "batches": batches}

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+# OFFSET 0: the leases that have run out are few, and their index finds them; the campaign may have many batches.
 _SETTLE_BATCHES = text(
     """
-    UPDATE marketing_batches SET epoch = epoch + 1, lease_until = NULL, enqueued_at = NULL
-    WHERE campaign_id = :campaign_id AND lease_until < clock_timestamp()
-    RETURNING number
+    UPDATE marketing_batches b SET epoch = b.epoch + 1, lease_until = NULL, enqueued_at = NULL
+    FROM (SELECT campaign_id, number FROM marketing_batches WHERE lease_until < clock_timestamp() OFFSET 0) AS expired
+    WHERE b.campaign_id = :campaign_id AND expired.campaign_id = b.campaign_id AND expired.number = b.number
+      AND b.lease_until < clock_timestamp()
+    RETURNING b.number
     """
 )
 _SETTLE_SENDS = counted(

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from marketing_service.ledger.counters import MOVED, counted
 from marketing_service.store.audit import Action, add_system_entries
+from marketing_service.store.batches import BATCH_SIZE
 from marketing_service.store.campaigns import lock_campaign
-from marketing_service.store.plans import use_index_scans
 from marketing_service.store.relay_pauses import ProbeSchedule, record_pause
 from marketing_service.store.rules import has_unsettled_sends, is_expanding, is_waiting, predates_cancel
 from marketing_service.store.states import CampaignStatus, SkipReason
@@ -173,27 +173,53 @@ _CANCEL = text(
     WHERE id = :campaign_id
     """
 )
-_SKIP_CANCELLED = counted(
+_CANCELLED = "cancelled AS MATERIALIZED (SELECT cancelled_at FROM marketing_campaigns WHERE id = :campaign_id)"
+_SKIP = f"status = 'SKIPPED', reason = '{SkipReason.CANCELLED}', due_at = NULL"
+# A waiting send has a due time, or is in a batch.
+_SKIP_WITH_DUE_TIME = counted(
     f"""
-    cancelled AS (
-        SELECT s.id FROM marketing_sends s JOIN marketing_campaigns c ON c.id = s.campaign_id
-        WHERE s.campaign_id = :campaign_id AND {is_waiting("s")} AND {predates_cancel("s", "c")}
+    {_CANCELLED},
+    waiting AS MATERIALIZED (
+        SELECT s.id FROM cancelled CROSS JOIN marketing_sends s
+        WHERE s.campaign_id = :campaign_id AND s.due_at IS NOT NULL AND {is_waiting("s")}
+          AND {predates_cancel("s", "cancelled")}
         LIMIT :limit
     ),
     moved AS (
-        UPDATE marketing_sends s
-        SET status = 'SKIPPED', reason = '{SkipReason.CANCELLED}', due_at = NULL
-        FROM cancelled WHERE s.id = cancelled.id
+        UPDATE marketing_sends s SET {_SKIP} FROM waiting WHERE s.id = waiting.id
         RETURNING {MOVED}
     )
     """
 )
+# Batches without an unsettled send are deleted, so a step does not read again what earlier steps have skipped.
+_SKIP_IN_BATCHES = counted(
+    f"""
+    {_CANCELLED},
+    batch AS MATERIALIZED (
+        SELECT b.number FROM marketing_batches b
+        WHERE b.campaign_id = :campaign_id AND EXISTS (
+            SELECT FROM cancelled CROSS JOIN marketing_sends s
+            WHERE s.campaign_id = :campaign_id AND s.batch = b.number AND {is_waiting("s")}
+              AND {predates_cancel("s", "cancelled")} OFFSET 0)
+        ORDER BY b.number LIMIT :batches
+    ),
+    moved AS (
+        UPDATE marketing_sends s SET {_SKIP} FROM batch, cancelled
+        WHERE s.campaign_id = :campaign_id AND s.batch = batch.number AND {is_waiting("s")}
+          AND {predates_cancel("s", "cancelled")}
+        RETURNING {MOVED}
+    )
+    """,
+    "SELECT (SELECT count(*) FROM moved) AS sends, (SELECT max(number) FROM batch) AS last_batch",
+)
 _DROP_BATCHES = text(
     f"""
     DELETE FROM marketing_batches b
-    WHERE b.campaign_id = :campaign_id AND b.lease_until IS NULL AND NOT {has_unsettled_sends("b")}
+    WHERE b.campaign_id = :campaign_id AND b.number <= :last_batch AND b.lease_until IS NULL
+      AND NOT {has_unsettled_sends("b")}
     """
 )
+_MAX_BATCH = 2**31 - 1
 
 
 async def cancel(connection: AsyncConnection, campaign_id: UUID) -> bool:
@@ -212,11 +238,19 @@ async def cancel(connection: AsyncConnection, campaign_id: UUID) -> bool:
 
 
 async def skip_cancelled(connection: AsyncConnection, campaign_id: UUID, *, limit: int) -> int:
-    """Skip up to `limit` waiting sends of a cancelled campaign, which is locked; returns how many were skipped."""
-    await use_index_scans(connection)
-    moved = await connection.execute(_SKIP_CANCELLED, {"campaign_id": campaign_id, "limit": limit})
-    await connection.execute(_DROP_BATCHES, {"campaign_id": campaign_id})
-    return int(moved.scalar_one())
+    """Skip about `limit` waiting sends of a cancelled campaign, which is locked; returns how many were skipped.
+
+    The sends of a batch are skipped together, so it may be up to a batch more than `limit`. It is 0 if none is left.
+    """
+    key = {"campaign_id": campaign_id}
+    skipped = int((await connection.execute(_SKIP_WITH_DUE_TIME, key | {"limit": limit})).scalar_one())
+    if skipped >= limit:
+        return skipped
+    batches = -(-(limit - skipped) // BATCH_SIZE)
+    moved = (await connection.execute(_SKIP_IN_BATCHES, key | {"batches": batches})).one()
+    last_batch = _MAX_BATCH if moved.last_batch is None else moved.last_batch
+    await connection.execute(_DROP_BATCHES, key | {"last_batch": last_batch})
+    return skipped + int(moved.sends)
 
 
 _FAIL = text(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from marketing_service.store.campaigns import lock_campaign
-from marketing_service.store.rules import is_waiting
+from marketing_service.store.rules import is_waiting, may_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +44,9 @@ class WaitingSend(NamedTuple):
     company_name: str | None
 
 
+_FIRST_RETRY_BATCH = "(SELECT first_retry_batch FROM marketing_campaigns WHERE id = :campaign_id)"
 _TAKE = text(
-    """
+    f"""
     UPDATE marketing_batches SET enqueued_at = clock_timestamp(), enqueue_count = enqueue_count + 1
     WHERE campaign_id = :campaign_id AND number IN (
         SELECT number FROM marketing_batches
@@ -55,13 +56,13 @@ _TAKE = text(
         -- One of the due retries, one of the first tries, and so on: each kind gets half if both wait.
         (SELECT number FROM (
             (SELECT b.number, 2 * row_number() OVER (ORDER BY b.number) - 1 AS place
-             FROM marketing_batches b JOIN marketing_campaigns c ON c.id = b.campaign_id
-             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number >= c.first_retry_batch
+             FROM marketing_batches b
+             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number >= {_FIRST_RETRY_BATCH}
              ORDER BY b.number LIMIT :window)
             UNION ALL
             (SELECT b.number, 2 * row_number() OVER (ORDER BY b.number)
-             FROM marketing_batches b JOIN marketing_campaigns c ON c.id = b.campaign_id
-             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number < c.first_retry_batch
+             FROM marketing_batches b
+             WHERE b.campaign_id = :campaign_id AND b.enqueued_at IS NULL AND b.number < {_FIRST_RETRY_BATCH}
              ORDER BY b.number LIMIT :window)
          ) AS waiting
          ORDER BY place
@@ -241,9 +242,9 @@ async def campaigns_with_expired_leases(connection: AsyncConnection) -> list[UUI
 
 
 _DUE_CAMPAIGNS = text(
-    """
-    SELECT DISTINCT s.campaign_id FROM marketing_sends s JOIN marketing_campaigns c ON c.id = s.campaign_id
-    WHERE s.due_at <= now() AND c.paused_at IS NULL
+    f"""
+    SELECT c.id FROM marketing_campaigns c
+    WHERE {may_mark("c")} AND EXISTS (SELECT FROM marketing_sends s WHERE s.campaign_id = c.id AND s.due_at <= now())
     """
 )
 

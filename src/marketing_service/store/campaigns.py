@@ -241,11 +241,16 @@ async def newest_first(
         candidates = candidates.where(tuple_(*place) < (after.created_at, after.id))
     near = candidates.order_by(*(column.desc() for column in place)).limit(limit + 1).subquery()
     newest = [near.c.created_at.desc(), near.c.id.desc()]
-    sized = select(
-        near.c.id,
-        (func.sum(near.c.size).over(order_by=newest) - near.c.size).label("bytes_before"),
-        func.count().over().label("candidates"),
-    ).subquery()
+    # MATERIALIZED: it is computed once, and not for each row that it is joined with.
+    sized = (
+        select(
+            near.c.id,
+            (func.sum(near.c.size).over(order_by=newest) - near.c.size).label("bytes_before"),
+            func.count().over().label("candidates"),
+        )
+        .cte("sized")
+        .prefix_with("MATERIALIZED")
+    )
     statement = (
         select(campaigns, _PAUSE_MESSAGE, sized.c.candidates)
         .join(sized, campaigns.c.id == sized.c.id)

@@ -140,7 +140,7 @@ async def due_expansions(connection: AsyncConnection) -> list[tuple[UUID, int]]:
 
 # Finds the attempts by stepping through the index from one to the next: this runs every few seconds, also while a
 # million contacts are staged.
-_CLEAN = text(
+_ENDED = text(
     f"""
     WITH RECURSIVE attempt AS (
         (SELECT campaign_id, epoch FROM marketing_staged_contacts ORDER BY campaign_id, epoch LIMIT 1)
@@ -151,16 +151,15 @@ _CLEAN = text(
             ORDER BY campaign_id, epoch LIMIT 1
         ) AS following
     )
-    DELETE FROM marketing_staged_contacts s USING (
-        SELECT campaign_id, epoch FROM attempt WHERE NOT EXISTS (
-            SELECT FROM marketing_campaigns c
-            WHERE c.id = attempt.campaign_id AND c.expansion_epoch = attempt.epoch AND {is_expanding("c")})
-    ) AS ended
-    WHERE s.campaign_id = ended.campaign_id AND s.epoch = ended.epoch
+    SELECT campaign_id, epoch FROM attempt WHERE NOT EXISTS (
+        SELECT FROM marketing_campaigns c
+        WHERE c.id = attempt.campaign_id AND c.expansion_epoch = attempt.epoch AND {is_expanding("c")})
     """
 )
+_CLEAN = text("DELETE FROM marketing_staged_contacts WHERE campaign_id = :campaign_id AND epoch = :epoch")
 
 
 async def clean_staging(connection: AsyncConnection) -> None:
-    """Remove what ended attempts have left in staging."""
-    await connection.execute(_CLEAN)
+    """Remove what ended attempts have left in staging. An ended attempt does not begin again."""
+    for ended in (await connection.execute(_ENDED)).mappings().all():
+        await connection.execute(_CLEAN, dict(ended))

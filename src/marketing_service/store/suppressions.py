@@ -163,7 +163,12 @@ async def remove_suppression(connection: AsyncConnection, *, org_id: str, suppre
     return (await connection.execute(_REMOVE, key)).scalar_one_or_none()
 
 
-_AMONG = text("SELECT address FROM marketing_suppressions WHERE org_id = :org_id AND address = ANY(:addresses)")
+_AMONG = text(
+    """
+    SELECT a.address FROM unnest(CAST(:addresses AS text[])) AS a (address)
+    WHERE EXISTS (SELECT FROM marketing_suppressions p WHERE p.org_id = :org_id AND p.address = a.address OFFSET 0)
+    """
+)
 
 
 async def suppressed_among(

@@ -192,9 +192,10 @@ sends = Table(
     CheckConstraint("machine_reason IS NULL OR opened_at IS NOT NULL", name="machine_reason"),
     UniqueConstraint("campaign_id", "contact_id"),
     Index("ix_marketing_sends_log", "campaign_id", "address", "id"),
-    # No index has `status`, so that the updates of the hot path are heap-only. These two have few or unchanging rows.
+    # No index has `status`, so that the updates of the hot path are heap-only. These three have few or unchanging rows.
     Index("ix_marketing_sends_batch", "campaign_id", "batch", postgresql_where=text("batch IS NOT NULL")),
     Index("ix_marketing_sends_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_marketing_sends_due_in_campaign", "campaign_id", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     # One commit may mark every row of a page. Each row needs room on the page for its next version.
     postgresql_with={"fillfactor": "50"},
 )
@@ -260,6 +261,7 @@ opt_outs = Table(
     PrimaryKeyConstraint("org_id", "address"),
     CheckConstraint("(confirmed_at IS NULL) = (due_at IS NOT NULL)", name="due_until_confirmed"),
     Index("ix_marketing_opt_outs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_marketing_opt_outs_pending", "org_id", postgresql_where=text("due_at IS NOT NULL")),
 )
 """Addresses that want no more mail; written to the CRM afterwards."""
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from marketing_service.ledger import lifecycle
 from marketing_service.ledger.lifecycle import PauseReason, probe_schedules
 from marketing_service.sending.leases import Leases
+from marketing_service.store.batches import BATCH_SIZE
 from marketing_service.store.idempotency import KeyedRequest, StoredResponse, store_response
 from marketing_service.worker.dependencies import WorkerDependencies
 from tests.support.ledger import assert_adds_up, campaign_row
@@ -77,10 +78,10 @@ async def test_the_sweep_does_not_resume_a_campaign_paused_by_a_user(world: Worl
 
 
 async def test_the_sweep_skips_the_sends_that_a_cancel_did_not_reach(world: World) -> None:
-    campaign_id = await world.launch_to("a@example.com", "b@example.com")
+    campaign_id = await world.launch_to(*(f"a{number}@example.com" for number in range(BATCH_SIZE + 1)))
     async with world.owner.transaction() as tx:
         assert await lifecycle.cancel(tx.connection, campaign_id)
-        assert await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=1) == 1
+        assert await lifecycle.skip_cancelled(tx.connection, campaign_id, limit=1) == BATCH_SIZE
     await WorkerDependencies.of(world.worker).sweep.sweep()
     assert (await campaign_row(world.owner, campaign_id))["status"] == "SENT"
     assert {row["reason"] for row in (await world.sends(campaign_id)).values()} == {"CANCELLED"}

@@ -43,9 +43,13 @@ BEGIN
             AS r (id, batch, epoch, attempt, status, reason, smtp_code, enhanced_code, error_message, delay)
     ),
     batch AS MATERIALIZED (
+        -- OFFSET 0: each of these batches is looked up, however few batches the planner expects.
         SELECT b.number, b.epoch, b.lease_until > clock_timestamp() AS is_leased
         FROM (SELECT DISTINCT unnest(result_batches || wanted_batches) AS number) AS named
-        JOIN marketing_batches b ON b.campaign_id = this_campaign AND b.number = named.number
+        CROSS JOIN LATERAL (
+            SELECT * FROM marketing_batches
+            WHERE campaign_id = this_campaign AND number = named.number OFFSET 0
+        ) AS b
     ),
     recorded AS (
         UPDATE marketing_sends s
@@ -67,32 +71,35 @@ BEGIN
             {{counter_deltas}},
             s.id
     ),
-    candidate AS (
-        SELECT s.id, CASE
-            WHEN EXISTS (
-                SELECT FROM marketing_opt_outs o
-                WHERE o.org_id = s.org_id AND o.address = s.address
-                  AND {{opt_out_blocks}}
-            ) THEN 'OPTED_OUT'
-            WHEN EXISTS (
-                SELECT FROM marketing_suppressions p WHERE p.org_id = s.org_id AND p.address = s.address
-            ) THEN 'SUPPRESSED'
-        END AS skip
+    marked AS (
+        -- Each wanted send is read once, and so are the lists for it: OFFSET 0 keeps `skip` from being computed again
+        -- for each column that depends on it.
+        UPDATE marketing_sends s
+        SET (status, reason, attempts, tries, marked_at) = (
+            SELECT CASE WHEN skip IS NULL THEN 'SENDING' ELSE 'SKIPPED' END,
+                   skip,
+                   CASE WHEN skip IS NULL THEN s.attempts + 1 ELSE s.attempts END,
+                   CASE WHEN skip IS NULL THEN s.tries + 1 ELSE s.tries END,
+                   CASE WHEN skip IS NULL THEN coalesce(s.marked_at, clock_timestamp()) ELSE s.marked_at END
+            FROM (
+                SELECT CASE
+                    WHEN EXISTS (
+                        SELECT FROM marketing_opt_outs o
+                        WHERE o.org_id = s.org_id AND o.address = s.address
+                          AND {{opt_out_blocks}}
+                    ) THEN 'OPTED_OUT'
+                    WHEN EXISTS (
+                        SELECT FROM marketing_suppressions p WHERE p.org_id = s.org_id AND p.address = s.address
+                    ) THEN 'SUPPRESSED'
+                END AS skip
+                OFFSET 0
+            ) AS lists
+        )
         FROM unnest(wanted_ids, wanted_batches, wanted_epochs) AS wanted (id, batch, epoch)
-        JOIN marketing_sends s ON s.id = wanted.id
-        WHERE may_mark AND s.batch = wanted.batch AND {{is_waiting}}
+        WHERE s.id = wanted.id AND may_mark AND s.batch = wanted.batch AND {{is_waiting}}
           AND ({{predates_cancel}}) IS NOT TRUE
           AND EXISTS (SELECT FROM batch
                       WHERE batch.number = wanted.batch AND batch.epoch = wanted.epoch AND batch.is_leased)
-    ),
-    marked AS (
-        UPDATE marketing_sends s
-        SET status = CASE WHEN skip IS NULL THEN 'SENDING' ELSE 'SKIPPED' END,
-            reason = skip,
-            attempts = CASE WHEN skip IS NULL THEN s.attempts + 1 ELSE s.attempts END,
-            tries = CASE WHEN skip IS NULL THEN s.tries + 1 ELSE s.tries END,
-            marked_at = CASE WHEN skip IS NULL THEN coalesce(s.marked_at, clock_timestamp()) ELSE s.marked_at END
-        FROM candidate WHERE s.id = candidate.id
         RETURNING
             {{counter_deltas}},
             s.id, s.status, s.attempts, s.tries, s.marked_at
