@@ -80,6 +80,8 @@ class Servers:
     relay: Relay
     crm: CrmServer
     worker: WorkerProcess
+    api_process: asyncio.subprocess.Process
+    api_log: Path
     api: httpx.AsyncClient
     """A client of the API with an administrator's token; paths begin at the root."""
     internal: httpx.AsyncClient
@@ -219,7 +221,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
             public_base_url=base_url, **({"log_level": "INFO"} | settings),
         )  # fmt: skip
         internal_port = free_port()
-        await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
+        api_process = await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
         worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
         api = await stack.enter_async_context(
             httpx.AsyncClient(base_url=base_url, headers=BROWSER | {"Authorization": f"Bearer {_token()}"}, timeout=30)
@@ -227,7 +229,7 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
         internal = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{internal_port}", timeout=30)
         )
-        servers = Servers(postgres, valkey, relay, crm, worker, api, internal)
+        servers = Servers(postgres, valkey, relay, crm, worker, api_process, folder / "api.log", api, internal)
         await servers.until_ready()
 
         async def worker_started() -> bool:
@@ -240,7 +242,9 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
 
 
 @asynccontextmanager
-async def serve(port: int, internal_port: int, environment: dict[str, str], log: Path) -> AsyncIterator[None]:
+async def serve(
+    port: int, internal_port: int, environment: dict[str, str], log: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the API while the block runs; the block begins when the API responds."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -258,7 +262,7 @@ async def serve(port: int, internal_port: int, environment: dict[str, str], log:
 
     try:
         await until(alive, seconds=60)
-        yield
+        yield process
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 60) == 0, f"the API failed at its end; see {log}"
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import text
 
 from marketing_service.api.openapi import openapi_document
 from marketing_service.db import Database
 from marketing_service.devstack.contacts import ORG_ID
+from marketing_service.queue import connect
 from tests.acceptance.portal import SECONDS_OF_MACHINES, only
 from tests.acceptance.servers import PROMISED_SECONDS, Dependency, Servers, running_servers
 from tests.support.ledger import assert_adds_up, campaign_row, launched, send_rows
@@ -299,3 +302,40 @@ async def test_a_worker_survives_an_outage_in_the_middle_of_a_campaign(
         assert counters["unconfirmed"] == 0
     assert (await campaign_row(owner, campaign_id))["status"] == "SENT"
     await owner.close()
+
+
+async def test_too_many_open_files_are_named_for_each_system(servers: Servers) -> None:
+    await servers.until_ready()  # this connection of the test stays open
+    api = servers.api_process.pid
+    limits = resource.prlimit(api, resource.RLIMIT_NOFILE)
+    # The number of a new file must be below the limit, and these are in use.
+    resource.prlimit(api, resource.RLIMIT_NOFILE, (3, limits[1]))
+    causes: dict[str, str] = {}
+
+    async def unready() -> bool:  # a result is kept for a second
+        causes.update((await servers.internal.get("/readyz")).json()["causes"])
+        return bool(causes)
+
+    try:
+        await end_connections(servers)
+        await until(unready)
+    finally:
+        resource.prlimit(api, resource.RLIMIT_NOFILE, limits)
+    said = "this process has too many open files"
+    assert causes.keys() >= {"postgresql", "redis", "relay"}
+    assert [part for part, cause in causes.items() if said not in cause] == []
+    assert servers.api_log.read_text(encoding="utf-8").count(said) >= len(causes)
+    await servers.until_ready()
+
+
+async def end_connections(servers: Servers) -> None:
+    """Every process must open new ones to PostgreSQL and Redis."""
+    owner = Database(servers.postgres.url(), role=None, pool_size=1)
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        )
+    await owner.close()
+    redis = connect(servers.valkey.url())
+    await redis.client_kill_filter(skipme=True)
+    await redis.aclose(close_connection_pool=True)

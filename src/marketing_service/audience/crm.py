@@ -15,6 +15,7 @@ from marketing_service.audience.crm_path import crm_path, is_one_segment
 from marketing_service.audience.limits import validate_number_with_email
 from marketing_service.audience.retry import RETRY_BACKOFF, ask_with_retries, ask_within, retry_after_seconds
 from marketing_service.bounded_http import AnswerTooLarge, fetch
+from marketing_service.open_files import TOO_MANY_OPEN_FILES, too_many_open_files
 from marketing_service.ports import AudienceRefused, AudienceType, AudienceUnavailable, ContactPage, LeftOut
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class CrmAudience:
             ):
                 pass  # the status is enough; the body is not read
         except (httpx.HTTPError, OSError, TimeoutError) as error:
-            raise AudienceUnavailable(f"The CRM does not answer ({type(error).__name__}).") from error
+            raise _no_answer(error) from error
         if response.is_server_error:
             raise AudienceUnavailable(f"The CRM responded with {response.status_code}.")
 
@@ -231,12 +232,17 @@ class CrmAudience:
         except AnswerTooLarge:
             raise AudienceUnavailable(f"The CRM's response is larger than {max_octets // 1024} KB.") from None
         except (httpx.HTTPError, OSError) as error:
-            raise AudienceUnavailable(f"The CRM does not answer ({type(error).__name__}).") from error
+            raise _no_answer(error) from error
         if httpx.codes.is_success(answer.status):
             return answer.body
         if answer.status == _NOT_FOUND:
             return None
         raise _failure(answer)
+
+
+def _no_answer(error: Exception) -> AudienceUnavailable:
+    says = TOO_MANY_OPEN_FILES if too_many_open_files(error) else f"does not answer ({type(error).__name__})"
+    return AudienceUnavailable(f"The CRM {says}.")
 
 
 class _Repetition:

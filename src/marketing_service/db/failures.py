@@ -5,7 +5,6 @@ Source of the codes: PostgreSQL 18 documentation, appendix A.
 
 from __future__ import annotations
 
-import errno
 import ssl
 
 import asyncpg
@@ -15,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from marketing_service.db.connector import FAILURES
 from marketing_service.db.session import WrongSession
 from marketing_service.errors import Unavailable
+from marketing_service.open_files import TOO_MANY_OPEN_FILES, too_many_open_files
 
 DATABASE_ERRORS = (SQLAlchemyError, *FAILURES)
 """What a statement can raise that is no outage; an outage is Unavailable."""
@@ -78,10 +78,10 @@ def _outage(error: BaseException) -> str | None:
         case asyncpg.PostgresError():
             code = error.sqlstate or "08"
             text = _CAUSES.get(code) or _CAUSES.get(code[:2])
+        case OSError() if too_many_open_files(error):
+            text = TOO_MANY_OPEN_FILES
         case ssl.SSLError():
             text = "cannot be reached over TLS"
-        case OSError(errno=errno.EMFILE | errno.ENFILE):
-            text = "cannot be reached: this process has too many open files"
         case ValueError() if not isinstance(error, asyncpg.ClientConfigurationError):
             text = None  # an argument that the driver cannot encode
         case _:

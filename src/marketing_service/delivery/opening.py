@@ -11,6 +11,7 @@ import aiosmtplib
 from aiosmtplib import SMTPException, SMTPHeloError, SMTPResponseException, SMTPServerDisconnected, SMTPTimeoutError
 
 from marketing_service.delivery.address import Encryption
+from marketing_service.open_files import TOO_MANY_OPEN_FILES, too_many_open_files
 from marketing_service.ports import RelayDown
 from marketing_service.replies import Phase, Reply
 
@@ -105,7 +106,7 @@ class ConnectionAttempt:
                 phase = Phase.TLS
             elif isinstance(error, SMTPResponseException) or isinstance(cause, SMTPException) or cause is error:
                 phase = Phase.BANNER
-        detail = self._without_secrets(self._detail(cause))
+        detail = TOO_MANY_OPEN_FILES if too_many_open_files(error) else self._without_secrets(self._detail(cause))
         reply = None
         if isinstance(cause, SMTPResponseException) and cause.code > 0:
             reply = Reply.of(cause.code, self._without_secrets(cause.message))

@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool
 
 from marketing_service.errors import Unavailable
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize
-from marketing_service.redis_failures import REDIS_FAILURES, redis_unavailable
+from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence

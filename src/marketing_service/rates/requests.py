@@ -13,7 +13,7 @@ from redis.asyncio import ConnectionPool, Redis
 from marketing_service.ports import Quota, Verdict
 from marketing_service.rates.local import LocalWindows
 from marketing_service.rates.window import TAKE, arguments
-from marketing_service.redis_failures import REDIS_FAILURES
+from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -122,7 +122,8 @@ class RequestRates:
         self._local = True
         self._windows.clear()
         self._next_probe = time.monotonic() + RETRY_SECONDS
-        log.warning("request_limits_counted_locally", error=f"{type(error).__name__}: {error}")
+        outage = redis_unavailable(error)
+        log.warning("request_limits_counted_locally", reason=outage.detail, error=outage.cause)
 
     def _probe_if_due(self) -> None:
         if time.monotonic() < self._next_probe or (self._probe is not None and not self._probe.done()):

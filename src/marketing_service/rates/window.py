@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from marketing_service.ports import Allowance
-from marketing_service.redis_failures import REDIS_FAILURES, redis_unavailable
+from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ from arq.worker import Worker
 
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.queue import deserialize, serialize
+from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
 from marketing_service.worker.jobs import DEPENDENCIES, functions
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ class ArqConsumer:
             except _Drained:
                 return
             except Exception as error:  # noqa: BLE001 - after any error arq is started again
-                log.warning("arq_ended", error=type(error).__name__)
+                outage = redis_unavailable(error) if isinstance(error, REDIS_FAILURES) else None
+                log.warning(
+                    "arq_ended",
+                    reason=None if outage is None else outage.detail,
+                    error=type(error).__name__ if outage is None else outage.cause,
+                )
             self._adopt(self._worker)
             if asyncio.get_running_loop().time() - started > _STABLE_SECONDS:
                 failures = 0

@@ -138,7 +138,7 @@ async def _repeat(
         try:
             await work()
         except Unavailable as error:
-            log.warning("task_postponed", task=name, reason=error.detail)
+            log.warning("task_postponed", task=name, reason=error.detail, error=error.cause)
         except Exception:
             log.exception("task_failed", task=name)
         if wake is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import ssl
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
-    MovedError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -18,10 +18,13 @@ from redis.exceptions import (
 )
 
 from marketing_service.errors import Unavailable
+from marketing_service.open_files import TOO_MANY_OPEN_FILES, causes, too_many_open_files
 
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 """What the client raises. `ssl.SSLError` is an OSError."""
 
+CLUSTER = "is a cluster, which this service cannot use: give it a Redis of its own"
+_ENDED = "has ended the connection"
 _CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (NoPermissionError, "does not give this service the rights that it needs"),
     (AuthenticationError, "refuses the log-in of this service"),
@@ -29,15 +32,19 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (ReadOnlyError, "is read-only: a replica"),
     (OutOfMemoryError, "has no memory left for what this service writes"),
     (BusyLoadingError, "is loading its data"),
-    (MovedError, "is a cluster, which this service cannot use"),
+    (ssl.SSLError, "cannot be reached over TLS"),
+    (ConnectionResetError, _ENDED),
+    (BrokenPipeError, _ENDED),
 )
+_CLOSED = "Connection closed by server"
+"""What the client says if a connection ends without an error."""
 # Replies that the client has no class of its own for, by their first word.
 _WORDS = {
-    "NOAUTH": "refuses the log-in of this service",
-    "WRONGPASS": "refuses the log-in of this service",
-    "CROSSSLOT": "is a cluster, which this service cannot use",
-    "MISCONF": "cannot save its data, and so takes no more",
+    "CLUSTERDOWN": CLUSTER,
+    "CROSSSLOT": CLUSTER,
+    "MOVED": CLUSTER,
     "MASTERDOWN": "is a replica that has lost its primary",
+    "MISCONF": "cannot save its data, and so takes no more",
     "NOREPLICAS": "has too few replicas, and so takes no more",
 }
 
@@ -50,13 +57,25 @@ def redis_unavailable(error: BaseException) -> Unavailable:
 
 
 def _text(error: BaseException) -> str:
+    """What Redis does, as a sentence without its subject."""
+    if too_many_open_files(error):
+        return TOO_MANY_OPEN_FILES
+    for cause in causes(error):  # the client wraps the errors of sockets and of Sentinels
+        if (text := _text_of(cause)) is not None:
+            return text
+    return "has no primary that a Sentinel names" if isinstance(error, MasterNotFoundError) else "does not answer"
+
+
+def _text_of(error: BaseException) -> str | None:
     for kind, text in _CAUSES:
         if isinstance(error, kind):
             return text
     if isinstance(error, ResponseError):
-        return _WORDS.get(str(error).partition(" ")[0], "refuses a command")
-    if isinstance(error.__cause__ or error, ssl.SSLError):
-        return "cannot be reached over TLS"
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-        return "cannot be reached: this process has too many open files"
-    return "does not answer"
+        # The script is not loaded: the client handles this error, and a later one may have it as its context.
+        return None if isinstance(error, NoScriptError) else _WORDS.get(_first_word(error), "refuses a command")
+    return _ENDED if _CLOSED in str(error) else None
+
+
+def _first_word(error: ResponseError) -> str:
+    """The first word of the server's reply. In a pipeline the client writes before it which command failed."""
+    return str(error).rpartition("caused error: ")[2].lstrip("('\"").partition(" ")[0]

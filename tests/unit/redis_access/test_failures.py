@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from marketing_service.redis_failures import redis_unavailable
+from marketing_service.redis_access import redis_unavailable
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from marketing_service.redis_failures import redis_unavailable
     [
         (exceptions.ConnectionError("Error 111 connecting to 127.0.0.1:9. Connection refused."), "does not answer"),
         (exceptions.TimeoutError("Timeout reading from socket"), "does not answer"),
+        (exceptions.ConnectionError("Connection closed by server."), "has ended the connection"),
         (OSError(24, "Too many open files"), "too many open files"),
         (exceptions.AuthenticationError("invalid username-password pair"), "refuses the log-in"),
         (
@@ -22,7 +23,8 @@ from marketing_service.redis_failures import redis_unavailable
         (exceptions.ReadOnlyError("You can't write against a read only replica."), "is read-only"),
         (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "has no memory left"),
         (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), "is loading its data"),
-        (exceptions.MovedError("1 127.0.0.1:7001"), "is a cluster"),  # type: ignore[no-untyped-call] # redis has no types here
+        (exceptions.ResponseError("MOVED 1 127.0.0.1:7001"), "is a cluster"),
+        (exceptions.ResponseError("CLUSTERDOWN Hash slot not served"), "is a cluster"),
         (exceptions.ResponseError("CROSSSLOT Keys in request don't hash to the same slot"), "is a cluster"),
         (
             exceptions.ResponseError("MISCONF Errors writing to the AOF file"),
