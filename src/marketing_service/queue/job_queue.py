@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from arq.connections import ArqRedis
-from redis.asyncio import ConnectionPool
 
 from marketing_service.errors import Unavailable
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize
-from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
+from marketing_service.redis_access import REDIS_FAILURES, RedisAddress, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -36,9 +35,7 @@ the penalty."""
 
 def connect(url: str, *, timeout: float = _TIMEOUT) -> ArqRedis:
     """A client for arq's queue. Each command fails after `timeout` seconds. Opens no connection yet."""
-    pool: ConnectionPool = ConnectionPool.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=15
-    )
+    pool = RedisAddress.parse(url).pool(timeout=timeout, health_check_interval=15)
     return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=Queue.SENDING)
 
 

@@ -8,12 +8,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 
 from marketing_service.ports import Quota, Verdict
 from marketing_service.rates.local import LocalWindows
 from marketing_service.rates.window import TAKE, arguments
-from marketing_service.redis_access import REDIS_FAILURES, redis_unavailable
+from marketing_service.redis_access import REDIS_FAILURES, RedisAddress, redis_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -32,8 +32,7 @@ log = structlog.get_logger(__name__)
 def limiter_redis(url: str) -> Redis:
     """A client for RequestRates, with a pool of its own: its time limit is shorter than that of the job queue. Opens no
     connection yet."""
-    pool: ConnectionPool = ConnectionPool.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-    return Redis(connection_pool=pool)
+    return Redis(connection_pool=RedisAddress.parse(url).pool(timeout=TIMEOUT))
 
 
 class RequestRates:
