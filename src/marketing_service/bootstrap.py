@@ -22,6 +22,7 @@ from marketing_service.errors import SettingsError, Unavailable
 from marketing_service.ports import AudienceError, Limit, RelayDown
 from marketing_service.queue import ArqJobQueue, connect
 from marketing_service.rates import RequestRates, SharedRates, limiter_redis
+from marketing_service.redis_access import WrongRedis
 from marketing_service.rendering import PostalAddresses
 from marketing_service.resolver import DnsTextRecords
 from marketing_service.store.stats import LedgerStats, ledger_stats
@@ -119,8 +120,8 @@ class Resources:
     authenticator: Authenticator
     http: httpx.AsyncClient
     verify: Callable[[], Awaitable[None]]
-    """Opens a session with PostgreSQL and closes it, before the process starts. Raises SettingsError if no session can
-    be used as it is. Does nothing if PostgreSQL is down, or not migrated, now: it is used as soon as it can be."""
+    """Uses PostgreSQL and Redis once, before the process starts. Raises SettingsError if one of them cannot be used as
+    it is. Only logs it if one is down, refuses writes or is not migrated now: it is used as soon as it can be."""
 
     @staticmethod
     @asynccontextmanager
@@ -131,6 +132,7 @@ class Resources:
             database = _database(settings, process)
             stack.push_async_callback(database.close)
             redis = connect(settings.redis_url.get_secret_value())
+            job_queue = ArqJobQueue(redis)
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
             http = await stack.enter_async_context(open_client())
             limiter = await stack.enter_async_context(_limiter(settings))
@@ -147,7 +149,7 @@ class Resources:
                 call=database.call,
                 audience=await stack.enter_async_context(_audience(settings, http)),
                 mailer=mailer,
-                job_queue=ArqJobQueue(redis),
+                job_queue=job_queue,
                 rates=_rates(settings, redis),
                 limiter=limiter,
                 records=DnsTextRecords(settings.dns_resolver, timeout=_DNS_SECONDS),
@@ -156,7 +158,7 @@ class Resources:
                 bounces=None if settings.bounce_domain is None else BounceAddresses(tokens, settings.bounce_domain),
                 authenticator=_authenticator(settings, http),
                 http=http,
-                verify=partial(_verify, database),
+                verify=partial(_verify, database, job_queue),
             )
 
     @property
@@ -225,20 +227,26 @@ def _database(settings: Settings, process: Process) -> Database:
     )
 
 
-async def verify_database(settings: Settings, *, process: Process) -> None:
+async def verify_servers(settings: Settings, *, process: Process) -> None:
     """As `Resources.verify`, for a process that opens no resources."""
     database = _database(settings, process)
+    redis = connect(settings.redis_url.get_secret_value())
     try:
-        await _verify(database)
+        await _verify(database, ArqJobQueue(redis))
     finally:
         await database.close()
+        await redis.aclose(close_connection_pool=True)
 
 
-async def _verify(database: Database) -> None:
+async def _verify(database: Database, job_queue: ArqJobQueue) -> None:
     try:
         await database.verify()
     except WrongSession as error:
         raise SettingsError(f"MARKETING_DATABASE_URL: {error}") from None
+    try:
+        await job_queue.verify()
+    except WrongRedis as error:
+        raise SettingsError(f"MARKETING_REDIS_URL: Redis {error}.") from None
 
 
 async def _problem(reach: Callable[[], Awaitable[None]]) -> str | None:

@@ -180,7 +180,7 @@ def _worker(options: argparse.Namespace) -> int:
 def _workers(options: argparse.Namespace, settings: Settings) -> int:
     import asyncio
 
-    from marketing_service.bootstrap import verify_database
+    from marketing_service.bootstrap import verify_servers
     from marketing_service.worker.supervisor import supervise
 
     if options.metrics_port + options.processes - 1 > _MAX_PORT:
@@ -191,7 +191,7 @@ def _workers(options: argparse.Namespace, settings: Settings) -> int:
         metrics = ("--metrics-host", options.metrics_host, "--metrics-port", str(port))
         return [sys.executable, "-m", "marketing_service", "worker", "--control-pipe", str(control_pipe), *metrics]
 
-    asyncio.run(verify_database(settings, process="worker"))
+    asyncio.run(verify_servers(settings, process="worker"))
     asyncio.run(supervise(command, processes=options.processes, drain_seconds=settings.drain_seconds))
     return 0
 

@@ -55,7 +55,7 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT. `internal` serves health, readiness and metrics; without it, only `/healthz` is
     served, at the public port. Returns the exit code. Raises SettingsError if a port cannot be used, or if the
-    database cannot be used as it is."""
+    database or Redis cannot be used as it is."""
     with ExitStack() as stack:
         at_public = stack.enter_context(_listening(public, "--port"))
         at_internal = stack.enter_context(_listening(internal, "--internal-port")) if internal else []

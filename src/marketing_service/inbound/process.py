@@ -36,8 +36,8 @@ class Listener:
 async def run_listener(settings: Settings, listener: Listener) -> None:
     """Receive reports until SIGTERM or SIGINT. Then finish the reports that are being handled, and reply to them.
 
-    Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, or if the database, the address or the port cannot be
-    used as it is.
+    Raises SettingsError if MARKETING_BOUNCE_DOMAIN is not set, or if the database, Redis, the address or the port
+    cannot be used as it is.
     """
     async with Resources.open(settings, process="worker") as resources:
         await resources.verify()

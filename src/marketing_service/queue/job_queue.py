@@ -7,14 +7,16 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import structlog
 from arq.connections import ArqRedis
 
 from marketing_service.errors import Unavailable
 from marketing_service.queue.jobs import Job, Queue, deserialize, serialize
-from marketing_service.redis_access import REDIS_FAILURES, RedisAddress, redis_unavailable
+from marketing_service.redis_access import REDIS_FAILURES, RedisAddress, ServerCheck, WrongRedis, redis_unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
     from uuid import UUID
 
     from marketing_service.ports import QueuedBatch
@@ -32,6 +34,8 @@ _PENALTY_PER_BATCH = 60.0
 campaign goes before the second batch of a large one, and the second batch still goes first if it has waited longer than
 the penalty."""
 
+log = structlog.get_logger(__name__)
+
 
 def connect(url: str, *, timeout: float = _TIMEOUT) -> ArqRedis:
     """A client for arq's queue. Each command fails after `timeout` seconds. Opens no connection yet."""
@@ -44,6 +48,7 @@ class ArqJobQueue:
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
+        self._check = ServerCheck(redis)
 
     async def enqueue_expansion(self, campaign_id: UUID, epoch: int) -> None:
         """Have a worker expand the campaign. Raises Unavailable."""
@@ -77,8 +82,19 @@ class ArqJobQueue:
         await self._enqueue(Job.IMPORT, str(import_id), str(import_id))
 
     async def ping(self) -> None:
-        """Write a key that lives for a minute. Raises Unavailable if Redis does not answer, or takes no writes."""
-        await _within_timeout(self._redis.set("marketing:ready", 1, ex=60))
+        """Write keys that live for a minute. Raises Unavailable if Redis does not answer, takes no writes, or cannot be
+        used as it is."""
+        await _within_timeout(self._check.run())
+
+    async def verify(self) -> None:
+        """As `ping`, when the process starts. Raises WrongRedis if the server cannot be used, whenever it is tried.
+        Only logs it if Redis is down, or takes no writes, now."""
+        try:
+            await self.ping()
+        except Unavailable as outage:
+            if isinstance(outage.__cause__, WrongRedis):
+                raise outage.__cause__ from None
+            log.warning("redis_not_verified", reason=outage.detail, error=outage.cause)
 
     async def _enqueue(self, job: Job, key: str, *ids: str | int, ahead: int = 0) -> None:
         now = time.time()
@@ -94,7 +110,7 @@ class ArqJobQueue:
         )
 
 
-async def _within_timeout(work: Awaitable[object]) -> None:
+async def _within_timeout(work: Coroutine[Any, Any, object]) -> None:
     """Wait for `work`, at most `_TIMEOUT` seconds. Raises Unavailable.
 
     `work` is several Redis commands, each with a timeout of its own. If Redis hangs, a cancelled command ends only at
@@ -107,7 +123,7 @@ async def _within_timeout(work: Awaitable[object]) -> None:
         if not done:
             raise Unavailable("Redis")
         task.result()
-    except REDIS_FAILURES as error:
+    except (WrongRedis, *REDIS_FAILURES) as error:
         raise redis_unavailable(error) from error
     finally:
         task.cancel()

@@ -131,7 +131,8 @@ class RequestRates:
 
     async def _look_for_redis(self) -> None:
         try:
-            await self._within(self._redis.ping())
+            # A write: a server that answers may still refuse the counts.
+            await self._within(self._redis.set("marketing:limit:probe", 1, ex=60))
         except REDIS_FAILURES:
             self._next_probe = time.monotonic() + RETRY_SECONDS
             return

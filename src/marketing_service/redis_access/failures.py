@@ -23,6 +23,11 @@ from marketing_service.open_files import TOO_MANY_OPEN_FILES, causes, too_many_o
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 """What the client raises. `ssl.SSLError` is an OSError."""
 
+
+class WrongRedis(Exception):
+    """The server, or its configuration, is of a kind that cannot be used. Waiting does not help."""
+
+
 CLUSTER = "is a cluster, which this service cannot use: give it a Redis of its own"
 _ENDED = "has ended the connection"
 _CAUSES: tuple[tuple[type[Exception], str], ...] = (
@@ -51,6 +56,8 @@ _WORDS = {
 
 def redis_unavailable(error: BaseException) -> Unavailable:
     """The outage that this error of Redis is."""
+    if isinstance(error, WrongRedis):
+        return Unavailable("Redis", f"Redis {error}.")
     line = str(error).partition("\n")[0][:300]
     cause = f"{type(error).__name__}: {line}" if line else type(error).__name__
     return Unavailable("Redis", f"Redis {_text(error)}; try again in a few seconds.", cause=cause)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_QUEUE_CHECK_SECONDS = 5.0
 _LAST_POLL = 2.0
 """Seconds that the consumers get to end at a poll, with no job half taken, before they are cancelled."""
 
@@ -37,8 +38,8 @@ async def run_worker(settings: Settings, *, control_pipe: int | None = None, met
     """Work until told to stop. Then drain: finish and record the sends that are already marked, and release the others.
 
     SIGTERM or SIGINT starts the drain, and a second signal cuts it short. A supervisor does the same through the file
-    descriptor `control_pipe`. Raises SettingsError if the database, or the address or port of `metrics`, cannot be used
-    as it is.
+    descriptor `control_pipe`. Raises SettingsError if the database, Redis, or the address or port of `metrics`, cannot
+    be used as it is.
     """
     shutdown = ShutdownSignals()
     shutdown.listen_for_signals()
@@ -80,6 +81,8 @@ class WorkerProcess:
             asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
             asyncio.create_task(_repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
             asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),
+            # arq skips a job without a word if Redis refuses its writes.
+            asyncio.create_task(_repeat("queue", _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)),
         ]
         renewing = asyncio.create_task(self._renew_leases())
         log.info("worker_started", relay=self._resources.mailer is not None)
