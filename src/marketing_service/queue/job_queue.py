@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,12 +26,19 @@ _ID_LIFETIME = 30
 """Seconds for which a job keeps its id. After that the same job gets a new id: if a worker is killed, arq remembers the
 id of its job for hours and would drop a new job with the same id."""
 
-_HEAD_START = 600.0
+_JOB_LIFETIME = timedelta(days=1)
+"""A job that no worker has taken after this time is dropped. The sweep has enqueued it again long before."""
+
+_MAX_PENALTY = 600.0
 _PENALTY_PER_BATCH = 60.0
-"""Seconds. arq runs jobs in the order of their time stamps. Each job is stamped `_HEAD_START` in the past, plus
+"""Seconds. arq runs jobs in the order of their time stamps. A stamp is the time at which the job is enqueued, plus
 `_PENALTY_PER_BATCH` for each batch of the same campaign that is in the queue before it. So the only batch of a small
 campaign goes before the second batch of a large one, and the second batch still goes first if it has waited longer than
 the penalty."""
+_IN_THE_PAST = timedelta(days=100 * 365)
+"""Subtracted from each stamp. arq compares the stamps with the clock of the worker, and runs only what is not in the
+future. Until 2069 the stamps are before 1970, so no clock of a worker delays a job. Only the clock of Redis decides the
+order."""
 
 log = structlog.get_logger(__name__)
 
@@ -97,16 +103,18 @@ class ArqJobQueue:
             log.warning("redis_not_verified", reason=outage.detail, error=outage.cause)
 
     async def _enqueue(self, job: Job, key: str, *ids: str | int, ahead: int = 0) -> None:
-        now = time.time()
-        stamp = now - _HEAD_START + min(ahead * _PENALTY_PER_BATCH, _HEAD_START)
-        await _within_timeout(
-            self._redis.enqueue_job(
-                job,
-                *ids,
-                _job_id=f"{job}:{key}:{int(now) // _ID_LIFETIME}",
-                _queue_name=job.queue,
-                _defer_until=datetime.fromtimestamp(stamp, UTC),
-            )
+        await _within_timeout(self._enqueue_now(job, key, *ids, penalty=min(ahead * _PENALTY_PER_BATCH, _MAX_PENALTY)))
+
+    async def _enqueue_now(self, job: Job, key: str, *ids: str | int, penalty: float) -> None:
+        seconds, microseconds = await self._redis.time()
+        enqueued_at = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+        await self._redis.enqueue_job(
+            job,
+            *ids,
+            _job_id=f"{job}:{key}:{seconds // _ID_LIFETIME}",
+            _queue_name=job.queue,
+            _defer_until=enqueued_at + timedelta(seconds=penalty) - _IN_THE_PAST,
+            _expires=_JOB_LIFETIME,
         )
 
 
