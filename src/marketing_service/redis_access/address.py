@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.asyncio import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
+from marketing_service.redis_access.connections import PrimaryConnection, PrimaryTlsConnection
 from marketing_service.redis_access.sentinel import ConcurrentSentinel, PrimaryPool
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ class RedisAddress:
         """Connections whose every step takes at most `timeout` seconds. Opens none yet. `values` are redis-py's."""
         limits = _limits(timeout)
         if not self.sentinels:
-            kind = UnixDomainSocketConnection if "path" in self.server else Connection
+            kind = UnixDomainSocketConnection if "path" in self.server else PrimaryConnection
             return ConnectionPool(
-                connection_class=SSLConnection if self.over_tls else kind, **self.server, **limits, **values
+                connection_class=PrimaryTlsConnection if self.over_tls else kind, **self.server, **limits, **values
             )
         sentinel = ConcurrentSentinel(
             self.sentinels,
