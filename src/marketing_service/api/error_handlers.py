@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -20,14 +22,17 @@ from marketing_service.api.problems import (
 )
 from marketing_service.api.requests import AUDIENCE_TYPES
 from marketing_service.api.responses import READ_ONLY
-from marketing_service.errors import FieldError, InvalidInput, MarketingError
+from marketing_service.errors import FieldError, InvalidInput, MarketingError, Unavailable
+from marketing_service.logs import LogThrottle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fastapi import FastAPI, Request
     from fastapi.responses import Response
     from starlette.routing import BaseRoute
+
+log = structlog.get_logger(__name__)
 
 _CODES = {
     "missing": "required",
@@ -48,9 +53,6 @@ _CODES = {
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Register the handlers. `routes` are all routes of the application, to tell 405 from 404."""
-
-    async def of_this_service(request: Request, error: Exception) -> Response:
-        return problem_of(cast("MarketingError", error), request.scope)
 
     async def validation(request: Request, error: Exception) -> Response:
         found = cast("RequestValidationError", error).errors()
@@ -78,9 +80,20 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return cast("AlreadyAnswered", error).response
 
     app.add_exception_handler(AlreadyAnswered, stored)
-    app.add_exception_handler(MarketingError, of_this_service)
+    app.add_exception_handler(MarketingError, _of_this_service())
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, of_framework)
+
+
+def _of_this_service() -> Callable[[Request, Exception], Awaitable[Response]]:
+    throttle = LogThrottle()
+
+    async def of_this_service(request: Request, error: Exception) -> Response:
+        if isinstance(error, Unavailable) and throttle.allows((error.part, error.cause), time.monotonic()):
+            log.warning("unavailable", part=error.part, reason=error.detail, cause=error.cause)
+        return problem_of(cast("MarketingError", error), request.scope)
+
+    return of_this_service
 
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:

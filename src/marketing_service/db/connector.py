@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver raises. `ssl.SSLError` is an OSError."""
+_REPLIES = (asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched)
 
 
 class Connector:
@@ -41,8 +42,8 @@ class Connector:
         self._hosts: list[Host | None] = list(address.hosts) or [None]
 
     async def connect(self, **driver: Any) -> asyncpg.Connection:
-        """`driver` are further arguments of asyncpg's `connect`. Raises the last host's error; one with which a server
-        has replied is more informative, and has priority."""
+        """`driver` are further arguments of asyncpg's `connect`. Raises the last host's error; one of a server that has
+        replied is more informative, and has priority."""
         errors: list[Exception] = []
         for session in _attempts(self._address.session):
             for host in tuple(self._hosts):
@@ -53,7 +54,7 @@ class Connector:
                 else:
                     self._hosts.sort(key=lambda other: other is not host)
                     return connection
-        replies = [error for error in errors if isinstance(error, asyncpg.PostgresError)]
+        replies = [error for error in errors if isinstance(error, _REPLIES)]
         raise (replies or errors)[-1]
 
     async def _connect_to(

@@ -14,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import FAILURES
-from marketing_service.db.failures import DATABASE_ERRORS, READ_ONLY, cause_of, unavailable
+from marketing_service.db.failures import DATABASE_ERRORS, READ_ONLY, PoolInUse, cause_of, unavailable
 from marketing_service.db.session import NoRole, SessionOpener, WrongSession
 from marketing_service.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
+
+    from asyncpg.pool import PoolConnectionProxy
 
     from marketing_service.db.session import Role
 
@@ -142,7 +144,7 @@ class Database:
             self._callers = self._open_callers()
             await self._callers  # opens no connection yet
         try:
-            async with self._callers.acquire(timeout=self._connect_timeout) as connection:
+            async with self._caller(self._callers) as connection:
                 try:
                     row = await connection.fetchrow(statement, *arguments)
                 except asyncpg.PostgresError:
@@ -151,13 +153,27 @@ class Database:
                     # Interrupted in the middle of the protocol: the connection must not be used again.
                     connection.terminate()
                     raise
-        except (WrongSession, *FAILURES) as error:
+        except (WrongSession, PoolInUse, *FAILURES) as error:
             if outage := unavailable(error):
                 raise outage from error
             raise
         if row is None:
             raise LookupError("the statement returned no row")
         return row
+
+    @asynccontextmanager
+    async def _caller(self, pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """A connection for one call. Raises PoolInUse, and what opening a connection raises."""
+        try:
+            connection = await pool.acquire(timeout=self._connect_timeout)
+        except TimeoutError:
+            if pool.get_size() == pool.get_max_size() and not pool.get_idle_size():
+                raise PoolInUse from None
+            raise
+        try:
+            yield connection
+        finally:
+            await pool.release(connection)
 
     async def verify(self) -> None:
         """Open a session and close it. Raises WrongSession if no session can be used as it is, whenever it is tried;
@@ -175,12 +191,20 @@ class Database:
             await self._callers.close()
 
 
+# Rows that do not fit into memory are written to the disk of the database. This needs no right and no table, and leaves
+# nothing behind. A write of a row would tell less: it may find room in an old page.
+_LITTLE_MEMORY = text("SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)")
+_WRITE_TO_DISK = text("SELECT count(*) FROM generate_series(1, 20000)")
+
+
 async def ping(transactions: Transactions) -> None:
-    """Raises Unavailable if PostgreSQL does not respond, or takes no writes."""
+    """Raises Unavailable if PostgreSQL does not respond, or takes no writes: it is read-only, or its disk is full."""
     async with transactions() as tx:
         read_only = await tx.connection.execute(text("SELECT current_setting('transaction_read_only')"))
         if read_only.scalar_one() == "on":
             raise Unavailable("PostgreSQL", READ_ONLY)
+        await tx.connection.execute(_LITTLE_MEMORY)
+        await tx.connection.execute(_WRITE_TO_DISK)
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -23,6 +23,8 @@ _NO_ANSWER = "does not answer"
 _READ_ONLY = "is read-only: a standby, or a server that was made read-only"
 READ_ONLY = f"{_PART} {_READ_ONLY}; try again in a few seconds."
 _POOL_IN_USE = "has no free connection: all of MARKETING_DATABASE_POOL are in use"
+_NO_SUCH_HOST = "has no host of the kind that target_session_attrs asks for"
+_OLD_SCHEMA = "lacks a part of the schema that this version needs: run `marketing-service migrate`"
 
 # By SQLSTATE, or by its class. The first that fits decides; the text follows the name of the server.
 _CAUSES = {
@@ -41,11 +43,19 @@ _CAUSES = {
     "57": "has interrupted the statement",
     "25P03": "has ended a transaction that was idle for too long",
     "25P04": "has ended a transaction that took too long",
+    "42P01": _OLD_SCHEMA,
+    "42703": _OLD_SCHEMA,
+    "42883": _OLD_SCHEMA,
+    "42501": "does not give this service the rights that it needs: run `marketing-service migrate`",
     "40": "has ended the transaction because of a conflict with another one",
     "55P03": "could not lock a row in time",
     "58": "has an error of its own system",
     "08": _NO_ANSWER,
 }
+
+
+class PoolInUse(Exception):
+    """Every connection of a pool is in use, and none became free in time."""
 
 
 def unavailable(error: BaseException) -> Unavailable | None:
@@ -71,10 +81,14 @@ def _outage(error: BaseException) -> str | None:
     """What PostgreSQL does, as a sentence without its subject; None if it is no outage."""
     text: str | None
     match error:
-        case PoolTimeout():
+        case PoolTimeout() | PoolInUse():
             text = _POOL_IN_USE
+        case asyncpg.TargetServerAttributeNotMatched():
+            text = _NO_SUCH_HOST
         case DBAPIError():
             text = _outage_behind(error)
+        case asyncpg.InsufficientPrivilegeError() if "row-level security" in str(error):
+            text = None  # a row of another organisation
         case asyncpg.PostgresError():
             code = error.sqlstate or "08"
             text = _CAUSES.get(code) or _CAUSES.get(code[:2])

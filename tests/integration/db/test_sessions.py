@@ -204,7 +204,23 @@ async def test_a_read_only_server_is_passed_over_if_the_url_asks_for_read_write(
     await owner.execute(f"ALTER DATABASE {urlsplit(database_url).path[1:]} SET default_transaction_read_only = on")
     await owner.close()
     async with opened(f"{database_url}?target_session_attrs=read-write") as database:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="has no host of the kind that target_session_attrs asks for"):
             await database.call("SELECT 1 AS one")
     async with opened(f"{database_url}?target_session_attrs=any") as database:
         assert (await database.call("SELECT 1 AS one"))["one"] == 1
+
+
+async def test_a_pool_whose_connections_are_all_in_use_is_named(database_url: str) -> None:
+    database = Database(database_url, role="marketing_api", pool_size=1, connect_timeout=0.5)
+    async with database.transaction():
+        with pytest.raises(Unavailable, match="MARKETING_DATABASE_POOL"):
+            async with database.transaction():
+                pass
+    await database.call("SELECT 1 AS one")  # the connection is open, so the next call has it
+    long = asyncio.create_task(database.call("SELECT pg_sleep(60)"))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="MARKETING_DATABASE_POOL"):
+        await database.call("SELECT 1 AS one")
+    long.cancel()
+    await asyncio.gather(long, return_exceptions=True)
+    await database.close()
