@@ -25,6 +25,7 @@ from marketing_service.rates import RequestRates, SharedRates, limiter_redis
 from marketing_service.redis_access import WrongRedis
 from marketing_service.rendering import PostalAddresses
 from marketing_service.resolver import DnsTextRecords
+from marketing_service.store.schema import require_schema
 from marketing_service.store.stats import LedgerStats, ledger_stats
 from marketing_service.tokens import BounceAddresses, Pseudonyms, TokenKeyring
 from marketing_service.tracking import ReportHandler
@@ -191,11 +192,18 @@ class Resources:
         async with self.transactions() as tx:
             return await ledger_stats(tx.connection)
 
+    async def check_database(self) -> None:
+        """Raises Unavailable if PostgreSQL does not respond, takes no writes, or has an older schema than this version
+        needs."""
+        await ping(self.transactions)
+        async with self.transactions() as tx:
+            await require_schema(tx.connection)
+
     async def missing(self) -> dict[str, str]:
         """The parts that cannot be used now, each with the cause: `postgresql`, `redis`, `crm`, `relay`. Returns within
         `_PROBE_SECONDS`."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
-            "postgresql": self._reach_database,
+            "postgresql": self.check_database,
             "redis": self.job_queue.ping,
             "crm": self.audience.probe,
             "relay": self._reach_relay,
@@ -209,9 +217,6 @@ class Resources:
             for name, probe in zip(parts, probes, strict=True)
         }
         return {name: cause for name, cause in causes.items() if cause is not None}
-
-    async def _reach_database(self) -> None:
-        await ping(self.transactions)
 
     async def _reach_relay(self) -> None:
         if self.mailer is not None:

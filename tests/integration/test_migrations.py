@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -18,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from marketing_service.db import Database, metadata
 from marketing_service.errors import Unavailable
 from marketing_service.ledger.functions import SQL
-from tests.support.fixtures import migrate
+from marketing_service.store.schema import REVISION
+from tests.support.fixtures import alembic_config, migrate
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -81,12 +81,6 @@ def execute(url: str, *statements: str) -> None:
         fetch(url, statement)
 
 
-def configured(url: str = "") -> Config:
-    config = Config(ROOT / "alembic.ini")
-    config.attributes["database_url"] = url
-    return config
-
-
 def test_up_down_and_up_again_leaves_the_same_schema(empty: str) -> None:
     bare = fetch(empty, SCHEMA)
     migrate(empty)
@@ -101,7 +95,7 @@ def test_up_down_and_up_again_leaves_the_same_schema(empty: str) -> None:
 
 
 def test_the_migrations_create_the_tables_of_the_code(postgres: PostgresServer, template: str) -> None:
-    command.check(configured(postgres.url(template)))
+    command.check(alembic_config(postgres.url(template)))
 
 
 def test_every_change_has_a_lock_timeout(empty: str) -> None:
@@ -115,8 +109,8 @@ def test_every_change_has_a_lock_timeout(empty: str) -> None:
 
 
 def test_files_are_dated_and_described_and_the_history_has_no_branches() -> None:
-    script = ScriptDirectory.from_config(configured())
-    assert len(script.get_heads()) == 1
+    script = ScriptDirectory.from_config(alembic_config(""))
+    assert script.get_heads() == [REVISION]
     names = sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
     revisions = list(script.walk_revisions())
     assert len(names) == len(revisions)
@@ -124,6 +118,7 @@ def test_files_are_dated_and_described_and_the_history_has_no_branches() -> None
         assert re.fullmatch(r"20\d\d_[01]\d_[0-3]\d(_[a-z]+)+\.py", name), name
     for revision in revisions:
         assert not revision.is_branch_point
+        assert re.fullmatch(r"\d{4}", revision.revision), "store/schema.py compares revisions as text"
         assert re.match(r"[A-Z][a-z]+ .+\.", revision.doc), revision.path
 
 

@@ -76,9 +76,14 @@ async def world(owner: Database, database_url: str, redis_url: str) -> AsyncIter
         yield opened
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
+def alembic_config(database_url: str) -> Config:
     config = Config(ROOT / "alembic.ini")
     config.attributes["database_url"] = database_url
+    return config
+
+
+def migrate(database_url: str, revision: str = "head") -> None:
+    config = alembic_config(database_url)
     if revision == "base":
         command.downgrade(config, revision)
     else:

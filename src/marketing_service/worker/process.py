@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import structlog
 
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import Unavailable
+from marketing_service.logs import LogThrottle
 from marketing_service.metrics import NO_METRICS, serve_metrics
 from marketing_service.queue import Queue
 from marketing_service.sending import RENEWALS_PER_LEASE
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _QUEUE_CHECK_SECONDS = 5.0
+_CHECK_SECONDS = 5.0
+"""Time limit of the check of the database before the work begins."""
 _LAST_POLL = 2.0
 """Seconds that the consumers get to end at a poll, with no job half taken, before they are cancelled."""
 
@@ -74,6 +78,7 @@ class WorkerProcess:
     async def run(self, shutdown: ShutdownSignals) -> None:
         """Work until told to drain; then drain, for at most MARKETING_DRAIN_SECONDS or until told to stop now."""
         limits = self._limits
+        await self._until_usable(shutdown.drain)
         importer = self._dependencies.importer
         consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
@@ -102,6 +107,23 @@ class WorkerProcess:
             await asyncio.gather(renewing, return_exceptions=True)
             await self._redis.aclose(close_connection_pool=True)
         log.info("worker_stopped")
+
+    async def _until_usable(self, drain: asyncio.Event) -> None:
+        """Wait until the database takes writes and has the schema that this version needs, or until `drain`. Before
+        that no job can succeed."""
+        throttle = LogThrottle()
+        while not drain.is_set():
+            try:
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._resources.check_database()
+            except (Unavailable, TimeoutError) as error:
+                reason = error.detail if isinstance(error, Unavailable) else "PostgreSQL does not answer."
+                if throttle.allows(reason, time.monotonic()):
+                    log.warning("worker_waits", reason=reason, cause=getattr(error, "cause", None))
+            else:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(drain.wait(), self._limits.sweep_seconds)
 
     async def _renew_leases(self) -> None:
         if self._dependencies.sender is not None:
