@@ -81,6 +81,43 @@ async def commit_results(
     return _commit_result(await call(_COMMIT_RESULTS, *_arguments(campaign_id, results, to_mark)), to_mark)
 
 
+# Look-ups by id alone, whatever the statistics say: OFFSET keeps the sub-select as it is.
+_STATES = """
+    SELECT coalesce(array_agg(s.id), '{}') AS ids, coalesce(array_agg(s.status), '{}') AS statuses,
+           coalesce(array_agg(s.attempts), '{}') AS attempts
+    FROM unnest(CAST($2 AS uuid[])) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT s.id, s.status, s.attempts FROM marketing_sends s
+        WHERE s.id = wanted.id AND s.campaign_id = $1 OFFSET 0
+    ) AS s
+"""
+
+
+async def committed_before(
+    call: Call, campaign_id: UUID, *, results: Sequence[SendResult], to_mark: Sequence[tuple[Claim, WaitingSend]]
+) -> tuple[frozenset[UUID], list[SendResult]]:
+    """What an earlier try of the same commit has done, if only its answer was lost: the sends whose result is recorded,
+    and for each send that it has marked the result that it was not submitted. Raises Unavailable.
+
+    Only the process that has the claim marks sends of it, and it submits no send before it knows of the mark.
+    """
+    ids = [result.send_id for result in results] + [send.id for _, send in to_mark]
+    row = await call(_STATES, campaign_id, ids)
+    states = dict(zip(row["ids"], zip(row["statuses"], row["attempts"], strict=True), strict=True))
+    recorded = frozenset(
+        result.send_id
+        for result in results
+        # A send that was not submitted gets its attempt back.
+        if states.get(result.send_id) == (result.status, result.attempt - (result.status is SendStatus.QUEUED))
+    )
+    not_submitted = [
+        SendResult(claim, send.id, states[send.id][1], SendStatus.QUEUED)
+        for claim, send in to_mark
+        if send.id in states and states[send.id][0] == SendStatus.SENDING
+    ]
+    return recorded, not_submitted
+
+
 async def record(
     connection: AsyncConnection,
     campaign_id: UUID,

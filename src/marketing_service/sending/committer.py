@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,13 @@ import structlog
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.db import DATABASE_ERRORS, cause_of, refuses_data
 from marketing_service.errors import Unavailable
-from marketing_service.ledger.commit_results import CommitResult, SendResult, commit_results, record
+from marketing_service.ledger.commit_results import (
+    CommitResult,
+    SendResult,
+    commit_results,
+    committed_before,
+    record,
+)
 from marketing_service.ledger.lifecycle import skip_cancelled
 from marketing_service.logs import LogThrottle
 from marketing_service.ports import Allowance
@@ -36,6 +43,39 @@ _T = TypeVar("_T")
 RETRY_BACKOFF = ExponentialBackoff(first=0.2, maximum=5.0)
 _RATE_LIMITER_RETRY_SECONDS = 5.0
 """Time until the rate limiter is asked again after it did not answer. Nothing is marked until then."""
+
+
+class _Commit:
+    """One commit of results and marks, which may be tried several times."""
+
+    def __init__(
+        self,
+        call: Call,
+        campaign_id: UUID,
+        results: Sequence[SendResult],
+        to_mark: Sequence[tuple[Claim, WaitingSend]],
+    ) -> None:
+        self._call = call
+        self._campaign_id = campaign_id
+        self._results = results
+        self._to_mark = to_mark
+        self._is_again = False
+
+    async def __call__(self) -> CommitResult:
+        """An earlier try may have been committed, and only its answer lost: when PostgreSQL crashes, or fails over to a
+        standby. What it has recorded is not refused by the fence. What it has marked is marked again: nobody else would
+        submit it, and it would become UNCONFIRMED."""
+        known: frozenset[UUID] = frozenset()
+        if self._is_again:
+            known, not_submitted = await committed_before(
+                self._call, self._campaign_id, results=self._results, to_mark=self._to_mark
+            )
+            if not_submitted:
+                await commit_results(self._call, self._campaign_id, results=not_submitted, to_mark=())
+        self._is_again = True
+        results = [result for result in self._results if result.send_id not in known]
+        commit = await commit_results(self._call, self._campaign_id, results=results, to_mark=self._to_mark)
+        return replace(commit, recorded=commit.recorded | known)
 
 
 class Committer:
@@ -104,9 +144,7 @@ class Committer:
         """Commit the group. If PostgreSQL refuses a value of it, each half is committed alone, so that one send does
         not hold up the others."""
         try:
-            return await self._retry(
-                partial(commit_results, self._call, self._campaign_id, results=results, to_mark=to_mark)
-            )
+            return await self._retry(_Commit(self._call, self._campaign_id, results, to_mark))
         except DATABASE_ERRORS as error:  # about the values: see _retry
             if len(results) + len(to_mark) == 1:
                 return await self._commit_refused(results, to_mark, cause_of(error))
