@@ -65,12 +65,13 @@ class Envelopes:
 def active_batch(
     *sends: WaitingSend,
     number: int = 0,
+    epoch: int = 1,
     delays: Sequence[float] = (60.0, 300.0),
     throttle: DomainThrottle | None = None,
     capacity: RelayCapacity | None = None,
 ) -> ActiveBatch:
     return ActiveBatch(
-        claim(number),
+        claim(number, epoch),
         sends,
         envelopes=Envelopes(),
         retries=RetryPolicy(delays),

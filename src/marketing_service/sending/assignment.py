@@ -42,7 +42,14 @@ class Assignment:
     # ── batches ──
 
     def add(self, batch: ActiveBatch) -> None:
-        """Work on this batch too."""
+        """Work on this batch too.
+
+        If its lease has run out, this process may have claimed the batch again before it knows of the loss. Then only
+        the newest claim may mark: one commit for both would assign the same send twice.
+        """
+        for other in self._batches.values():
+            if other.claim.number == batch.claim.number:
+                min(other, batch, key=lambda one: one.claim.epoch).stop()
         self._batches[batch.claim] = batch
 
     def remove(self, batch: ActiveBatch) -> None:

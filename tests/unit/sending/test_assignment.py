@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,3 +190,18 @@ def test_an_idle_session_gets_two_sends() -> None:
         assert machine.assignment.sessions[0].load == 2
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("newest_is_first", [True, False])
+async def test_of_two_claims_of_one_batch_only_the_newest_marks(newest_is_first: bool) -> None:
+    """This process claims the batch again after its lease ran out, and does not know yet that the first claim is lost.
+    Before, it submitted the send twice."""
+    send = waiting(1)
+    old, new = active_batch(send, epoch=1), active_batch(send, epoch=2)
+    assignment = Assignment()
+    for batch in (new, old) if newest_is_first else (old, new):
+        assignment.add(batch)
+    mailer = ScriptedMailer(lambda: ScriptedConnection(lambda _: ACCEPTED))
+    assignment.sessions.append(ConnectionSession(ScriptedConnection(lambda _: ACCEPTED), mailer))
+    assert assignment.select_to_mark() == [(new, send)]
+    await asyncio.wait_for(old.finished(), 1)
