@@ -49,8 +49,8 @@ async def head_health() -> Response:
     },
 )
 async def get_readiness(dependencies: Dependencies, readiness_of: ReadinessOf) -> Response:
-    """PostgreSQL and Redis must take writes. Callers within the same second get the same result, so they cannot cause
-    more than one probe of each system."""
+    """PostgreSQL and Redis must take writes, and PostgreSQL must have the schema that this version needs. Callers
+    within the same second get the same result, so they cannot cause more than one probe of each system."""
     missing = await readiness_of.get(dependencies.missing)
     readiness = Readiness(ready=not missing, missing=list(missing), causes=missing)
     headers = {"Retry-After": str(RETRY_AFTER)} if missing else None
