@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from marketing_service.db import Database
@@ -14,6 +13,7 @@ from marketing_service.devstack.postgres import PostgresServer
 from tests.chaos.test_servers import Outages, one_worker
 from tests.support.fixtures import migrate
 from tests.support.ledger import contact, launched
+from tests.support.postgres_servers import run
 from tests.support.relay import Relay
 
 if TYPE_CHECKING:
@@ -76,12 +76,3 @@ async def test_while_postgresql_refuses_commits_no_result_is_lost(
         await owner.close()
     assert found.counters["delivered"] == recipients
     assert (found.duplicates, found.counters["unconfirmed"]) == (0, 0)
-
-
-async def run(server: PostgresServer, *statements: str) -> None:
-    connection = await asyncpg.connect(server.url())
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
