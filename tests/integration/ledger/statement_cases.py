@@ -29,6 +29,7 @@ from marketing_service.store import (
     idempotency,
     messages,
     preflights,
+    schema,
     sends,
     stats,
     suppression_imports,
@@ -92,6 +93,16 @@ CASES = [
             results=run_results(s, SendStatus.DELIVERED),
             to_mark=[(s.known.claim, send) for send in s.known.waiting],
         ),
+    ),
+    Case(
+        "what a lost answer said",
+        lambda s: commit_results.committed_before(
+            s.call,
+            SENDING.id,
+            results=run_results(s, SendStatus.DELIVERED),
+            to_mark=[(s.known.claim, send) for send in s.known.waiting],
+        ),
+        also=600,  # it returns all sends in one row
     ),
     # The merge reads all that is staged, with the plans of its choice.
     Case("merge", run_merge, also=10_000),
@@ -229,6 +240,7 @@ CASES = [
         role=API,
     ),
     # It reads all campaigns, and the index entries of all pending opt-outs.
+    Case("the revision of the schema", lambda s: schema.require_schema(s.connection), role=API),
     Case("totals for the metrics", lambda s: stats.ledger_stats(s.connection), role=API, also=800),
     # ── expansions and preflights ──
     Case("claim an expansion", lambda s: expansions.claim_expansion(s.connection, EXPANDING, lease=60)),
