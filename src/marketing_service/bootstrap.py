@@ -130,7 +130,7 @@ class Resources:
         """Open what the process needs, and close it when the block ends. It connects to nothing yet, so the process
         starts while a part is down, and uses the part as soon as it is up again."""
         async with AsyncExitStack() as stack:
-            database = _database(settings, process)
+            database = database_of(settings, process)
             stack.push_async_callback(database.close)
             redis = connect(settings.redis_url.get_secret_value())
             job_queue = ArqJobQueue(redis)
@@ -223,7 +223,8 @@ class Resources:
             await self.mailer.probe()
 
 
-def _database(settings: Settings, process: Process) -> Database:
+def database_of(settings: Settings, process: Process) -> Database:
+    """The database with the role of this process. Opens no connection yet; the caller closes it."""
     return Database(
         settings.database_url.get_secret_value(),
         role="marketing_api" if process == "api" else "marketing_worker",
@@ -234,7 +235,7 @@ def _database(settings: Settings, process: Process) -> Database:
 
 async def verify_servers(settings: Settings, *, process: Process) -> None:
     """As `Resources.verify`, for a process that opens no resources."""
-    database = _database(settings, process)
+    database = database_of(settings, process)
     redis = connect(settings.redis_url.get_secret_value())
     try:
         await _verify(database, ArqJobQueue(redis))

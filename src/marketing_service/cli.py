@@ -1,4 +1,4 @@
-"""The command line: serve, worker, bounces, migrate, dev, openapi, token."""
+"""The command line: serve, worker, bounces, migrate, doctor, dev, openapi, token."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from marketing_service import __version__
 from marketing_service.errors import MarketingError, SettingsError
 from marketing_service.logs import configure_logging
-from marketing_service.settings import Settings, load_settings
+from marketing_service.settings import Settings, load_settings, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fastapi import APIRouter
+
+    from marketing_service.bootstrap import Process
 
 _MAX_PORT = 65535
 """A port has 16 bits (RFC 9293 §3.1)."""
@@ -73,6 +77,17 @@ def create_parser() -> argparse.ArgumentParser:
     migrate.add_argument("revision", nargs="?", default="head", help="the revision to update to (head, the newest)")
     migrate.set_defaults(run=_migrate)
 
+    doctor = commands.add_parser("doctor", help="examine the settings and every connection, and say what to do")
+    doctor.add_argument(
+        "--process",
+        choices=("api", "worker"),
+        action="append",
+        help="the process whose environment this is; can be repeated (both)",
+    )
+    doctor.add_argument("--org", help="an organisation, for a real call to the source of contacts (none)")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
     dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a development CRM")
     dev.add_argument("--port", type=_port, default=8000, help="the port of the API; 0 means any free port (8000)")
     dev.add_argument("--data-dir", type=Path, default=Path(".dev"), help="the folder for the data (.dev)")
@@ -125,6 +140,8 @@ def _count(text: str) -> int:
 def _settings() -> Settings:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    for name, near in unknown_settings(os.environ).items():
+        structlog.get_logger(__name__).warning("unknown_setting", name=name, did_you_mean=near)
     return settings
 
 
@@ -232,6 +249,21 @@ def _migrate(options: argparse.Namespace) -> int:
         print(f"marketing-service: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Exits with 0 if there is no error, with 1 if there is, and with 2 if the settings cannot be read."""
+    import asyncio
+    import json
+
+    from marketing_service.operations import doctor
+
+    settings = load_settings()
+    configure_logging("ERROR", "console")
+    processes: Sequence[Process] = options.process or ("api", "worker")
+    findings = asyncio.run(doctor.examine(settings, os.environ, processes=processes, org_id=options.org))
+    print(json.dumps(doctor.as_json(findings), indent=2) if options.json else doctor.as_table(findings))
+    return 1 if any(finding.level is doctor.Level.ERROR for finding in findings) else 0
 
 
 def _beside_the_package(name: str) -> Path:

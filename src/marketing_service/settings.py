@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -18,6 +19,9 @@ from marketing_service.languages import Language
 from marketing_service.ports import Rate
 from marketing_service.redis_access import RedisAddress
 from marketing_service.rendering import public_url, web_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _split(value: object) -> object:
@@ -341,6 +345,20 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
+
+
+# Kubernetes gives every container such variables for each service of its namespace.
+_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_|$)")
+
+
+def unknown_settings(names: Iterable[str]) -> dict[str, str | None]:
+    """The names of variables with our prefix that are no settings, each with the setting whose name is most like it."""
+    known = {f"MARKETING_{name.upper()}" for name in Settings.model_fields}
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), None)
+        for name in sorted(names)
+        if name.startswith("MARKETING_") and name not in known and not _OF_KUBERNETES.search(name)
+    }
 
 
 def _one_line(error: ValidationError) -> str:

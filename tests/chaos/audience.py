@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.integration.audience.crm_server import found, read_request
+from tests.support.crm_server import found, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from marketing_service.errors import SettingsError
-from marketing_service.settings import Settings, load_settings
+from marketing_service.settings import Settings, load_settings, unknown_settings
 
 KEY = "k" * 32
 REQUIRED = {
@@ -284,3 +284,11 @@ def test_a_postal_address_is_for_one_organisation_or_for_all(monkeypatch: pytest
     several = load(monkeypatch, POSTAL_ADDRESSES='{"acme": "Acme Ltd\\n1 Main Street", "*": "", "ü": "Ü"}')
     assert several.postal_addresses == {"acme": "Acme Ltd\n1 Main Street", "*": "", "ü": "Ü"}
     assert load(monkeypatch, POSTAL_ADDRESSES="{}").postal_addresses == {}
+
+
+def test_unknown_names_get_a_suggestion_and_those_of_kubernetes_are_left_out() -> None:
+    names = ["MARKETING_API_PORT_8000_TCP_ADDR", "MARKETING_API_SERVICE_HOST", "MARKETING_SMTP_URI", "MARKETING_COLOUR"]
+    assert unknown_settings([*names, "MARKETING_SMTP_URL", "HOME"]) == {
+        "MARKETING_COLOUR": None,
+        "MARKETING_SMTP_URI": "MARKETING_SMTP_URL",
+    }

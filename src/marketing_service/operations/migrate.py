@@ -13,7 +13,7 @@ from alembic.util import CommandError
 
 from marketing_service.db import DATABASE_ERRORS, WrongSession, cause_of, reason_of, sqlstate_of
 from marketing_service.errors import MarketingError
-from marketing_service.store import access
+from marketing_service.store import access, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +27,9 @@ MIN_SERVER = 18
 _UNLESS_CREATED = "DO $$ BEGIN {statement}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
+_OF_THE_STATEMENT = "42"
+"""The class of errors of a statement. For a process of the service they mean an old schema; a migration makes the new
+one, so they are its own."""
 
 
 class MigrationFailed(MarketingError):
@@ -66,7 +69,7 @@ def migrate(ini: Path, revision: str, *, database_url: str, say: Callable[[str],
     except WrongSession as error:
         raise MigrationFailed(f"PostgreSQL cannot be used as it is. {error}") from error
     except DATABASE_ERRORS as error:
-        raise _failed(error, config, progress.applied) from error
+        raise _failed(error, progress.applied) from error
     if not progress.applied:
         say("The schema is at the wanted revision already; nothing was to do.")
 
@@ -76,24 +79,23 @@ def _known(config: Config) -> str:
     return ", ".join(["head", *revisions])
 
 
-def _failed(error: BaseException, config: Config, applied: Iterable[str]) -> MigrationFailed:
-    outage = reason_of(error)
-    if outage is not None and sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
-        return MigrationFailed(outage, os.EX_UNAVAILABLE)
-    done = set(applied)
-    pending = [script for script in ScriptDirectory.from_config(config).walk_revisions() if script.revision not in done]
-    after = f" {', '.join(sorted(done))} are applied." if done and pending else ""
-    if sqlstate_of(error) == _LOCK_NOT_AVAILABLE:
+def _failed(error: BaseException, applied: Iterable[str]) -> MigrationFailed:
+    done = f" Applied before: {', '.join(applied)}." if applied else ""
+    state = sqlstate_of(error) or ""
+    if state == _LOCK_NOT_AVAILABLE:
         return MigrationFailed(
-            f"A table was in use for too long, so the migration gave up; run it again.{after}", os.EX_TEMPFAIL
+            f"A table was in use for too long, so the migration gave up; run it again.{done}", os.EX_TEMPFAIL
         )
-    if sqlstate_of(error) == _INSUFFICIENT_PRIVILEGE:
+    if state == _INSUFFICIENT_PRIVILEGE:
         return MigrationFailed(
             f"The user of MARKETING_DATABASE_URL may not change the schema ({cause_of(error)}). Run `migrate` as the"
-            f" owner of the database.{after}",
+            f" owner of the database.{done}",
             os.EX_NOPERM,
         )
-    return MigrationFailed(f"A migration failed, and nothing of it is kept: {cause_of(error)}.{after}")
+    outage = None if state.startswith(_OF_THE_STATEMENT) else reason_of(error)
+    if outage is not None:
+        return MigrationFailed(f"{outage}{done}", os.EX_UNAVAILABLE)
+    return MigrationFailed(f"A migration failed, and nothing of it is kept: {cause_of(error)}.{done}")
 
 
 # ── what the environment of Alembic calls ──
@@ -101,7 +103,7 @@ def _failed(error: BaseException, config: Config, applied: Iterable[str]) -> Mig
 
 def refuse_old_server(connection: Connection) -> None:
     """Raises MigrationFailed."""
-    version = access.server_version(connection)
+    version = server.server_version(connection)
     if version < MIN_SERVER:
         raise MigrationFailed(
             f"PostgreSQL {MIN_SERVER} or newer is needed, and this server is {version}.", os.EX_CONFIG

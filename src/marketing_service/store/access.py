@@ -71,7 +71,6 @@ _POLICIES = {
     "every_organisation": (WORKER, "true"),
 }
 _INSUFFICIENT_PRIVILEGE = "42501"
-_SERVER_VERSION = text("SELECT current_setting('server_version_num')")
 _FIND_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles)")
 _FIND_TABLES = text("""
     SELECT c.relname AS name, c.relrowsecurity AS has_security,
@@ -132,11 +131,6 @@ def _missing_of_function(found: RowMapping) -> Iterator[str]:
     for role in FUNCTIONS[name]:
         if is_public or role not in roles:
             yield f"GRANT EXECUTE ON FUNCTION {name} TO {role}"
-
-
-def server_version(connection: Connection) -> int:
-    """The major version of PostgreSQL."""
-    return int(connection.execute(_SERVER_VERSION).scalar_one()) // 10_000
 
 
 def run_if_allowed(connection: Connection, statements: Iterable[str]) -> bool:

@@ -12,7 +12,7 @@ from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.devstack.contacts import STATUSES, ContactBook, OrgContacts
 from marketing_service.devstack.crm import create_crm_app
 from tests.integration.audience.crm_database import CrmDatabase
-from tests.integration.audience.crm_server import TOKEN, CrmServer
+from tests.support.crm_server import TOKEN, CrmServer
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from marketing_service.audience import CrmAudience
 from marketing_service.audience.crm import MAX_ANSWER_OCTETS
 from marketing_service.bounded_http import open_client
 from marketing_service.ports import Audience, AudienceUnavailable, ContactStatus
-from tests.integration.audience.crm_server import TOKEN, CrmServer, Reply, answers, as_json, changes
 from tests.integration.audience.test_sources import contact, everyone
+from tests.support.crm_server import TOKEN, CrmServer, Reply, answers, as_json, changes
 
 if TYPE_CHECKING:
     from asyncio import StreamWriter
     from collections.abc import AsyncIterator
 
-    from tests.integration.audience.crm_server import Fault
+    from tests.support.crm_server import Fault
 
 EVERYBODY = Audience()
 CONTACTS = [contact(number) for number in range(25)]

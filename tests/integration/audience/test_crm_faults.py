@@ -13,7 +13,8 @@ from marketing_service.addresses import mailbox_key
 from marketing_service.audience import CrmAudience
 from marketing_service.backoff import ExponentialBackoff
 from marketing_service.ports import Audience, AudienceRefused, AudienceType, AudienceUnavailable, ContactStatus, LeftOut
-from tests.integration.audience.crm_server import (
+from tests.integration.audience.test_sources import contact, everyone
+from tests.support.crm_server import (
     TOKEN,
     CrmServer,
     answers,
@@ -24,7 +25,6 @@ from tests.integration.audience.crm_server import (
     says_nothing,
     stops_halfway,
 )
-from tests.integration.audience.test_sources import contact, everyone
 from tests.support.world import until
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from tests.integration.audience.crm_server import Fault
+    from tests.support.crm_server import Fault
 
 EVERYBODY = Audience()
 CONTACTS = [contact(number) for number in range(25)]
