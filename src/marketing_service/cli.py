@@ -1,4 +1,5 @@
-"""The command line: serve, worker, bounces, migrate, doctor, dev, openapi, token."""
+"""The command line: serve, worker, bounces, migrate, doctor, cancel, reconcile, dev, openapi,
+token."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 
@@ -87,6 +89,17 @@ def create_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--org", help="an organisation, for a real call to the source of contacts (none)")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
+
+    cancel = commands.add_parser("cancel", help="cancel campaigns that are being sent, for example on a restored copy")
+    which = cancel.add_mutually_exclusive_group(required=True)
+    which.add_argument("campaign", nargs="*", type=UUID, default=[], help="the id of a campaign; can be repeated")
+    which.add_argument("--all", action="store_true", help="all campaigns of every organisation that are being sent")
+    cancel.set_defaults(run=_cancel)
+
+    reconcile = commands.add_parser("reconcile", help="compare the counters of campaigns with their sends")
+    reconcile.add_argument("--campaign", type=UUID, help="the id of one campaign (all campaigns)")
+    reconcile.add_argument("--dry-run", action="store_true", help="correct nothing, only say what differs")
+    reconcile.set_defaults(run=_reconcile)
 
     dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a development CRM")
     dev.add_argument("--port", type=_port, default=8000, help="the port of the API; 0 means any free port (8000)")
@@ -264,6 +277,26 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = asyncio.run(doctor.examine(settings, os.environ, processes=processes, org_id=options.org))
     print(json.dumps(doctor.as_json(findings), indent=2) if options.json else doctor.as_table(findings))
     return 1 if any(finding.level is doctor.Level.ERROR for finding in findings) else 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    """Exits with 1 if a named campaign cannot be cancelled."""
+    import asyncio
+
+    from marketing_service.operations.cancel import cancel
+
+    wanted = None if options.all else set(options.campaign)
+    return 1 if asyncio.run(cancel(_settings(), wanted, say=print)) else 0
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    """Exits with 1 if a campaign differs and is not corrected, or does not exist."""
+    import asyncio
+
+    from marketing_service.operations.reconcile import reconcile
+
+    differing = asyncio.run(reconcile(_settings(), options.campaign, only_say=options.dry_run, say=print))
+    return 1 if differing < 0 or (differing and options.dry_run) else 0
 
 
 def _beside_the_package(name: str) -> Path:

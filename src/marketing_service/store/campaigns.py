@@ -296,6 +296,17 @@ async def lock_campaign(connection: AsyncConnection, campaign_id: UUID) -> Locke
     return None if row is None else LockedCampaign(**(dict(row) | {"status": CampaignStatus(row["status"])}))
 
 
+_SENDING = text(
+    "SELECT id, org_id FROM marketing_campaigns WHERE status = 'SENDING' AND cancelled_at IS NULL ORDER BY id"
+)
+
+
+async def sending_campaigns(connection: AsyncConnection) -> list[tuple[UUID, str]]:
+    """The launched campaigns that are neither finished nor cancelled, with their organisations; all that this
+    transaction may see."""
+    return [(row.id, row.org_id) for row in await connection.execute(_SENDING)]
+
+
 _ACTIVE = text(
     f"""
     SELECT c.id, c.cancelled_at IS NOT NULL AS cancelled FROM marketing_campaigns c

@@ -16,6 +16,7 @@ from marketing_service.ledger import (
     lifecycle,
     opens,
     opt_outs,
+    reconcile,
     resend,
 )
 from marketing_service.rendering import NO_POSTAL_ADDRESSES
@@ -330,6 +331,11 @@ CASES = [
     ),
     # It locks each import before it deletes it.
     Case("forget old imports", lambda s: suppression_imports.forget_old_imports(s.connection), also=200),
+    # ── what operators run ──
+    Case("compare a small campaign", lambda s: reconcile.differences(s.connection, SMALL[1])),
+    Case("correct a small campaign", lambda s: reconcile.correct(s.connection, SMALL[1])),
+    Case("expanded campaigns", lambda s: reconcile.expanded_campaigns(s.connection)),
+    Case("sending campaigns", lambda s: campaigns.sending_campaigns(s.connection)),
     # ── the rest ──
     Case("idempotency keys", run_idempotency, role=API),
     Case("forget old responses", lambda s: idempotency.forget_old_responses(s.connection)),
