@@ -104,6 +104,7 @@ sql: $(VENV)/.dev ## Write ledger/sql/*.sql from their templates
 	@$(PY) -m marketing_service.ledger.functions
 
 clean: ## Remove .venv, caches, and the data of `make run`
+	@if [ -x $(PY) ]; then $(PY) -m marketing_service.devstack.postgres_programs; fi
 	@rm -rf $(VENV) .dev .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # ── the environment, in three steps; a stamp file marks a finished step ──────────────────────────────────

@@ -312,7 +312,7 @@ def _dev(options: argparse.Namespace) -> int:
         from marketing_service.devstack.dev import DevOptions, run_dev
     except ModuleNotFoundError as missing:
         raise SettingsError(
-            f"`dev` needs the development packages ({missing.name} is missing): install marketing-service[dev]"
+            f"`dev` runs in a checkout with the development packages ({missing.name} is missing): run `make run` there"
         ) from missing
 
     return run_dev(

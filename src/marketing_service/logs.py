@@ -23,7 +23,8 @@ SECRET = "[secret]"  # noqa: S105 - the text that replaces a secret
 # The handlers and levels of these libraries are removed, so that every event goes through this module.
 _LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "arq", "alembic", "sqlalchemy")
 # These log every request or statement with its path, query or values. The API logs its requests itself.
-_NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosmtplib", "asyncio", "sqlalchemy", "mail.log")
+# arq logs each job twice, with a delay that it calculates from a time stamp that is no time (queue/job_queue.py).
+_NOISY = ("arq", "uvicorn.access", "httpx", "httpcore", "aiosmtplib", "asyncio", "sqlalchemy", "mail.log")
 # This library logs every error that it also raises, and it parses messages from unknown senders.
 _SILENT = ("flufl.bounce",)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from marketing_service.devstack import postgres
+from marketing_service.devstack import postgres, postgres_programs
 from tests.support.orphans import descendants, wait_until_gone
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make_standby(primary: postgres.PostgresServer, folder: Path, *, port: int = 
     )
     command = ["pg_basebackup", "-d", source, "-D", str(cluster), "-R", "-X", "stream", "-c", "fast", "--no-sync"]
     environment = postgres._environment_without_pg()
-    subprocess.run(command, executable=postgres._binaries() / "pg_basebackup", env=environment, check=True)
+    subprocess.run(command, executable=postgres_programs.programs() / "pg_basebackup", env=environment, check=True)
     owner = (primary.data_dir / "cluster").stat()
     for path in (cluster, *cluster.rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid)

