@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.fixtures"]
 
 BROWSER = ROOT / "tests" / "browser"
-UNMEASURED = {ROOT / "tests" / "chaos", ROOT / "tests" / "fuzz"}
-"""Their coverage is not measured: it doubles their time, and other tests run the same lines."""
+_WITHOUT_COVERAGE = ("acceptance", "chaos", "fuzz", "integration/api_contract", "integration/devstack", "simulation")
+UNMEASURED = {ROOT / "tests" / folder for folder in _WITHOUT_COVERAGE}
+"""Their coverage is not measured: it doubles their time, and they run the service as processes, or lines that other
+tests run."""
 
 # The settings in a developer's environment must not change a test.
 for name in [name for name in os.environ if name.startswith("MARKETING_")]:

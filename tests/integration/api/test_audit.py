@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import ASGIApp
 
+pytestmark = pytest.mark.no_cover
+
 AUDIT = "/api/marketing/audit"
 SUPPRESSIONS = "/api/marketing/suppressions"
 ANN = "ann@example.com"

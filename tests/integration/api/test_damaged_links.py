@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
 
+pytestmark = pytest.mark.no_cover
+
 # {u}: the path. {b}: its fixed part. {t}: the token. {h} and {i}: its halves.
 DAMAGED = (
     "{u}.", "{u},", "{u})", "{u}%3E", "{u}%20", "{u}=", "{u}=%0A", "{u}%C2%A0", "{u}%E2%80%8B", "{u}/", "{u}&amp;utm=1",

@@ -11,6 +11,8 @@ from tests.integration.api.support import CAMPAIGNS, assert_problem
 if TYPE_CHECKING:
     import httpx
 
+pytestmark = pytest.mark.no_cover
+
 SIZE = 300_000
 BODIES = {
     "attribute": "<a " + "a" * (SIZE - 10) + ">",

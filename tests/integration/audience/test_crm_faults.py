@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from tests.support.crm_server import Fault
 
+pytestmark = pytest.mark.no_cover
+
 EVERYBODY = Audience()
 CONTACTS = [contact(number) for number in range(25)]
 BACKOFF = ExponentialBackoff(first=0.03, maximum=8.0, jitter=0.5)

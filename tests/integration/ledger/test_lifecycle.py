@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from marketing_service.devstack.postgres import PostgresServer
+
+pytestmark = pytest.mark.no_cover
 
 OUTCOMES = [
     SendStatus.DELIVERED,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.support.world import World
 
+pytestmark = pytest.mark.no_cover
+
 LARGE = 5_000
 MAX_BEFORE_A_SMALL_ONE = 2_000
 """The bound does not depend on the size of the large campaign."""

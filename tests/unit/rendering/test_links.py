@@ -32,6 +32,8 @@ from marketing_service.rendering.template import Template
 if TYPE_CHECKING:
     from marketing_service.rendering import CompiledMessage
 
+pytestmark = pytest.mark.no_cover
+
 PUBLIC = "https://portal.example.org"
 CLICK = f"{PUBLIC}/api/marketing/click/cl-ick_1"
 SOURCE = MessageSource(UUID(int=7), "org", None, "news@shop.example", None, "Hello", "<p>x</p>", "text", True)
