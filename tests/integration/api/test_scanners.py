@@ -93,18 +93,20 @@ async def test_requests_of_scanners_opt_nobody_out(
     left = [Visit.drawn(dice) for _ in range(count)]
     drawn = {visit.shape["name"] for visit in left}
     slow: set[str] = set()
+    again: list[Visit] = []
     done = 0
 
-    async def visit_all(client: httpx.AsyncClient) -> None:
+    async def visit_all(client: httpx.AsyncClient, visits: list[Visit]) -> None:
         nonlocal done
-        while left:
-            visit, recipient = left.pop(), free.pop()
+        while visits:
+            visit, recipient = visits.pop(), free.pop()
             if await visited(client, owner, recipient, visit):
                 done += 1
             else:
-                slow.add(recipient.address)
-                left.append(visit)  # to another recipient: this one may have been opted out
-                continue
+                again.append(visit)
+                if recipient.address in await opted_out(owner):  # so late, it looked like a person
+                    slow.add(recipient.address)
+                    continue
             if "when" in visit.shape or "before" in visit.shape:
                 await delivered(owner, recipient.send_id, ago="1 hour")
             free.append(recipient)
@@ -112,7 +114,10 @@ async def test_requests_of_scanners_opt_nobody_out(
     async with client_of(app, None) as client:
         async with asyncio.TaskGroup() as visitors:
             for _ in range(AT_ONCE):
-                visitors.create_task(visit_all(client))
+                visitors.create_task(visit_all(client, left))
+        while again:  # one at a time, because the machine is too slow for more
+            left, again = again, []
+            await visit_all(client, left)
         assert done == count
         assert drawn == {shape["name"] for shape in TABLE["shape"]}
         assert await opted_out(owner) <= slow
