@@ -1,10 +1,10 @@
-"""The metrics of the API process: HTTP requests by route, lost opens, bounce reports, totals of the ledger."""
+"""The metrics of the API process: HTTP requests by route, lost opens, bounce reports, totals of the ledger, memory."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from marketing_service.ports import Limit
@@ -24,6 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "marketing_http_requests",
             "HTTP requests, by route template, method and class of status.",

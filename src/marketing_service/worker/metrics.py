@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.sending import SECONDS
 
 if TYPE_CHECKING:
@@ -99,8 +100,10 @@ def _delays(stats: SendingStats) -> Iterator[Metric]:
     pauses = CounterMetricFamily(
         "marketing_relay_pauses", "Campaigns that this process paused because of the relay.", labels=("reason",)
     )
-    for reason, count in sorted(stats.pauses.items()):
-        pauses.add_metric((reason,), count)
+    # Also those that did not happen yet: Prometheus sees no increase in the first value of a series.
+    for reason in PauseReason:
+        if reason is not PauseReason.USER:
+            pauses.add_metric((reason,), stats.pauses[reason])
     yield pauses
 
 

@@ -194,6 +194,8 @@ async def test_each_process_serves_its_own_metrics(
     assert sum(samples["marketing_submission_seconds_count"] for samples in scraped) == 300
     assert sum(samples["marketing_results_refused_by_fence_total"] for samples in scraped) == 0
     assert all(samples["process_resident_memory_bytes"] > 0 for samples in scraped)
+    # A series that begins with its first event would have no increase.
+    assert scraped[0]["marketing_relay_pauses_total{reason=RELAY_DOWN}"] == 0
     assert {"marketing_relay_connections_open", "marketing_batches_running", "marketing_rate_waits_total"} <= set(
         scraped[0]
     )

@@ -31,6 +31,12 @@ def test_without_postgresql_the_ledger_totals_are_left_out() -> None:
     assert "marketing_oldest_due" not in text
 
 
+def test_the_memory_of_the_process_is_shown() -> None:
+    text = Metrics().exposition(None).decode()
+    assert "\nprocess_resident_memory_bytes " in text
+    assert "\nprocess_start_time_seconds " in text
+
+
 def test_two_applications_do_not_share_counters() -> None:
     one, other = Metrics(), Metrics()
     one.opens_lost.inc()
