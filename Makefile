@@ -85,13 +85,14 @@ audit: $(VENV)/.test ## Look for known vulnerabilities of the pinned packages (n
 	echo "NOT AUDITED: pip-audit could not read its data about every pinned package. This is no result: run" \
 		"'make audit' again with a connection to the package index." >&2; exit 2
 
-lint: $(VENV)/.test ## Check style, types and layers, and compare openapi/ and ledger/sql/ with the code
+lint: $(VENV)/.test ## Check style, types, layers and deploy/, and compare openapi/ and ledger/sql/ with the code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports
 	@$(PY) -m marketing_service openapi --check
 	@$(PY) -m marketing_service.ledger.functions --check
+	@$(PY) -m tests.support.deploy_check
 
 fmt: $(VENV)/.test ## Format the code, and repair what can be repaired automatically
 	@$(PY) -m ruff check --fix-only --quiet .

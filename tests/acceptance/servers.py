@@ -224,7 +224,9 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
         api_process = await stack.enter_async_context(serve(port, internal_port, environment, folder / "api.log"))
         worker = await stack.enter_async_context(worker_process(environment, folder / "worker.log"))
         api = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base_url, headers=BROWSER | {"Authorization": f"Bearer {_token()}"}, timeout=30)
+            httpx.AsyncClient(
+                base_url=base_url, headers=BROWSER | {"Authorization": f"Bearer {admin_token()}"}, timeout=30
+            )
         )
         internal = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{internal_port}", timeout=30)
@@ -271,7 +273,7 @@ async def serve(
             await process.wait()
 
 
-def _token() -> str:
+def admin_token() -> str:
     return mint_token(
         JWT_SECRET, ISSUER, "marketing",
         subject="ada", org_id=ORG_ID, roles=["ADMIN"], features=["marketing"], lifetime_seconds=3600,

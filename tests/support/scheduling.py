@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 TOGETHER = {
     "tests/acceptance/test_campaign.py": "dev",
     "tests/acceptance/test_curl.py": "dev",
+    "tests/acceptance/test_deployment.py": "deployment",
     "tests/acceptance/test_opting_out.py": "dev",
     "tests/acceptance/test_outages.py": "servers",
     "tests/integration/ledger/test_statement_costs.py": "statement_costs",

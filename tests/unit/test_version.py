@@ -30,8 +30,14 @@ def test_the_command_line_prints_the_version(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_manifests_name_the_image_of_this_version() -> None:
-    manifests = (ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")
-    assert set(re.findall(r"image: marketing-service:(\S+)", manifests)) == {VERSION}
+    for manifest in (ROOT / "deploy" / "kubernetes").glob("*.yaml"):
+        versions = set(re.findall(r"image: marketing-service:(\S+)", manifest.read_text(encoding="utf-8")))
+        assert versions in (set(), {VERSION}), manifest.name
+
+
+def test_the_readme_of_the_manifests_waits_for_the_migration_of_this_version() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"job/marketing-migrate-(\S+)", text)) == {VERSION.replace(".", "-")}
 
 
 def test_the_package_declares_its_types() -> None:
