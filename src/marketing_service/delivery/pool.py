@@ -91,7 +91,8 @@ class SmtpMailer:
 
         self._slots_used = 0
         """Connections that are open, being opened, or waiting for the reply to QUIT."""
-        self._open: set[SmtpConnection] = set()
+        self._open: dict[SmtpConnection, None] = {}
+        """Open connections, in the order in which they were opened."""
         self._quitting: set[SmtpConnection] = set()
         """Open connections that wait for the reply to QUIT."""
         self._idle: dict[SmtpConnection, asyncio.TimerHandle] = {}
@@ -286,7 +287,7 @@ class SmtpMailer:
         )
         self._size_limit = SizeLimit(connection.max_message_octets, connection.eight_bit)
         self._size_limit_at = loop.time()
-        self._open.add(connection)
+        self._open[connection] = None
         self._serve()  # other borrowers may open connections now, too
         if self._closed:
             connection.abort()
@@ -341,7 +342,7 @@ class SmtpMailer:
     def _on_closed(self, connection: SmtpConnection) -> None:
         """The transport is closed: its slot is free."""
         self._remove_from_idle(connection)
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self._quitting.discard(connection)
         self._slots_used -= 1
         self._connection_closed.set()

@@ -15,6 +15,8 @@ from marketing_service.sending.connection_session import ConnectionSession
 from marketing_service.sending.render_pacing import CampaignPace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from marketing_service.ledger.commit_results import SendResult
     from marketing_service.ports import Mailer
     from marketing_service.sending.batch import ActiveBatch
@@ -60,9 +62,10 @@ class Dispatcher:
         self._commit_loop = CommitLoop(
             self._assignment, committer, on_applied=self._on_applied, on_error=self._fail, now=self._now
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        """The connection tasks."""
-        self._without_connection: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        """The connection tasks, in the order in which they started. A dict, so that this order does not depend on
+        addresses in memory: a simulated run can be repeated."""
+        self._without_connection: dict[asyncio.Task[None], None] = {}
         """The connection tasks that have no connection now."""
 
     @property
@@ -96,19 +99,19 @@ class Dispatcher:
     def _open_connections(self) -> None:
         for _ in range(min(self._max_connections - len(self._tasks), self._assignment.waiting)):
             task = asyncio.create_task(self._use_connections())
-            self._tasks.add(task)
-            self._without_connection.add(task)
+            self._tasks[task] = None
+            self._without_connection[task] = None
             task.add_done_callback(self._task_ended)
 
-    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+    async def _cancel(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         cancelled = list(tasks)
         for task in cancelled:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._without_connection.discard(task)
+        self._tasks.pop(task, None)
+        self._without_connection.pop(task, None)
         if not self._tasks and self._assignment.unassigned:
             self._assignment.give_up_unassigned()
             self._commit_loop.start()
@@ -143,11 +146,11 @@ class Dispatcher:
             raise RuntimeError("A connection task must run as a task.")
         while self._assignment.unassigned or self._assignment.has_waiting:
             async with self._mailer.connection() as connection:
-                self._without_connection.discard(task)
+                self._without_connection.pop(task, None)
                 for batch in self._assignment.batches:
                     batch.had_connection = True
                 await self._run_session(ConnectionSession(connection, self._mailer))
-            self._without_connection.add(task)
+            self._without_connection[task] = None
             if self._commit_loop.rate_wait is not None:
                 await self._wait_for_rate_limiter(self._commit_loop.rate_wait)
 

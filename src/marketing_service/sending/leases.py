@@ -48,8 +48,8 @@ class Leases:
             return
         async with self._transactions() as tx:
             kept = await renew_leases(tx.connection, claims, lease=self.seconds)
-        for claim in set(claims) - kept:
-            on_loss = self._on_loss.get(claim)
+        for claim in claims:
+            on_loss = None if claim in kept else self._on_loss.get(claim)
             if on_loss is not None:
                 log.warning("lease_lost", campaign_id=str(claim.campaign_id), batch=claim.number)
                 on_loss()

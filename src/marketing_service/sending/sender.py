@@ -77,6 +77,7 @@ class Sender:
         rates: RateLimiter | None,
         throttle: DomainThrottle,
         rules: SendingRules,
+        pacing: RenderPacing | None = None,
     ) -> None:
         self.stats = SendingStats()
         self.feedback = RelayFeedback(mailer.capacity)
@@ -91,10 +92,10 @@ class Sender:
         self._retries = retries
         self._rates = rates
         self._throttle = throttle
-        self._pacing = RenderPacing()
+        self._pacing = pacing or RenderPacing()
         self._rules = rules
         self._dispatchers: dict[UUID, Dispatcher] = {}
-        self._active: set[ActiveBatch] = set()
+        self._active: list[ActiveBatch] = []
         self._throttled: set[UUID] = set()
         """The campaigns whose throttle is recorded."""
         self._draining = False
@@ -157,7 +158,7 @@ class Sender:
             throttle=self._throttle,
             capacity=self._mailer.capacity,
         )
-        self._active.add(batch)
+        self._active.append(batch)
         dispatcher = self._dispatcher_of(claim.campaign_id)
         try:
             with self.leases.kept(claim, batch.stop):
@@ -165,7 +166,7 @@ class Sender:
                     batch.stop()
                 await dispatcher.send(batch)
         finally:
-            self._active.discard(batch)
+            self._active.remove(batch)
             if self._mailer.capacity.is_reduced:
                 self._throttled.add(claim.campaign_id)
             if dispatcher.is_idle and self._dispatchers.get(claim.campaign_id) is dispatcher:

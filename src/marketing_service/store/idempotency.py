@@ -77,8 +77,11 @@ async def store_response(connection: AsyncConnection, request: KeyedRequest, res
     await connection.execute(statement.on_conflict_do_update(index_elements=["org_id", "key"], set_=values))
 
 
+_PLACE = (keys.c.org_id, keys.c.key)
+_OLD = select(*_PLACE).where(keys.c.created_at <= _OLDEST).order_by(keys.c.created_at).limit(_DELETED_AT_ONCE)
+_FORGET = delete(keys).where(tuple_(*_PLACE).in_(_OLD.with_for_update(skip_locked=True)))
+
+
 async def forget_old_responses(connection: AsyncConnection) -> None:
     """Delete up to a thousand responses that are older than 24 hours."""
-    place = (keys.c.org_id, keys.c.key)
-    old = select(*place).where(keys.c.created_at <= _OLDEST).order_by(keys.c.created_at).limit(_DELETED_AT_ONCE)
-    await connection.execute(delete(keys).where(tuple_(*place).in_(old.with_for_update(skip_locked=True))))
+    await connection.execute(_FORGET)
