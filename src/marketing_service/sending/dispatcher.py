@@ -232,12 +232,12 @@ class Dispatcher:
         self._commit_loop.start()
 
     def _on_applied(self) -> None:
-        """A commit was applied: prepare what it assigned, and wake the sessions that have something to do. If nothing
-        more can come, wake all of them, so that they end."""
+        """A commit was applied: prepare what it assigned, and wake the sessions that have something to do. Those to
+        which nothing more can come are woken, too, so that they end: also a session whose connection was lost."""
         more_may_come = self._more_may_come
         for session in self._assignment.sessions:
             if session.is_idle:
-                if session.assigned or not more_may_come:
+                if session.assigned or not (session.takes_more and more_may_come):
                     session.wake()
             elif not self._pace.is_costly:
                 self._prepare(session)  # at once: its envelope can still travel behind the message under way

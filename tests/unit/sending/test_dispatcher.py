@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +28,9 @@ from tests.support.engine import (
     refused,
     waiting,
 )
+
+if TYPE_CHECKING:
+    from marketing_service.ledger.commit_results import CommitResult
 
 
 def accept(_: Envelope) -> Submission:
@@ -147,3 +151,24 @@ async def test_a_deferral_is_recorded_and_the_send_leaves_the_batch() -> None:
     committer = MemoryCommitter()
     await dispatcher(ScriptedMailer(lambda: ScriptedConnection(defer)), committer).send(active_batch(waiting(1)))
     assert committer.statuses() == {"1": SendStatus.DEFERRED}
+
+
+async def test_a_session_whose_connection_is_lost_while_it_waits_ends() -> None:
+    """Otherwise its task counts as one that will open a connection, and nobody gives up the batch."""
+    mailer = ScriptedMailer(lambda: ScriptedConnection(accept))
+
+    class LosesConnections(MemoryCommitter):
+        async def commit(self, results: Any, to_mark: Any) -> CommitResult:
+            if self.commits == 1:  # the second session waits for this commit
+                mailer.down = RelayDown(Phase.CONNECT, "connection refused")
+                for connection in mailer.connections:
+                    connection.messages = 0
+            return await super().commit(results, to_mark)
+
+    committer = LosesConnections()
+    committer.skip = {waiting(2).id, waiting(3).id}  # so the first commit has sends for one session only
+    batch = active_batch(*map(waiting, range(8)))
+    async with asyncio.timeout(30):
+        await dispatcher(mailer, committer, connections=2).send(batch)
+    assert SendStatus.QUEUED in committer.statuses().values()
+    assert (batch.waiting, batch.pause_reason) == (0, None)
