@@ -24,7 +24,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-browser screenshots chaos fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \
+.PHONY: help install run test test-browser screenshots chaos simulate fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \
 	openapi pins release sql clean
 
 help: ## Show this list
@@ -46,6 +46,14 @@ screenshots: $(VENV)/.test ## Take the pictures in docs/console/ again, with the
 
 chaos: $(VENV)/.test ## Run the fault tests at full size: kill processes and servers, then reconcile; measure the statements (30 minutes)
 	@$(PY) -m pytest -v --full $(if $(filter-out tests,$(TESTS)),$(TESTS),tests/chaos tests/integration/ledger/test_statement_costs.py)
+
+# How many worlds `make simulate` runs, and the first of them. `make simulate SEED=17` tells the story of one.
+SEEDS ?= 20000
+FIRST ?= 0
+SEED ?=
+
+simulate: $(VENV)/.test ## Run the engine in simulated worlds, and tell the story of the first that fails
+	@$(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
 
 # The profiles of Hypothesis, with the numbers of examples, are in tests/conftest.py.
 fuzz: $(VENV)/.test ## Generate 10,000 inputs for every reader of foreign text, and 500 requests per operation (hours)
