@@ -24,7 +24,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-browser screenshots chaos simulate fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \
+.PHONY: help install run test test-browser screenshots chaos simulate mutate fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \
 	openapi pins release sql clean
 
 help: ## Show this list
@@ -54,6 +54,9 @@ SEED ?=
 
 simulate: $(VENV)/.test ## Run the engine in simulated worlds, and tell the story of the first that fails
 	@$(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
+
+mutate: $(VENV)/.test ## Break the engine in known ways, one by one: the simulation must find each within 2,000 worlds
+	@$(PY) -m simulation.mutate
 
 # The profiles of Hypothesis, with the numbers of examples, are in tests/conftest.py.
 fuzz: $(VENV)/.test ## Generate 10,000 inputs for every reader of foreign text, and 500 requests per operation (hours)

@@ -87,7 +87,7 @@ class Inspector:
         """Marks whose attempt was marked again, because it was certainly not submitted."""
         self._claimed: dict[tuple[UUID, int | None], dict[Process, None]] = defaultdict(dict)
         """The processes that have claimed each batch."""
-        self._marked = 0
+        self._written = 0
         self._accepted: Counter[UUID] = Counter()
         self._accepted_of_campaign: Counter[UUID] = Counter()
         self._may_be_sent: Counter[UUID] = Counter()
@@ -205,12 +205,9 @@ class Inspector:
         if before is not None:
             self._older[send.id].append(before)
         self._marks[send.id][send.attempts] = Mark(process, send.campaign_id)
-        self._marked += 1
         for before_it in self._claimed[send.campaign_id, send.batch]:
             if before_it is not process:
                 self._on_marked(before_it)
-        if self._scenario.setup.rate is not None and self._marked > self.granted:
-            self.fail("the rate limit holds", f"{self._marked} sends were marked, but {self.granted} were allowed.")
         self._must_have_connections(process, send.campaign_id)
 
     def _must_have_connections(self, process: Process, campaign_id: UUID) -> None:
@@ -302,8 +299,11 @@ class Inspector:
             return
         if mark.ended is not None and not mark.has_expired and mark.process is process:
             self.fail("marked before it is written", f"{process} writes {name}, whose result is {mark.ended}.")
-        if mark.process is process:
+        if mark.process is process and not mark.is_written:
             mark.is_written = True
+            self._written += 1
+            if self._scenario.setup.rate is not None and self._written > self.granted:
+                self.fail("the rate limit holds", f"{self._written} sends were written, {self.granted} were allowed.")
 
     def opened(self, process: Process) -> None:
         self._open[process] += 1
