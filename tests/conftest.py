@@ -54,6 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"The tests of the console cannot run: {NO_CHROMIUM}.")
 
 
+@pytest.fixture(autouse=True)
+def _no_coverage_in_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test without coverage starts processes without it, too."""
+    if request.node.get_closest_marker("no_cover") is not None:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("full") is not None and not config.getoption("--full"):
