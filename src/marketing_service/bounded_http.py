@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -36,7 +38,13 @@ class Answer:
 def open_client() -> httpx.AsyncClient:
     """A client that follows no redirect and keeps no cookie: another system cannot make it send more headers."""
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(cookies=cookies, follow_redirects=False)
+    return httpx.AsyncClient(cookies=cookies, follow_redirects=False, verify=_tls_context())
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Trusts the authorities that httpx trusts. To load them takes longer than all else that a client needs."""
+    return httpx.create_ssl_context()
 
 
 async def fetch(

@@ -211,7 +211,7 @@ def test_the_conversion_locks_no_table_and_goes_on_after_it_was_interrupted(befo
             for table in TABLES:
                 await connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
             await connection.execute(also)
-            await asyncio.to_thread(migrate, before)
+            await asyncio.to_thread(migrate, before, MIGRATION.revision)
 
     # The campaign with the highest id is locked by a long merge: the migration gives up, with the others converted.
     locked = "SELECT FROM marketing_campaigns ORDER BY id DESC LIMIT 1 FOR UPDATE"

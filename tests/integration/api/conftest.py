@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -14,11 +14,12 @@ from marketing_service.audience import CrmAudience
 from marketing_service.bootstrap import Resources
 from marketing_service.devstack.contacts import ContactBook
 from marketing_service.devstack.crm import create_crm_app
-from tests.integration.api.support import BASE_URL, CRM_TOKEN, Crm, api_settings, client_of, token
+from tests.integration.api.support import BASE_URL, CRM_TOKEN, Crm, CurrentContacts, api_settings, client_of, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from fastapi import FastAPI
     from starlette.types import ASGIApp
 
     from marketing_service.devstack.valkey import ValkeyServer
@@ -37,11 +38,19 @@ def _plain_tracebacks() -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def crm_and_app() -> tuple[Crm, FastAPI]:
+    """Made once: FastAPI needs longer for it than most of these tests."""
+    crm = Crm()
+    contacts = cast("ContactBook", CurrentContacts(crm))
+    return crm, create_crm_app(contacts, CRM_TOKEN, faults=crm.fault)
+
+
 @pytest.fixture
-async def crm() -> AsyncIterator[Crm]:
+async def crm(crm_and_app: tuple[Crm, FastAPI]) -> AsyncIterator[Crm]:
     """The development CRM, with a switch that makes it fail."""
-    crm = Crm(ContactBook.of_size(30))
-    app = create_crm_app(crm.contacts, CRM_TOKEN, faults=crm.fault)
+    crm, app = crm_and_app
+    crm.contacts, crm.status = ContactBook.of_size(30), None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as crm.client:
         yield crm
 

@@ -42,13 +42,21 @@ class Crm:
     """The contacts of the development CRM. If `status` is set, every response has that status."""
 
     client: httpx.AsyncClient
-
-    def __init__(self, contacts: ContactBook) -> None:
-        self.contacts = contacts
-        self.status: int | None = None
+    contacts: ContactBook
+    status: int | None
 
     async def fault(self, _: Request) -> Response | None:
         return None if self.status is None else Response(status_code=self.status)
+
+
+class CurrentContacts:
+    """The contacts that the CRM has now: the application of the development CRM is made once, for all tests."""
+
+    def __init__(self, crm: Crm) -> None:
+        self._crm = crm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._crm.contacts, name)
 
 
 def api_settings(database_url: str, redis_url: str, **values: Any) -> Settings:
