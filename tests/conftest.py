@@ -19,10 +19,36 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.fixtures"]
 
 BROWSER = ROOT / "tests" / "browser"
-_WITHOUT_COVERAGE = ("acceptance", "chaos", "fuzz", "integration/api_contract", "integration/devstack", "simulation")
-UNMEASURED = {ROOT / "tests" / folder for folder in _WITHOUT_COVERAGE}
-"""Their coverage is not measured: it doubles their time, and they run the service as processes, or lines that other
-tests run."""
+# Their coverage is not measured: it doubles their time. The folders run the service as processes, or lines that other
+# tests run; so do the files, with large tables or much generated input.
+_WITHOUT_COVERAGE = (
+    "acceptance", "chaos", "fuzz", "integration/api_contract", "integration/devstack", "simulation",
+    "integration/api/test_audit.py",
+    "integration/api/test_audit_reads.py",
+    "integration/api/test_automated.py",
+    "integration/api/test_bad_input.py",
+    "integration/api/test_damaged_links.py",
+    "integration/api/test_hostile_bodies.py",
+    "integration/api/test_scanners.py",
+    "integration/audience/test_crm_bounds.py",
+    "integration/audience/test_crm_faults.py",
+    "integration/delivery/test_faults.py",
+    "integration/delivery/test_refusals.py",
+    "integration/ledger/test_lifecycle.py",
+    "integration/ledger/test_statement_costs.py",
+    "integration/sending/test_fairness.py",
+    "integration/sending/test_relay_limits.py",
+    "integration/test_spellings.py",
+    "unit/campaigns/test_csv_text.py",
+    "unit/rendering/test_hrefs.py",
+    "unit/rendering/test_linear.py",
+    "unit/rendering/test_links.py",
+    "unit/rendering/test_properties.py",
+    "unit/reports/test_hostile_input.py",
+    "unit/test_patterns.py",
+)  # fmt: skip
+UNMEASURED = {ROOT / "tests" / place for place in _WITHOUT_COVERAGE}
+
 
 # The settings in a developer's environment must not change a test.
 for name in [name for name in os.environ if name.startswith("MARKETING_")]:
@@ -65,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") is not None and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="runs only at full size: `make chaos`"))
-        if not UNMEASURED.isdisjoint(item.path.parents):
+        if not UNMEASURED.isdisjoint((item.path, *item.path.parents)):
             item.add_marker(pytest.mark.no_cover)
         if BROWSER in item.path.parents and not config.getoption("--browser"):
             reason = NO_CHROMIUM if chromium() is None else "runs only in a browser: `make test-browser`"

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-pytestmark = pytest.mark.no_cover
 
 PASSWORDS = {"OWNER_PASSWORD": "an'owner", "API_PASSWORD": "an-api", "WORKER_PASSWORD": "a-worker"}
 VALKEY_PASSWORD = "a-valkey"

@@ -1,6 +1,5 @@
 """One mailbox in many spellings: the whole service sends it one mail, and an opt-out, a suppression or a hard bounce of
 
-pytestmark = pytest.mark.no_cover
 one spelling counts for all."""
 
 from __future__ import annotations

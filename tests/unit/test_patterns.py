@@ -20,7 +20,6 @@ from tests.support.regex_steps import Steps, hostile_texts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.no_cover
 
 NOT_TESTED = ("devstack", "settings", "ledger.functions", "__main__", "logs")
 """Their patterns read what an operator or a developer wrote. Those of the logs repeat up to a bound, so they grow

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import ASGIApp
 
-pytestmark = pytest.mark.no_cover
-
 
 def test_every_route_that_changes_or_exports_data_is_an_act() -> None:
     """A new route must be added to ACTS, or to NO_ACTS with the reason."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
 
-pytestmark = pytest.mark.no_cover
-
 
 async def test_reading_it_needs_a_writing_role(viewer: httpx.AsyncClient, anonymous: httpx.AsyncClient) -> None:
     assert_problem(await viewer.get(AUDIT), 403, "role")

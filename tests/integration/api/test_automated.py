@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.integration.api.recipients import Recipient
 
-pytestmark = pytest.mark.no_cover
 
 SOON, TOGETHER = machine_rules().soon.seconds, machine_rules().together.seconds
 

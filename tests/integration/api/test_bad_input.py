@@ -9,8 +9,6 @@ import pytest
 from marketing_service.devstack.postgres import PostgresServer
 from tests.integration.api.support import CAMPAIGNS, MESSAGE, assert_problem, path, saved
 
-pytestmark = pytest.mark.no_cover
-
 UNKNOWN_ID = "01970000-0000-7000-8000-000000000001"
 BIG = 1_000_001
 _JSON = {"Content-Type": "application/json"}

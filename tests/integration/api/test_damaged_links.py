@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
 
-pytestmark = pytest.mark.no_cover
 
 # {u}: the path. {b}: its fixed part. {t}: the token. {h} and {i}: its halves.
 DAMAGED = (

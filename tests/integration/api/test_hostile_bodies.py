@@ -11,7 +11,6 @@ from tests.integration.api.support import CAMPAIGNS, assert_problem
 if TYPE_CHECKING:
     import httpx
 
-pytestmark = pytest.mark.no_cover
 
 SIZE = 300_000
 BODIES = {

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.integration.api.recipients import Recipient
 
-pytestmark = pytest.mark.no_cover
 
 TABLE = tomllib.loads(Path(__file__).with_name("scanners.toml").read_text(encoding="utf-8"))
 BROWSERS: list[str] = TABLE["browsers"]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from tests.support.crm_server import Fault
 
-pytestmark = pytest.mark.no_cover
 
 EVERYBODY = Audience()
 CONTACTS = [contact(number) for number in range(25)]

@@ -16,7 +16,6 @@ from tests.support.relay import Behaviour, Relay, Step, answer, hang_up, raw, si
 if TYPE_CHECKING:
     from marketing_service.delivery import SmtpMailer
 
-pytestmark = pytest.mark.no_cover
 
 _NO_REPLY = "no reply within 0.15 s"
 _MALFORMED = "the relay sent data that is not an SMTP reply"

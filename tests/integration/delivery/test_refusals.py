@@ -13,8 +13,6 @@ from tests.integration.delivery.support import envelope, envelopes, mailer_for, 
 from tests.integration.delivery.test_transactions import PIPELINING, submit_all
 from tests.support.relay import Relay, Step, answer, hang_up, silence
 
-pytestmark = pytest.mark.no_cover
-
 
 @PIPELINING
 @pytest.mark.parametrize("code", [451, 550])

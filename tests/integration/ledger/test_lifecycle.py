@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from marketing_service.devstack.postgres import PostgresServer
 
-pytestmark = pytest.mark.no_cover
 
 OUTCOMES = [
     SendStatus.DELIVERED,

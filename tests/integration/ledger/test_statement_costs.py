@@ -1,6 +1,5 @@
 """What the statements read on a large ledger: the rows that they change or return, whatever the statistics say.
 
-pytestmark = pytest.mark.no_cover
 
 `statement_cases.py` calls every function of `ledger/` and `store/` that runs a statement. Each call is measured with
 the counters of its own transaction, then rolled back. Of each table, a call may read four pages for each row that it

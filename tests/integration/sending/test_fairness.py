@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from marketing_service.db import Database
     from tests.support.world import World
 
-pytestmark = pytest.mark.no_cover
 
 LARGE = 5_000
 MAX_BEFORE_A_SMALL_ONE = 2_000

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Database
 
-pytestmark = pytest.mark.no_cover
 
 RECIPIENTS = [f"p{number}@d{number % 50}.example" for number in range(150)]
 

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from marketing_service.api.csv_cells import lines
 from marketing_service.campaigns.csv_text import neutralised, original
 
-pytestmark = pytest.mark.no_cover
-
 SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 IGNORED = (
     "",

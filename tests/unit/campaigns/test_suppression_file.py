@@ -298,6 +298,7 @@ def test_a_file_that_is_no_list_is_refused(name: str) -> None:
     assert words in message
 
 
+# The next three read up to a million rows: with coverage, ten seconds each.
 @pytest.mark.no_cover
 def test_a_file_has_a_limit_of_lines() -> None:
     code, message = refusal(b"email\n" + b"\n" * csv_rows.MAX_LINES)

@@ -14,8 +14,6 @@ import pytest
 from marketing_service.rendering import SAMPLE, MessageSource, compile_message, link_target
 from marketing_service.rendering.derive import text_from_html
 
-pytestmark = pytest.mark.no_cover
-
 TABLE = tomllib.loads((Path(__file__).parent / "hrefs.toml").read_text(encoding="utf-8"))["href"]
 SOURCE = MessageSource(UUID(int=1), "org", None, "news@shop.example", None, "Hello", "", None, track_clicks=True)
 

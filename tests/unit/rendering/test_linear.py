@@ -33,7 +33,6 @@ from tests.support.regex_steps import Steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.no_cover
 
 SIZE = 300
 MAX_RATIO = 6.0

@@ -32,7 +32,6 @@ from marketing_service.rendering.template import Template
 if TYPE_CHECKING:
     from marketing_service.rendering import CompiledMessage
 
-pytestmark = pytest.mark.no_cover
 
 PUBLIC = "https://portal.example.org"
 CLICK = f"{PUBLIC}/api/marketing/click/cl-ick_1"

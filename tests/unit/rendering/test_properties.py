@@ -25,8 +25,6 @@ from marketing_service.rendering.headers import ascii_address
 from marketing_service.rendering.language import Escaping, parse
 from marketing_service.rendering.template import clean
 
-pytestmark = pytest.mark.no_cover
-
 HEADER = ["From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post"]
 HEADER += ["List-Id", "Feedback-ID", "MIME-Version", "Content-Type"]
 LIQUID = [

@@ -15,7 +15,6 @@ from marketing_service.reports import MAX_OCTETS_READ, Kind, Report, read_report
 if TYPE_CHECKING:
     from types import FrameType
 
-pytestmark = pytest.mark.no_cover
 
 MESSAGES = [path.read_bytes() for path in sorted((Path(__file__).parent / "messages").glob("*.eml"))]
 REPORT = b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
