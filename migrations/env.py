@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from alembic import context
-from alembic.script import ScriptDirectory
 from sqlalchemy import pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -17,6 +16,7 @@ from marketing_service.operations.migrate import (
     MigrationFailed,
     Progress,
     create_roles,
+    known_revisions,
     refuse_old_server,
     restore_access,
 )
@@ -77,9 +77,10 @@ def _run(connection: Connection) -> None:
     _refuse_unknown_revision()
     with context.begin_transaction():
         context.run_migrations()
-    if context.get_context().get_current_heads():
+    revision = context.get_context().get_current_revision()
+    if revision is not None:
         _restrict_roles(connection)
-    if context.get_context().get_current_heads() == tuple(ScriptDirectory.from_config(context.config).get_heads()):
+    if revision == known_revisions(context.config)[0]:
         restore_access(connection, _progress().say)
 
 
@@ -101,7 +102,7 @@ def _restrict_roles(connection: Connection) -> None:
 
 
 def _refuse_unknown_revision() -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(context.config).walk_revisions()}
+    known = known_revisions(context.config)
     for revision in context.get_context().get_current_heads():
         if revision not in known:
             raise MigrationFailed(

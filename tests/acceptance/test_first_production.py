@@ -17,11 +17,11 @@ from marketing_service.devstack.postgres_programs import programs
 from marketing_service.devstack.process import free_port
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.ports import Contact, ContactStatus
-from tests.integration.operations.test_migrate import execute_now
 from tests.support.crm_server import TOKEN, CrmServer
 from tests.support.postfix import missing, postfix
 from tests.support.project import ROOT
 from tests.support.relay import Relay
+from tests.support.sql import execute_now
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -20,6 +19,7 @@ from marketing_service.ledger.functions import SQL
 from marketing_service.store.schema import REVISION
 from tests.support.fixtures import alembic_config, migrate
 from tests.support.project import ROOT
+from tests.support.sql import execute
 
 if TYPE_CHECKING:
     from marketing_service.devstack.postgres import PostgresServer
@@ -55,30 +55,9 @@ FUNCTIONS = """
 """
 
 
-@pytest.fixture
-def empty(postgres: PostgresServer) -> str:
-    """A database without a schema."""
-    name = f"empty_{uuid.uuid4().hex}"
-    postgres.create_database(name)
-    return postgres.url(name)
-
-
 def fetch(url: str, sql: str) -> list[Any]:
-    """The first column of every row. Alembic starts an event loop of its own, so these tests have none."""
-
-    async def ask() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [row[0] for row in await connection.fetch(sql)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
-def execute(url: str, *statements: str) -> None:
-    for statement in statements:
-        fetch(url, statement)
+    """The first column of every row."""
+    return [row[0] for row in execute(url, sql)]
 
 
 def test_up_down_and_up_again_leaves_the_same_schema(empty: str) -> None:

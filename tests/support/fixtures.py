@@ -42,6 +42,14 @@ def template(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
+def empty(postgres: PostgresServer) -> str:
+    """The URL of a database without a schema."""
+    name = f"empty_{uuid.uuid4().hex}"
+    postgres.create_database(name)
+    return postgres.url(name)
+
+
+@pytest.fixture
 def database_url(postgres: PostgresServer, template: str) -> str:
     """An empty, migrated database for this test alone."""
     name = f"test_{uuid.uuid4().hex}"

@@ -65,18 +65,14 @@ def migrate(ini: Path, revision: str, *, database_url: str, say: Callable[[str],
     try:
         command.upgrade(config, revision)
     except CommandError as error:
-        raise MigrationFailed(f"{error} `migrate` knows: {_known(config)}.", os.EX_USAGE) from None
+        known = ", ".join(["head", *known_revisions(config)])
+        raise MigrationFailed(f"{error} `migrate` knows: {known}.", os.EX_USAGE) from None
     except WrongSession as error:
         raise MigrationFailed(f"PostgreSQL cannot be used as it is. {error}") from error
     except DATABASE_ERRORS as error:
         raise _failed(error, progress.applied) from error
     if not progress.applied:
         say("The schema is at the wanted revision already; nothing was to do.")
-
-
-def _known(config: Config) -> str:
-    revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    return ", ".join(["head", *revisions])
 
 
 def _failed(error: BaseException, applied: Iterable[str]) -> MigrationFailed:
@@ -99,6 +95,11 @@ def _failed(error: BaseException, applied: Iterable[str]) -> MigrationFailed:
 
 
 # ── what the environment of Alembic calls ──
+
+
+def known_revisions(config: Config) -> list[str]:
+    """The revisions of this version, the newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
 
 
 def refuse_old_server(connection: Connection) -> None:

@@ -15,10 +15,10 @@ from marketing_service.devstack.process import free_port
 from marketing_service.operations import doctor
 from marketing_service.operations.doctor import Finding, Level, examine
 from marketing_service.ports import ContactStatus
-from tests.integration.operations.test_migrate import execute_now
 from tests.support.crm_server import TOKEN, CrmServer
 from tests.support.project import ROOT
 from tests.support.relay import Relay, Step, answer
+from tests.support.sql import execute_now
 from tests.support.world import make_settings
 
 if TYPE_CHECKING:

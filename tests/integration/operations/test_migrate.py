@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import uuid
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -18,19 +17,13 @@ from marketing_service.devstack.process import free_port
 from marketing_service.operations.migrate import MigrationFailed, migrate
 from marketing_service.store import access
 from tests.support.project import ROOT
+from tests.support.sql import execute, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 INI = ROOT / "alembic.ini"
-
-
-@pytest.fixture
-def empty(postgres: PostgresServer) -> str:
-    name = f"empty_{uuid.uuid4().hex}"
-    postgres.create_database(name)
-    return postgres.url(name)
 
 
 def run(url: str, revision: str = "head") -> list[str]:
@@ -44,29 +37,6 @@ def refusal(url: str, revision: str = "head") -> MigrationFailed:
         run(url, revision)
     assert "\n" not in str(raised.value)
     return raised.value
-
-
-def execute(url: str, *statements: str) -> list[Any]:
-    """Alembic starts an event loop of its own, so these tests have none. Returns the rows of the last statement."""
-    return asyncio.run(execute_now(url, *statements))
-
-
-async def execute_now(url: str, *statements: str) -> list[Any]:
-    """The same within an event loop."""
-    connection = await asyncpg.connect(url)
-    try:
-        rows: list[Any] = []
-        for statement in statements:
-            rows = [tuple(row) for row in await connection.fetch(statement)]
-        return rows
-    finally:
-        await connection.close()
-
-
-def log_in(url: str, user: str, password: str = "secret") -> str:
-    """The URL of the same database for another user."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}").geturl()
 
 
 @pytest.fixture
