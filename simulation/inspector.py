@@ -45,7 +45,6 @@ class Mark:
     """One permission to submit a send, and what became of it."""
 
     process: Process
-    campaign_id: UUID
     ended: str | None = None
     """The state in which the ledger has put the send."""
     has_expired: bool = False
@@ -204,17 +203,15 @@ class Inspector:
         before = self._marks[send.id].get(send.attempts)
         if before is not None:
             self._older[send.id].append(before)
-        self._marks[send.id][send.attempts] = Mark(process, send.campaign_id)
+        self._marks[send.id][send.attempts] = Mark(process)
         for before_it in self._claimed[send.campaign_id, send.batch]:
             if before_it is not process:
                 self._on_marked(before_it)
-        self._must_have_connections(process, send.campaign_id)
+        self._must_have_connections(process)
 
-    def _must_have_connections(self, process: Process, campaign_id: UUID) -> None:
+    def _must_have_connections(self, process: Process) -> None:
         marked = sum(
-            mark.ended is None and mark.process is process and mark.campaign_id == campaign_id
-            for marks in self._marks.values()
-            for mark in marks.values()
+            mark.ended is None and mark.process is process for marks in self._marks.values() for mark in marks.values()
         )
         if self._scenario.has_lost_answers:
             return  # marks whose commit was not answered belong to no connection

@@ -129,9 +129,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "three marked sends per connection",
-        f"{_SENDING}/assignment.py",
+        f"{_SENDING}/mark_limit.py",
         "MAX_MARKED_PER_CONNECTION = 2\n",
         "MAX_MARKED_PER_CONNECTION = 3\n",
+    ),
+    Mutation(
+        "a connection takes sends of a campaign before the results of another are recorded",
+        f"{_SENDING}/mark_limit.py",
+        "connections_open - marked - unrecorded\n",
+        "connections_open - marked\n",
     ),
     Mutation(
         "a released batch forgets its marked sends",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from marketing_service.sending.mark_limit import MAX_MARKED_PER_CONNECTION
 from marketing_service.store.states import SendStatus
 
 if TYPE_CHECKING:
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
     from marketing_service.ledger.commit_results import CommitResult, MarkedSend, SendResult
     from marketing_service.sending.batch import ActiveBatch
     from marketing_service.sending.connection_session import ConnectionSession
+    from marketing_service.sending.mark_limit import MarkLimit
     from marketing_service.store.batches import Claim, WaitingSend
-
-MAX_MARKED_PER_CONNECTION = 2
-"""One send that is being submitted, and one whose envelope travels behind it (pipelining, RFC 2920)."""
 
 
 class Assignment:
@@ -25,7 +24,7 @@ class Assignment:
     Nothing here waits or does I/O, so each decision can be tested alone. The comments say which task writes a field.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: MarkLimit) -> None:
         self.sessions: list[ConnectionSession] = []
         """Sessions that are open. Each session's task adds and removes its own."""
         self.unassigned: deque[MarkedSend] = deque()
@@ -38,19 +37,26 @@ class Assignment:
         """Sends that a commit marks now, or that it has marked and `apply` has not seen yet. Commit loop only."""
         self._results: list[SendResult] = []
         """Results that no commit has taken yet. Session tasks add; the commit loop takes."""
+        self._recording = 0
+        """How many results the commit under way records. Commit loop only."""
+        self._limit = limit
+        """The limit that all campaigns of this process share."""
 
     # ── batches ──
 
     def add(self, batch: ActiveBatch) -> None:
         """Work on this batch too.
 
-        If its lease has run out, this process may have claimed the batch again before it knows of the loss. Then only
-        the newest claim may mark: one commit for both would assign the same send twice.
+        A batch whose lease has run out may be claimed again, and its sends may move to another batch, before this
+        process knows of it. Then only the newest claim may mark: one commit for both would assign a send twice.
         """
         for other in self._batches.values():
             if other.claim.number == batch.claim.number:
                 min(other, batch, key=lambda one: one.claim.epoch).stop()
+            else:
+                other.leave_out(batch.send_ids)
         self._batches[batch.claim] = batch
+        self._limit.add(self)
 
     def remove(self, batch: ActiveBatch) -> None:
         """Take no more sends of this batch. Sends of it that are in flight are still settled here."""
@@ -83,9 +89,27 @@ class Assignment:
         """How many sends are marked, or are being marked, and have no result yet."""
         return len(self._marking) + len(self.unassigned) + sum(session.load for session in self.sessions)
 
+    @property
+    def unrecorded(self) -> int:
+        """How many results are not committed yet: their sends are still marked in the ledger."""
+        return len(self._results) + self._recording
+
+    @property
+    def places(self) -> int:
+        """How many marked sends the sessions can take that may be assigned more."""
+        return MAX_MARKED_PER_CONNECTION * sum(session.takes_more for session in self.sessions)
+
     def room(self) -> int:
-        """How many more sends may be marked. Only this holds the bound of two marked sends per connection."""
-        return MAX_MARKED_PER_CONNECTION * sum(session.takes_more for session in self.sessions) - self.marked
+        """How many more sends the next commit may mark. Only this holds the bound of two marked sends per connection.
+
+        The commit that marks them also records all results of this campaign, but none of another campaign.
+        """
+        return min(self.places - self.marked, self._limit.room(self))
+
+    @property
+    def waits_for_other_campaigns(self) -> bool:
+        """Whether a send could be marked if the results of other campaigns were recorded."""
+        return self.has_waiting and self.places > self.marked and self._limit.room(self) <= 0
 
     def select_to_mark(self) -> list[tuple[ActiveBatch, WaitingSend]]:
         """The sends that the next commit marks: as many as there is room for, in turn of the oldest and of the newest
@@ -124,7 +148,13 @@ class Assignment:
     def take_results(self) -> list[SendResult]:
         """The results that the next commit records."""
         results, self._results = self._results, []
+        self._recording = len(results)
         return results
+
+    def commit_ended(self) -> None:
+        """The commit under way has recorded its results, or has failed."""
+        self._recording = 0
+        self._limit.results_recorded()
 
     # ── what a commit did ──
 
@@ -177,3 +207,5 @@ class Assignment:
     def _discard_if_finished(self, batch: ActiveBatch) -> None:
         if batch.is_stopped and not batch.in_flight:
             self._batches.pop(batch.claim, None)
+            if not self._batches:
+                self._limit.remove(self)

@@ -18,6 +18,7 @@ from marketing_service.store.states import FailReason, SendStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from uuid import UUID
 
     from marketing_service.ledger.commit_results import MarkedSend
@@ -99,6 +100,8 @@ class ActiveBatch:
         self._waiting = deque(waiting)
         self._waiting_last: deque[WaitingSend] = deque()
         self._sends = {send.id: send for send in waiting}
+        self._left_out: set[UUID] = set()
+        """Sends that a newer claim has."""
         self._postponed: dict[UUID, float] = {}
         self._started: dict[UUID, float] = {}
         self._envelopes = envelopes
@@ -132,6 +135,20 @@ class ActiveBatch:
         now = self._throttle.now()
         return {send_id: max(0.0, due - now) for send_id, due in self._postponed.items()}
 
+    @property
+    def send_ids(self) -> AbstractSet[UUID]:
+        """The sends of the batch, whatever became of them."""
+        return self._sends.keys()
+
+    def leave_out(self, send_ids: AbstractSet[UUID]) -> None:
+        """Take none of these sends: a newer claim has them."""
+        self._left_out |= send_ids & self._sends.keys()
+        for queue in (self._waiting, self._waiting_last):
+            kept = [send for send in queue if send.id not in self._left_out]
+            queue.clear()
+            queue.extend(kept)
+        self._finish_if_done()
+
     def stop(self) -> None:
         """Take no more sends. Those in flight are finished; the others stay in the batch."""
         self._stopped = True
@@ -159,6 +176,8 @@ class ActiveBatch:
         queue = self._waiting_last if last else self._waiting
         while queue and not self._stopped:
             send = queue.popleft()
+            if send.id in self._left_out:  # it was being marked when it was left out
+                continue
             delay = self._throttle.delay_for(send.email)
             if delay is None:
                 self.in_flight += 1

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import Allowance
     from marketing_service.sending.assignment import Assignment
     from marketing_service.sending.batch import ActiveBatch
+    from marketing_service.sending.mark_limit import MarkLimit
     from marketing_service.store.batches import Claim, WaitingSend
 
     _Finished: TypeAlias = tuple[
@@ -41,6 +42,7 @@ class CommitLoop:
         self,
         assignment: Assignment,
         committer: Commits,
+        limit: MarkLimit,
         *,
         on_applied: Callable[[], None],
         on_error: Callable[[BaseException], None],
@@ -55,6 +57,7 @@ class CommitLoop:
         """When the rate limiter last allowed something."""
         self._assignment = assignment
         self._committer = committer
+        self._limit = limit
         self._on_applied = on_applied
         self._on_error = on_error
         self._now = now
@@ -77,12 +80,16 @@ class CommitLoop:
                 self._assignment.marking_starts(to_mark)
                 if commit is not None:
                     finished = (results, to_mark, *(await commit))
+                    self._assignment.commit_ended()
                 elif finished is not None:
                     finished = None  # applying it may have made room, or a result
                 else:
+                    if self._assignment.waits_for_other_campaigns:
+                        self._limit.call_when_recorded(self.start)
                     break
         except Exception as error:  # noqa: BLE001 - passed on to every batch
             self._assignment.marking_starts(())
+            self._assignment.commit_ended()
             self._on_error(error)
         finally:
             self._task = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import Mailer
     from marketing_service.sending.batch import ActiveBatch
     from marketing_service.sending.commit_loop import Commits
+    from marketing_service.sending.mark_limit import MarkLimit
     from marketing_service.sending.relay_feedback import RelayFeedback
     from marketing_service.sending.render_pacing import RenderPacing
     from marketing_service.sending.stats import SendingStats
@@ -50,6 +51,7 @@ class Dispatcher:
         feedback: RelayFeedback,
         stats: SendingStats,
         pacing: RenderPacing,
+        limit: MarkLimit,
     ) -> None:
         self._max_connections = max_connections
         self._mailer = mailer
@@ -58,9 +60,9 @@ class Dispatcher:
         self._pacing = pacing
         self._pace = CampaignPace()
         self._now = throttle.now
-        self._assignment = Assignment()
+        self._assignment = Assignment(limit)
         self._commit_loop = CommitLoop(
-            self._assignment, committer, on_applied=self._on_applied, on_error=self._fail, now=self._now
+            self._assignment, committer, limit, on_applied=self._on_applied, on_error=self._fail, now=self._now
         )
         self._tasks: dict[asyncio.Task[None], None] = {}
         """The connection tasks, in the order in which they started. A dict, so that this order does not depend on

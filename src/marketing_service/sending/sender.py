@@ -16,6 +16,7 @@ from marketing_service.sending.committer import Committer
 from marketing_service.sending.dispatcher import Dispatcher
 from marketing_service.sending.envelopes import EnvelopeBuilder
 from marketing_service.sending.leases import Leases
+from marketing_service.sending.mark_limit import MarkLimit
 from marketing_service.sending.relay_feedback import RelayFeedback
 from marketing_service.sending.render_pacing import RenderPacing
 from marketing_service.sending.stats import SendingStats
@@ -94,6 +95,7 @@ class Sender:
         self._throttle = throttle
         self._pacing = pacing or RenderPacing()
         self._rules = rules
+        self._mark_limit = MarkLimit(mailer)
         self._dispatchers: dict[UUID, Dispatcher] = {}
         self._active: list[ActiveBatch] = []
         self._throttled: set[UUID] = set()
@@ -194,6 +196,7 @@ class Sender:
                 feedback=self.feedback,
                 stats=self.stats,
                 pacing=self._pacing,
+                limit=self._mark_limit,
             )
             self._dispatchers[campaign_id] = dispatcher
         return dispatcher

@@ -11,8 +11,8 @@ import pytest
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.ports import Allowance, Envelope, RelayDown, Submission
 from marketing_service.replies import Phase
-from marketing_service.sending.assignment import MAX_MARKED_PER_CONNECTION
 from marketing_service.sending.dispatcher import Dispatcher
+from marketing_service.sending.mark_limit import MAX_MARKED_PER_CONNECTION, MarkLimit
 from marketing_service.sending.relay_feedback import RelayFeedback
 from marketing_service.sending.render_pacing import RenderPacing
 from marketing_service.sending.stats import SendingStats
@@ -46,6 +46,7 @@ def dispatcher(mailer: ScriptedMailer, committer: MemoryCommitter, *, connection
         feedback=RelayFeedback(mailer.capacity),
         stats=SendingStats(),
         pacing=RenderPacing(),
+        limit=MarkLimit(mailer),
     )
 
 
