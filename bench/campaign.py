@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
+from marketing_service.rendering import MergeFields, MessageSource, RecipientData, compile_message
+
 FROM_EMAIL = "news@example.com"
 SUBJECT = "News for {{ firstName }}"
 TEXT = "Dear {{ firstName }} {{ lastName }}, there is news for {{ companyName }}.\n"
@@ -26,3 +31,14 @@ def person(number: int) -> dict[str, str]:
         "companyName": _COMPANIES[number % len(_COMPANIES)],
         "email": f"person{number}@example.org",
     }
+
+
+def message() -> bytes:
+    """One message of the campaign as the worker sends it, with LF line ends."""
+    source = MessageSource(UUID(int=1), "bench", "Example Ltd", FROM_EMAIL, None, SUBJECT, HTML, TEXT)
+    who = person(1)
+    fields = MergeFields(who["email"], who["firstName"], who["lastName"], who["companyName"])
+    tokens = ("unsubscribe".ljust(43, "0"), "open".ljust(43, "0"), "click".ljust(43, "0"))
+    compiled = compile_message(source, public_base_url="https://portal.example.com", one_click=True)
+    rendered = compiled.render(RecipientData(UUID(int=2), fields, datetime.now(UTC), *tokens))
+    return rendered.replace(b"\r\n", b"\n")

@@ -1,4 +1,4 @@
-"""The relays of the benchmarks: Postfix's `smtp-sink`, our own sink that can refuse, and a proxy that adds delay."""
+"""The sinks of the benchmarks: Postfix's `smtp-sink`, our own sink that can refuse, and a proxy that adds delay."""
 
 from __future__ import annotations
 
@@ -36,9 +36,13 @@ class Sink:
     port: int
     pid: int
     log: Path
+    accepted_line: bytes | None = None
+    """Part of the line that the log has for each accepted message. None: the log has the total, as `mesg=`."""
 
     def accepted(self) -> int:
         """Messages that the sink has accepted since it started, read from its own output."""
+        if self.accepted_line is not None:
+            return self.log.read_bytes().count(self.accepted_line)
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             totals = re.findall(rb"mesg=(\d+)", log.read())
@@ -89,13 +93,14 @@ def _running(name: str, command: list[str], port: int, folder: Path) -> Iterator
     log = folder / f"{name}-{port}.log"
     process = GuardedProcess(name, command, log=log)
     try:
-        process.wait_until(lambda: _listens(port), _START_SECONDS)
+        process.wait_until(lambda: listens(port), _START_SECONDS)
         yield Sink(name, port, process.pid, log)
     finally:
         process.stop()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether a server accepts connections at the port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, relays
+from bench import campaign as content
+from bench import machine, postfix, relays
 from bench.drawing import draw_bars
 from bench.service import Run, Service
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECTIONS = 20
+FEW_CONNECTIONS = 5
 ROUND_TRIP = 0.05
 RESULTS = Path("bench/results")
 _LENGTH = 8192
@@ -66,6 +68,18 @@ class Bench:
             subprocess.run([*command, f"127.0.0.1:{sink.port}"], check=True)
             self.note(column, count / (datetime.now(UTC) - started).total_seconds())
 
+    def source_to_postfix(self, column: str, *, connections: int, on_disk: bool = False) -> None:
+        """Measure Postfix's load generator with one of our messages and a recipient for each, in as few sessions."""
+        count = min(self.recipients, 20_000)
+        message = self.folder / "message"
+        message.write_bytes(content.message())
+        options = ["-d", "-N", "-F", str(message), "-f", content.FROM_EMAIL, "-t", "person@example.org"]
+        command = [str(relays.SMTP_SOURCE), *options, "-s", str(connections), "-m", str(count)]
+        with postfix.postfix(self.folder, on_disk=on_disk) as relay:
+            started = datetime.now(UTC)
+            subprocess.run([*command, f"127.0.0.1:{relay.port}"], check=True)
+            self.note(column, count / (datetime.now(UTC) - started).total_seconds())
+
     def client(self, column: str, client: str, count: int, *, round_trip: float = 0.0) -> None:
         """Measure a client of `bench.clients` with `count` messages."""
         with relays.smtp_sink(self.folder) as sink:
@@ -80,6 +94,12 @@ class Bench:
     def ours(self, column: str, *, workers: int = 1, recipients: int | None = None) -> None:
         with relays.smtp_sink(self.folder) as sink:
             self._check_and_note(column, self._run(sink, workers=workers, recipients=recipients))
+
+    def ours_to_postfix(self, column: str, *, connections: int, workers: int = 1, on_disk: bool = False) -> None:
+        count = min(self.recipients, 20_000)
+        with postfix.postfix(self.folder, on_disk=on_disk) as relay:
+            run = self.service.run(relay, recipients=count, connections=connections, workers=workers)
+            self._check_and_note(column, run)
 
     def ours_on_own_sink(self, column: str, *, deferred: int = 0, refused: int = 0) -> None:
         with relays.own_sink(self.folder, deferred=deferred, refused=refused) as sink:
@@ -108,21 +128,28 @@ class Bench:
 
     # ── processor time ──
 
-    def profile(self, recipients: int) -> dict[str, float]:
-        """Return the microseconds of processor time for one message, by stage of the worker and by process."""
-        samples = self.folder / "samples"
-        with relays.smtp_sink(self.folder) as sink:
-            run = self.service.run(sink, recipients=recipients, connections=CONNECTIONS, samples=samples)
-        samples_by_stage: Counter[str] = Counter()
-        for file in self.folder.glob("samples.*.json"):
-            samples_by_stage.update(json.loads(file.read_text(encoding="utf-8"))["stages"])
-        microseconds_per_sample = run.cpu_seconds["worker"] / recipients * 1e6 / sum(samples_by_stage.values())
-        stages = {
-            f"worker: {stage}": round(count * microseconds_per_sample, 1)
-            for stage, count in samples_by_stage.most_common()
+    def profile(self, sink: relays.Sink, recipients: int) -> dict[str, float]:
+        """Return for one message the microseconds of processor time, by stage of the worker and by process, and of
+        waiting, by what a connection waits for; and the messages per commit."""
+        samples = self.folder / f"samples-{sink.name}"
+        run = self.service.run(sink, recipients=recipients, connections=CONNECTIONS, samples=samples)
+        stages: Counter[str] = Counter()
+        waits: Counter[str] = Counter()
+        commits = 0
+        for file in self.folder.glob(f"{samples.name}.*.json"):
+            measured = json.loads(file.read_text(encoding="utf-8"))
+            stages.update(measured["stages"])
+            waits.update(measured["waits"])
+            commits += measured["commits"]
+        per_sample = run.cpu_seconds["worker"] / sum(stages.values())
+        seconds = (
+            {f"worker: {stage}": count * per_sample for stage, count in stages.most_common()}
+            | run.cpu_seconds
+            | {f"a connection waits: {what}": waited for what, waited in waits.most_common()}
+        )
+        return {what: round(used / recipients * 1e6, 1) for what, used in seconds.items()} | {
+            "messages per commit": round(recipients / max(commits, 1), 1)
         }
-        processes = {process: round(used / recipients * 1e6, 1) for process, used in run.cpu_seconds.items()}
-        return stages | processes
 
 
 def _client_seconds(client: str, port: int, count: int) -> float:
@@ -136,6 +163,15 @@ PLAIN, CEILING = "aiosmtplib + EmailMessage", "our connection, ready messages, n
 OURS, OURS_2 = "ours, 1 worker", "ours, 2 workers"
 OWN, FAULTY = "ours, 1 worker, own sink", "ours, own sink, 2 % 4xx and 1 % 5xx"
 PLAIN_FAR, OURS_FAR = "aiosmtplib + EmailMessage, 50 ms away", "ours, 1 worker, 50 ms away"
+POSTFIX, POSTFIX_FEW, POSTFIX_DISK = (
+    "Postfix, 20 connections",
+    "Postfix, 5 connections",
+    "Postfix on disk, 20 connections",
+)
+SOURCE_POSTFIX, OURS_POSTFIX = f"smtp-source -d -N -F, {POSTFIX}", f"ours, 1 worker, {POSTFIX}"
+SOURCE_POSTFIX_FEW, OURS_POSTFIX_FEW = f"smtp-source -d -N -F, {POSTFIX_FEW}", f"ours, 1 worker, {POSTFIX_FEW}"
+SOURCE_POSTFIX_DISK, OURS_POSTFIX_DISK = f"smtp-source -d -N -F, {POSTFIX_DISK}", f"ours, 1 worker, {POSTFIX_DISK}"
+OURS_2_POSTFIX = f"ours, 2 workers, {POSTFIX}"
 
 
 def _columns(bench: Bench) -> dict[str, Callable[[], None]]:
@@ -147,6 +183,15 @@ def _columns(bench: Bench) -> dict[str, Callable[[], None]]:
     if relays.SMTP_SOURCE and relays.SMTP_SINK:
         columns[SOURCE_ONE_SESSION] = partial(bench.source, SOURCE_ONE_SESSION, keep=True)
     columns[OURS_2] = partial(bench.ours, OURS_2, workers=2)
+    if relays.SMTP_SOURCE and postfix.missing() is None:
+        for source, ours, connections, on_disk in (
+            (SOURCE_POSTFIX, OURS_POSTFIX, CONNECTIONS, False),
+            (SOURCE_POSTFIX_FEW, OURS_POSTFIX_FEW, FEW_CONNECTIONS, False),
+            (SOURCE_POSTFIX_DISK, OURS_POSTFIX_DISK, CONNECTIONS, True),
+        ):
+            columns[source] = partial(bench.source_to_postfix, source, connections=connections, on_disk=on_disk)
+            columns[ours] = partial(bench.ours_to_postfix, ours, connections=connections, on_disk=on_disk)
+        columns[OURS_2_POSTFIX] = partial(bench.ours_to_postfix, OURS_2_POSTFIX, connections=CONNECTIONS, workers=2)
     columns[PLAIN] = partial(bench.client, PLAIN, "plain", 2_000)
     columns[CEILING] = partial(bench.client, CEILING, "ceiling", min(bench.recipients, 30_000))
     columns[OWN] = partial(bench.ours_on_own_sink, OWN)
@@ -162,6 +207,11 @@ RATIOS = (
     (OURS, SOURCE_ONE_SESSION, 0.5),
     (OURS_2, SOURCE, 1.0),
     (OURS_2, SOURCE_ONE_SESSION, 0.5),
+    (OURS_2, OURS, 0.95),
+    (OURS_POSTFIX, SOURCE_POSTFIX, 0.75),
+    (OURS_POSTFIX_FEW, SOURCE_POSTFIX_FEW, 0.75),
+    (OURS_POSTFIX_DISK, SOURCE_POSTFIX_DISK, None),
+    (OURS_2_POSTFIX, OURS_POSTFIX, 1.0),
     (OURS_FAR, PLAIN_FAR, 3.8),
     (OURS, PLAIN, None),
     (OURS, CEILING, None),
@@ -189,12 +239,12 @@ def _print(bench: Bench, results: dict[str, Any]) -> None:
         print(f"{column}: launch to SENT {seconds:,.1f} s for {runs[0]['recipients']:,} recipients")
     print()
     for ratio in results["ratios"]:
-        goal = f" (goal: {ratio['goal']:.1f})" if ratio["goal"] else ""
+        goal = f" (goal: {ratio['goal']:.2f})" if ratio["goal"] else ""
         print(f"{ratio['ratio']:>7.2f} x  {ratio['of']}  /  {ratio['to']}{goal}")
-    if results["profile"]:
-        print("\nmicroseconds of processor time for one message")
-        for stage, microseconds in results["profile"].items():
-            print(f"{microseconds:>9.1f}  {stage}")
+    for relay, figures in results["profile"].items():
+        print(f"\nmicroseconds for one message, {relay}")
+        for what, microseconds in figures.items():
+            print(f"{microseconds:>9.1f}  {what}")
 
 
 def main() -> None:
@@ -231,7 +281,7 @@ def main() -> None:
                 print(f"round {number + 1} of {rounds}", flush=True)
                 for column in chosen:
                     columns[column]()
-            profile = {} if options.no_profile else bench.profile(min(recipients, 20_000))
+            profile = {} if options.no_profile else _profile(bench, min(recipients, 20_000))
     results = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
@@ -250,6 +300,15 @@ def main() -> None:
     bars = {column: statistics.median(rates) for column, rates in bench.rates.items()}
     stem.with_suffix(".svg").write_text(draw_bars("Messages per second", bars), encoding="utf-8")
     print(f"\n{stem}.json, {stem}.svg")
+
+
+def _profile(bench: Bench, recipients: int) -> dict[str, dict[str, float]]:
+    with relays.smtp_sink(bench.folder) as sink:
+        profiles = {sink.name: bench.profile(sink, recipients)}
+    if postfix.missing() is None:
+        with postfix.postfix(bench.folder, on_disk=False) as relay:
+            profiles[relay.name] = bench.profile(relay, recipients)
+    return profiles
 
 
 def _memory(bench: Bench, recipients: int) -> None:

@@ -6,8 +6,11 @@ aiosmtplib has connected, negotiated TLS and logged in before (see `opening`).
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from marketing_service.replies import Reply, closes_connection
@@ -22,6 +25,10 @@ _MAX_LINES = 100
 _LINE = re.compile(rb"([2-5]\d\d)(?:(-)|[ \r]|$)")
 # The first four octets of a reply of one line. Nearly all replies have one line, and this lookup is fast.
 _ONLY_LINE = {b"%d " % code: code for code in range(200, 600)}
+
+
+# Linux has it; elsewhere the delay is what the system decides.
+_QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class WireBroken(Exception):
@@ -83,6 +90,7 @@ class Wire(asyncio.Protocol):
         """One timer for all waits. When it fires before the deadline, it is set again."""
         self.last_received_at = self._loop.time()
         """When the relay last sent something, by the event loop's clock."""
+        self._socket = _duplicate_socket(transport)
         transport.set_protocol(self)
 
     # ── used by the connection ──
@@ -154,6 +162,8 @@ class Wire(asyncio.Protocol):
             self._line(line)
         if len(self._buffer) > _MAX_LINE:
             self._malformed()
+        if self._expected > 0:
+            self._acknowledge()
         if self._replies:
             self._notify()
 
@@ -168,6 +178,9 @@ class Wire(asyncio.Protocol):
         for timer in (self._quit_timer, self._timer):
             if timer is not None:
                 timer.cancel()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         self._on_closed()
 
     def pause_writing(self) -> None:
@@ -178,6 +191,17 @@ class Wire(asyncio.Protocol):
         self._notify()
 
     # ── internal ──
+
+    def _acknowledge(self) -> None:
+        """Have the kernel acknowledge now what was received.
+
+        A relay that does not set TCP_NODELAY sends a small reply only when the one before it is acknowledged (Nagle's
+        algorithm, RFC 896). Linux delays an acknowledgement by 40 ms when it has nothing to send (RFC 1122 §4.2.3.2).
+        The option does not last, so it is set again after each read (tcp(7)).
+        """
+        if self._socket is not None and _QUICK_ACK is not None:
+            with suppress(OSError):  # the connection is ending, which the transport says
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     def _line(self, line: bytes) -> None:
         if self._broken is not None:
@@ -239,3 +263,12 @@ class Wire(asyncio.Protocol):
         else:
             missing, seconds = self._missing
             self._waiter.set_exception(WireTimeout(f"{missing} within {seconds:g} s"))
+
+
+def _duplicate_socket(transport: asyncio.Transport) -> socket.socket | None:
+    """Another handle of the transport's socket: options are set through it four times as fast as through uvloop's. None
+    if the transport has no TCP socket."""
+    original = transport.get_extra_info("socket")
+    if original is None or original.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return socket.socket(fileno=os.dup(original.fileno()))
