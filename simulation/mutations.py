@@ -25,13 +25,13 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "mark after write: messages are written while the commit that marks them is under way",
         f"{_SENDING}/commit_loop.py",
-        "        return allowance, await self._committer.commit(results, sends[: allowance.granted])",
+        "        commit = await self._committer.commit(results, sends[: allowance.granted])",
         "        from datetime import UTC, datetime\n"
         "        from marketing_service.ledger.commit_results import CommitResult, MarkedSend\n"
         "        sends = sends[: allowance.granted]\n"
         "        asyncio.create_task(self._committer.commit(results, sends))\n"
         "        marked = {send.id: MarkedSend(claim, send, 1, 1, datetime.now(UTC)) for claim, send in sends}\n"
-        "        return allowance, CommitResult(True, marked=marked, recorded=frozenset(r.send_id for r in results))",
+        "        commit = CommitResult(True, marked=marked, recorded=frozenset(r.send_id for r in results))",
     ),
     Mutation(
         "no fence for results: a result is recorded although another worker has claimed the batch",

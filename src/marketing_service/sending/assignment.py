@@ -85,6 +85,14 @@ class Assignment:
     # ── what the next commit does ──
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether the next commit must not wait for more results: a connection has nothing to do, each connection has
+        reported a result, or no connection is left that could report one."""
+        if not self.sessions or len(self._results) >= len(self.sessions):
+            return True
+        return self.has_waiting and any(session.is_idle for session in self.sessions)
+
+    @property
     def marked(self) -> int:
         """How many sends are marked, or are being marked, and have no result yet."""
         return len(self._marking) + len(self.unassigned) + sum(session.load for session in self.sessions)
@@ -194,8 +202,8 @@ class Assignment:
 
     def _assign(self) -> None:
         """Assign marked sends: idle sessions first, two each, so that the second travels behind the first; then one to
-        each busy session."""
-        for session in sorted(self.sessions, key=lambda session: not session.is_idle):
+        each busy session, beginning with the one whose submission has taken longest: it is the next to have none."""
+        for session in sorted(self.sessions, key=lambda session: (not session.is_idle, session.started_at)):
             while self.unassigned and session.takes_more and session.load < MAX_MARKED_PER_CONNECTION:
                 session.assign(self.unassigned.popleft())
 

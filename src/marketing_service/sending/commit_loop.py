@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from marketing_service.sending.grouping import Grouping
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -61,18 +63,28 @@ class CommitLoop:
         self._on_applied = on_applied
         self._on_error = on_error
         self._now = now
+        self.grouping = Grouping(now)
         self._task: asyncio.Task[None] | None = None
+        self._changed: asyncio.Future[None] | None = None
+        """While the loop waits for more results: what wakes it."""
 
     def start(self) -> None:
-        """Run, unless it runs already."""
+        """Run, or look again what is to be done if it runs already."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+        elif self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     async def _run(self) -> None:
         finished: _Finished | None = None
         try:
             while True:
+                if finished is not None and self._holds:
+                    self._apply(*finished)
+                    finished = None
+                await self._gather()
                 results = self._assignment.take_results()
+                self.grouping.results_taken()
                 to_mark = [] if self.rate_wait is not None else self._assignment.select_to_mark()
                 commit = asyncio.create_task(self._commit(results, to_mark)) if results or to_mark else None
                 if finished is not None:
@@ -95,12 +107,30 @@ class CommitLoop:
             self._task = None
         self._on_applied()
 
+    @property
+    def _holds(self) -> bool:
+        return self.grouping.remaining > 0 and not self._assignment.is_urgent
+
+    async def _gather(self) -> None:
+        """Wait for more results, if that makes no connection wait."""
+        while self._holds:
+            self._changed = asyncio.get_running_loop().create_future()
+            timer = asyncio.get_running_loop().call_later(self.grouping.remaining, self.start)
+            try:
+                await self._changed
+            finally:
+                self._changed = None
+                timer.cancel()
+
     async def _commit(
         self, results: Sequence[SendResult], to_mark: Sequence[tuple[ActiveBatch, WaitingSend]]
     ) -> tuple[Allowance, CommitResult]:
         sends = [(batch.claim, send) for batch, send in to_mark]
         allowance = await self._committer.allowance(sends)
-        return allowance, await self._committer.commit(results, sends[: allowance.granted])
+        started = self._now()
+        commit = await self._committer.commit(results, sends[: allowance.granted])
+        self.grouping.commit_took(self._now() - started)
+        return allowance, commit
 
     def _apply(
         self,

@@ -26,6 +26,8 @@ class ConnectionSession:
         self.assigned: deque[MarkedSend] = deque()
         self.prepared: deque[tuple[MarkedSend, Envelope]] = deque()
         """Sends with an envelope. The first is being submitted or is next; the second is announced behind it."""
+        self.started_at = 0.0
+        """When the submission under way was started, by the clock of the event loop."""
         self._mailer = mailer
         self._sends_left = MAX_SENDS_PER_SESSION
         self._wake_up: asyncio.Future[None] | None = None

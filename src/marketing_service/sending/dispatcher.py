@@ -179,9 +179,11 @@ class Dispatcher:
         try:
             while await self._has_next(session):
                 marked, envelope = session.prepared[0]
-                started = self._now()
+                session.started_at = started = self._now()
                 submission = await session.connection.submit(envelope)
-                self._stats.submitted(submission, self._now() - started)
+                seconds = self._now() - started
+                self._stats.submitted(submission, seconds)
+                self._commit_loop.grouping.submission_took(seconds)
                 session.prepared.popleft()
                 scope = self._feedback.read(submission, session.connection, started)
                 self._record(self._assignment.batch_of(marked).result(marked, submission, scope))
@@ -231,6 +233,7 @@ class Dispatcher:
     def _record(self, result: SendResult) -> None:
         """Have the next commit record the result."""
         self._assignment.add_result(result)
+        self._commit_loop.grouping.result_added()
         self._commit_loop.start()
 
     def _on_applied(self) -> None:

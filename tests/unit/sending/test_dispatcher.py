@@ -37,7 +37,9 @@ def accept(_: Envelope) -> Submission:
     return ACCEPTED
 
 
-def dispatcher(mailer: ScriptedMailer, committer: MemoryCommitter, *, connections: int = 3) -> Dispatcher:
+def dispatcher(
+    mailer: ScriptedMailer, committer: MemoryCommitter, *, connections: int = 3, pacing: RenderPacing | None = None
+) -> Dispatcher:
     return Dispatcher(
         connections,
         mailer=mailer,
@@ -45,7 +47,7 @@ def dispatcher(mailer: ScriptedMailer, committer: MemoryCommitter, *, connection
         throttle=DomainThrottle(first_backoff=10.0),
         feedback=RelayFeedback(mailer.capacity),
         stats=SendingStats(),
-        pacing=RenderPacing(),
+        pacing=pacing or RenderPacing(),
         limit=MarkLimit(mailer),
     )
 
