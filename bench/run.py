@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -241,6 +242,9 @@ def _print(bench: Bench, results: dict[str, Any]) -> None:
     for ratio in results["ratios"]:
         goal = f" (goal: {ratio['goal']:.2f})" if ratio["goal"] else ""
         print(f"{ratio['ratio']:>7.2f} x  {ratio['of']}  /  {ratio['to']}{goal}")
+    if latency := results["latency"]:
+        print("\nseconds from the launch of a campaign of 100 contacts to its first message (goal: p95 of 0.5)")
+        print(", ".join(f"{name} {seconds:.3f}" for name, seconds in latency.items()))
     for relay, figures in results["profile"].items():
         print(f"\nmicroseconds for one message, {relay}")
         for what, microseconds in figures.items():
@@ -262,6 +266,9 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, metavar="N", help="measure only the memory of a worker, with 10,000 and with N recipients"
     )
+    parser.add_argument(
+        "--latency", action="store_true", help="measure only the time from a launch to its first message"
+    )
     parser.add_argument("--no-profile", action="store_true", help="do not measure the processor time by stage")
     options = parser.parse_args()
     recipients, rounds = (10_000, 1) if options.quick else (options.recipients, options.rounds)
@@ -275,12 +282,16 @@ def main() -> None:
             if options.memory:
                 _memory(bench, options.memory)
                 return
+            if options.latency:
+                print(_latency(bench))
+                return
             columns = _columns(bench)
             chosen = [c for c in columns if not options.only or any(part in c for part in options.only)]
             for number in range(rounds):
                 print(f"round {number + 1} of {rounds}", flush=True)
                 for column in chosen:
                     columns[column]()
+            latency = {} if options.only else _latency(bench)
             profile = {} if options.no_profile else _profile(bench, min(recipients, 20_000))
     results = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -290,6 +301,7 @@ def main() -> None:
         "rounds": rounds,
         "rates": bench.rates,
         "ratios": _ratios(bench.rates),
+        "latency": latency,
         "profile": profile,
         "runs": bench.runs,
     }
@@ -309,6 +321,17 @@ def _profile(bench: Bench, recipients: int) -> dict[str, dict[str, float]]:
         with postfix.postfix(bench.folder, on_disk=False) as relay:
             profiles[relay.name] = bench.profile(relay, recipients)
     return profiles
+
+
+def _latency(bench: Bench, campaigns: int = 50) -> dict[str, float]:
+    """Return the seconds from the launch of a campaign of 100 contacts to its first message."""
+    with relays.smtp_sink(bench.folder) as sink:
+        seconds = sorted(bench.service.latencies(sink, recipients=100, campaigns=campaigns))
+    return {
+        "median": round(statistics.median(seconds), 3),
+        "p95": round(seconds[math.ceil(0.95 * len(seconds)) - 1], 3),
+        "longest": round(seconds[-1], 3),
+    }
 
 
 def _memory(bench: Bench, recipients: int) -> None:

@@ -115,6 +115,34 @@ class Service:
             crm.stop()
         return run
 
+    def latencies(self, sink: Sink, *, recipients: int, campaigns: int) -> list[float]:
+        """Seconds from the launch of a campaign to the first mark, which is committed right before the first message is
+        written. One campaign after the other, on a worker that has nothing else to do."""
+        name, environment = self.database({"smtp_url": f"smtp://127.0.0.1:{sink.port}"})
+        with ExitStack() as stack:
+            stack.callback(self.postgres.drop_database, name)
+            crm = self._crm(stack, recipients, int(environment["MARKETING_CRM_URL"].rpartition(":")[2]))
+            self._worker(stack, environment, 0, None)
+            seconds = asyncio.run(self._latencies(name, campaigns))
+            crm.stop()
+        return seconds
+
+    async def _latencies(self, database: str, campaigns: int) -> list[float]:
+        async with AsyncExitStack() as stack:
+            owner = Database(self.postgres.url(database), role=None, pool_size=2)
+            stack.push_async_callback(owner.close)
+            redis = connect(self.valkey.url())
+            stack.push_async_callback(redis.aclose, close_connection_pool=True)
+            seconds = []
+            for number in range(campaigns):
+                # Launches do not begin at the same moment of a period of the worker.
+                await asyncio.sleep(_POLL + _POLL * (number % 7) / 7)
+                campaign_id = await _launch(owner, ArqJobQueue(redis))
+                while (row := await _row(owner, campaign_id))["status"] == "SENDING":  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(_POLL)
+                seconds.append((await _first_mark(owner, campaign_id) - row["launched_at"]).total_seconds())
+        return seconds
+
     def database(self, settings: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
         """Create an empty database. Returns its name, and the environment for processes that use it."""
         name = f"bench_{uuid.uuid4().hex[:12]}"
