@@ -58,6 +58,7 @@ class Worker:
         enqueuer = BatchEnqueuer(database.transaction, world.queue, window=setup.window, requeue_after=setup.requeue)
         retries = RetryPolicy(setup.retry_delays)
         probes = probe_schedules(_PROBE_SECONDS)
+        clock = _render_clock(world) if setup.costly else world.loop.time
         self.sender = Sender(
             database.transaction,
             database.call,
@@ -75,7 +76,7 @@ class Worker:
                 resend_ambiguous=setup.resend_ambiguous,
                 probes=probes,
             ),
-            pacing=RenderPacing(_render_clock(world) if setup.costly else world.loop.time),
+            pacing=RenderPacing(clock, clock),
         )
         self._sweep = Sweep(
             database.transaction,

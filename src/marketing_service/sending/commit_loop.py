@@ -65,15 +65,15 @@ class CommitLoop:
         self._now = now
         self.grouping = Grouping(now)
         self._task: asyncio.Task[None] | None = None
-        self._changed: asyncio.Future[None] | None = None
-        """While the loop waits for more results: what wakes it."""
+        self._gathered: asyncio.Future[None] | None = None
+        """While the loop waits for more results: what ends the wait."""
 
     def start(self) -> None:
-        """Run, or look again what is to be done if it runs already."""
+        """Run, unless it runs already. If it waits for more results, it waits no longer than it should."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        elif self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        elif self._gathered is not None and self._assignment.is_urgent:
+            self._end_wait()
 
     async def _run(self) -> None:
         finished: _Finished | None = None
@@ -113,14 +113,19 @@ class CommitLoop:
 
     async def _gather(self) -> None:
         """Wait for more results, if that makes no connection wait."""
-        while self._holds:
-            self._changed = asyncio.get_running_loop().create_future()
-            timer = asyncio.get_running_loop().call_later(self.grouping.remaining, self.start)
+        if self._holds:
+            loop = asyncio.get_running_loop()
+            self._gathered = loop.create_future()
+            timer = loop.call_later(self.grouping.remaining, self._end_wait)
             try:
-                await self._changed
+                await self._gathered
             finally:
-                self._changed = None
+                self._gathered = None
                 timer.cancel()
+
+    def _end_wait(self) -> None:
+        if self._gathered is not None and not self._gathered.done():
+            self._gathered.set_result(None)
 
     async def _commit(
         self, results: Sequence[SendResult], to_mark: Sequence[tuple[ActiveBatch, WaitingSend]]

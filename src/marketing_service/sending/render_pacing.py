@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COSTLY_SECONDS = 0.001
-"""A message that takes longer to render is costly. A message without loops takes a tenth of this."""
+"""A message that takes more processor time to render is costly. A message without loops takes a tenth of this."""
 
 
 class RenderPacing:
@@ -21,8 +21,12 @@ class RenderPacing:
     bounds this time (see `rendering/budget.py`).
     """
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.perf_counter, used: Callable[[], float] = time.thread_time
+    ) -> None:
+        """`now`: the clock. `used`: the processor time of this thread, which other programs do not make longer."""
         self._now = now
+        self._used = used
         self._free_at = 0.0
 
     async def turn(self) -> None:
@@ -33,13 +37,13 @@ class RenderPacing:
     @contextmanager
     def measured(self, campaign: CampaignPace) -> Iterator[None]:
         """Measure the rendering of one message in this block."""
-        started = self._now()
+        started, used = self._now(), self._used()
         try:
             yield
         finally:
-            ended = self._now()
-            campaign.is_costly = ended - started > COSTLY_SECONDS
+            campaign.is_costly = self._used() - used > COSTLY_SECONDS
             if campaign.is_costly:
+                ended = self._now()
                 self._free_at = ended + (ended - started)
 
 

@@ -107,7 +107,7 @@ def send(*, relay_seconds: float, connections: int, sends: int = 400) -> tuple[S
         relay, committer = BusyRelay(relay_seconds), SlowCommitter()
         mailer = ScriptedMailer(relay.connection)
         loop = asyncio.get_running_loop()
-        engine = dispatcher(mailer, committer, connections=connections, pacing=RenderPacing(loop.time))
+        engine = dispatcher(mailer, committer, connections=connections, pacing=RenderPacing(loop.time, loop.time))
         await asyncio.gather(
             *(
                 engine.send(active_batch(*map(waiting, range(first, first + 100)), number=first))
