@@ -1,10 +1,21 @@
 """Request bodies (JSON in camelCase) and query parameters. Unknown fields are refused."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -26,6 +37,7 @@ MAX_EMAIL = 254
 MAX_ID = 64
 MAX_PATH = 256
 MAX_STATUSES = 50
+MAX_TIME_ZONE = 64
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 DEFAULT_BUCKETS = 60
@@ -177,6 +189,53 @@ class LaunchOptions(_Request):
         AudienceBody | None, Field(description="Replaces the audience of the campaign in the same step.")
     ] = None
     force: Annotated[StrictBool, Field(description="Launch the campaign even if its check found errors.")] = False
+
+
+_SCHEDULED_TIME = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+    r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?",
+    re.ASCII,
+)
+
+
+def _scheduled_time(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _SCHEDULED_TIME.fullmatch(value):
+            return datetime.fromisoformat(value)
+    except ValueError:
+        pass  # such as the 30th of February
+    raise PydanticCustomError(
+        "datetime_parsing", "must be a time such as 2026-12-01T09:00:00+01:00, or 2026-12-01T09:00:00 with a timeZone"
+    )
+
+
+class NewSchedule(_Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"at": "2026-12-01T09:00:00+01:00"},
+                {"at": "2026-12-01T09:00:00", "timeZone": "Europe/London"},
+            ]
+        }
+    )
+
+    at: Annotated[
+        datetime,
+        PlainValidator(_scheduled_time),
+        WithJsonSchema({"type": "string", "pattern": f"^{_SCHEDULED_TIME.pattern}$"}),
+        Field(
+            description="A time in the future, at most a year ahead: with its offset from UTC, or the local time of"
+            " timeZone. If the clocks show a local time twice, the first one is meant."
+        ),
+    ]
+    time_zone: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_TIME_ZONE,
+            description="The name of the time zone (IANA), if `at` has no offset.",
+            examples=["Europe/London"],
+        ),
+    ] = None
 
 
 class TestRecipients(_Request):

@@ -14,7 +14,7 @@ from marketing_service.ports import AudienceType
 from marketing_service.rendering import Preview
 from marketing_service.store.campaigns import Campaign, Overview, StatsSnapshot
 from marketing_service.store.email_log import LogEntry
-from marketing_service.store.states import CampaignStatus, SendStatus, SkipReason
+from marketing_service.store.states import CampaignStatus, ScheduleProblem, SendStatus, SkipReason
 
 
 class ResponseModel(BaseModel):
@@ -46,6 +46,13 @@ class FailureResponse(ResponseModel):
     message: str
 
 
+class ScheduleProblemResponse(ResponseModel):
+    """The reason why the scheduled launch did not happen. The campaign is still a DRAFT."""
+
+    code: ScheduleProblem
+    message: str
+
+
 class CampaignStatsSummary(ResponseModel):
     recipients: Count
     delivered: Count
@@ -72,7 +79,17 @@ class CampaignResponse(ResponseModel):
     language: Language
     status: CampaignStatus
     failure_reason: FailureResponse | None
-    scheduled_at: datetime | None
+    scheduled_at: Annotated[
+        datetime | None,
+        Field(description="When the draft is launched by itself. After a launch: the schedule that launched it."),
+    ]
+    scheduled_time_zone: Annotated[
+        str | None, Field(description="The time zone in which the time was written; null if it had an offset.")
+    ]
+    schedule_problem: Annotated[
+        ScheduleProblemResponse | None,
+        Field(description="Why the last scheduled launch did not happen. A new schedule or a launch removes it."),
+    ]
     launched_at: datetime | None
     expanded_at: Annotated[datetime | None, Field(description="When the recipient list was complete.")]
     sent_at: datetime | None
@@ -91,6 +108,7 @@ class CampaignResponse(ResponseModel):
     @classmethod
     def of(cls, campaign: Campaign) -> Self:
         content, stats, failure = campaign.content, campaign.stats, campaign.failure
+        schedule, problem = campaign.schedule, campaign.schedule_problem
         return cls(
             id=campaign.id,
             name=content.name,
@@ -106,7 +124,10 @@ class CampaignResponse(ResponseModel):
             language=content.language,
             status=campaign.status,
             failure_reason=failure and FailureResponse(code=failure.code, message=failure.message),
-            scheduled_at=campaign.scheduled_at,
+            scheduled_at=schedule and schedule.at,
+            scheduled_time_zone=schedule and schedule.time_zone,
+            schedule_problem=problem
+            and ScheduleProblemResponse(code=ScheduleProblem(problem.code), message=problem.message),
             launched_at=campaign.launched_at,
             expanded_at=campaign.expanded_at,
             sent_at=campaign.sent_at,

@@ -12,6 +12,7 @@ from marketing_service.campaigns import drafts
 from marketing_service.campaigns.audit import audience_details, record
 from marketing_service.campaigns.message_size import validate_size
 from marketing_service.campaigns.preflight_requests import refuse_errors
+from marketing_service.campaigns.schedule import schedule_details
 from marketing_service.campaigns.validation import (
     crm_unavailable,
     postal_address,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from marketing_service.ports import AudienceSource, JobQueue, Mailer
     from marketing_service.rendering import Preview
     from marketing_service.store.audit import Actor
-    from marketing_service.store.campaigns import Campaign
+    from marketing_service.store.campaigns import Campaign, Schedule
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +63,11 @@ async def launch(
     audience: Audience | None = None,
     versions: Collection[int] | None = None,
     force: bool = False,
+    schedule: Schedule | None = None,
     on_result: OnResult[Campaign] | None = None,
 ) -> Campaign:
     """DRAFT → SENDING, with another audience if one is given; the expansion follows. Calls `on_result` in the same
-    transaction.
+    transaction. `schedule`: the schedule by which the service itself launches; a launch by a user ends the schedule.
 
     Raises NotFound, WrongState, StaleVersion, InvalidInput (for the size of the message, unless `force`),
     PreflightFoundErrors (unless `force`), or Unavailable (the CRM, if `audience` names statuses).
@@ -84,7 +86,11 @@ async def launch(
         if not force:
             await refuse_errors(tx, campaign)
         await ledger.launch(
-            tx.connection, campaign_id, audience=audience, postal_address=rules.postal_addresses.of(org_id)
+            tx.connection,
+            campaign_id,
+            audience=audience,
+            postal_address=rules.postal_addresses.of(org_id),
+            by_schedule=schedule is not None,
         )
         tx.after_commit(lambda: job_queue.enqueue_expansion(campaign_id, epoch=0))
         campaign = await drafts.get(tx, org_id, campaign_id)
@@ -96,6 +102,7 @@ async def launch(
             audience=audience_details(campaign.content.audience),
             version=before.version,
             force=force,
+            **({} if schedule is None else schedule_details(schedule)),
         )
         if on_result is not None:
             await on_result(tx, campaign)

@@ -78,17 +78,25 @@ _LAUNCH = text(
         updated_at = clock_timestamp(), version = version + 1,
         audience_type = coalesce(CAST(:type AS text), audience_type),
         audience_statuses = coalesce(CAST(:statuses AS text[]), audience_statuses),
-        postal_address = :postal_address
+        postal_address = :postal_address,
+        scheduled_at = CASE WHEN :by_schedule THEN scheduled_at END,
+        scheduled_time_zone = CASE WHEN :by_schedule THEN scheduled_time_zone END,
+        schedule_problem_code = NULL, schedule_problem_message = NULL
     WHERE id = :campaign_id AND status = 'DRAFT'
     """
 )
 
 
 async def launch(
-    connection: AsyncConnection, campaign_id: UUID, *, audience: Audience | None, postal_address: str | None = None
+    connection: AsyncConnection,
+    campaign_id: UUID,
+    *,
+    audience: Audience | None,
+    postal_address: str | None = None,
+    by_schedule: bool = False,
 ) -> bool:
-    """DRAFT → SENDING; `audience` replaces the draft's, and the footer has this postal address from now on. False if
-    the campaign is not a DRAFT."""
+    """DRAFT → SENDING; `audience` replaces the draft's, and the footer has this postal address from now on. A launch by
+    a user ends the schedule of the draft. False if the campaign is not a DRAFT."""
     result = await connection.execute(
         _LAUNCH,
         {
@@ -96,6 +104,7 @@ async def launch(
             "type": audience and audience.type.value,
             "statuses": audience and list(audience.statuses),
             "postal_address": postal_address,
+            "by_schedule": by_schedule,
         },
     )
     return result.rowcount == 1

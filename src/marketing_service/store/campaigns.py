@@ -76,10 +76,18 @@ class CampaignStats:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a launch failed: a stable code and a sentence."""
+    """Why a launch failed, or did not happen at its time: a stable code and a sentence."""
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a draft is launched by itself, and the time zone in which its author wrote that time, if any."""
+
+    at: datetime
+    time_zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,10 @@ class Campaign:
     content: Content
     status: CampaignStatus
     failure: Failure | None
-    scheduled_at: datetime | None
+    schedule: Schedule | None
+    """Of a launched campaign: the schedule by which it was launched."""
+    schedule_problem: Failure | None
+    """Why the last schedule did not launch the draft."""
     launched_at: datetime | None
     expanded_at: datetime | None
     sent_at: datetime | None
@@ -356,8 +367,9 @@ def _campaign(row: RowMapping) -> Campaign:
             preheader=row["preheader"],
         ),
         status=CampaignStatus(row["status"]),
-        failure=Failure(row["failure_code"], row["failure_message"] or "") if row["failure_code"] else None,
-        scheduled_at=row["scheduled_at"],
+        failure=_failure(row["failure_code"], row["failure_message"]),
+        schedule=Schedule(row["scheduled_at"], row["scheduled_time_zone"]) if row["scheduled_at"] else None,
+        schedule_problem=_failure(row["schedule_problem_code"], row["schedule_problem_message"]),
         launched_at=row["launched_at"],
         expanded_at=row["expanded_at"],
         sent_at=row["sent_at"],
@@ -372,6 +384,10 @@ def _campaign(row: RowMapping) -> Campaign:
         version=row["version"],
         stats=_stats(row),
     )
+
+
+def _failure(code: str | None, message: str | None) -> Failure | None:
+    return None if code is None else Failure(code, message or "")
 
 
 def _stats(row: RowMapping) -> CampaignStats:

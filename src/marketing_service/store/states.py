@@ -12,6 +12,15 @@ class CampaignStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class ScheduleProblem(StrEnum):
+    """Why a scheduled launch did not happen."""
+
+    REFUSED = "REFUSED"
+    """A launch by a user would have been refused, too."""
+    MISSED = "MISSED"
+    """No worker could launch the draft within an hour."""
+
+
 class SendStatus(StrEnum):
     QUEUED = "QUEUED"
     SENDING = "SENDING"

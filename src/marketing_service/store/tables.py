@@ -79,6 +79,11 @@ campaigns = Table(
     Column("failure_code", Text),
     Column("failure_message", Text),
     _moment("scheduled_at"),
+    # The zone in which the author wrote the time; null if the time had an offset.
+    Column("scheduled_time_zone", Text),
+    # Why the launch that was scheduled last did not happen.
+    Column("schedule_problem_code", Text),
+    Column("schedule_problem_message", Text),
     _moment("launched_at"),
     _moment("expanded_at"),
     _moment("sent_at"),
@@ -137,7 +142,15 @@ campaigns = Table(
     ),
     CheckConstraint("(status = 'FAILED') = (failure_code IS NOT NULL)", name="failure"),
     CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="pause_reason"),
+    CheckConstraint("scheduled_time_zone IS NULL OR scheduled_at IS NOT NULL", name="scheduled_time_zone"),
+    CheckConstraint("(schedule_problem_code IS NULL) = (schedule_problem_message IS NULL)", name="schedule_problem"),
     Index("ix_marketing_campaigns_newest", "org_id", text("created_at DESC"), text("id DESC")),
+    # The drafts that are launched later.
+    Index(
+        "ix_marketing_campaigns_scheduled",
+        "scheduled_at",
+        postgresql_where=text("status = 'DRAFT' AND scheduled_at IS NOT NULL"),
+    ),
     # What the sweep reads. It is small, because a campaign is SENDING only for some time.
     Index("ix_marketing_campaigns_sending", "org_id", postgresql_where=text("status = 'SENDING'")),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from marketing_service.campaigns.suppression_imports import SuppressionImporter
 from marketing_service.campaigns.test_mails import TestMailer
-from marketing_service.launching import Expander, RelayProbes, Sweep
+from marketing_service.launching import Expander, RelayProbes, ScheduledLaunches, Sweep
 from marketing_service.ledger.lifecycle import probe_schedules
 from marketing_service.preflight import DryRun, PreflightRules
 from marketing_service.sending import BatchEnqueuer, DomainThrottle, Messages, RetryPolicy, Sender, SendingRules
@@ -33,6 +33,7 @@ class WorkerDependencies:
     dry_run: DryRun
     test_mailer: TestMailer
     importer: SuppressionImporter
+    scheduled_launches: ScheduledLaunches
     sweep: Sweep
 
     @classmethod
@@ -102,6 +103,13 @@ class WorkerDependencies:
                 rates=resources.rates,
             ),
             importer=SuppressionImporter(transactions),
+            scheduled_launches=ScheduledLaunches(
+                transactions,
+                audience=resources.audience,
+                job_queue=resources.job_queue,
+                rules=resources.campaign_rules,
+                mailer=resources.mailer,
+            ),
             sweep=Sweep(
                 transactions,
                 job_queue=resources.job_queue,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from marketing_service.launching import OUTCOMES
 from marketing_service.ledger.lifecycle import PauseReason
 from marketing_service.sending import SECONDS
 
@@ -15,8 +16,27 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from marketing_service.launching import ScheduledLaunches
     from marketing_service.ports import Mailer
     from marketing_service.sending import RelayFeedback, Sender, SendingStats
+
+
+class ScheduleCollector:
+    """Reads the counts on each request, as SendingCollector does."""
+
+    def __init__(self, launches: ScheduledLaunches) -> None:
+        self._launches = launches
+
+    def collect(self) -> Iterator[Metric]:
+        launches = CounterMetricFamily(
+            "marketing_scheduled_launches",
+            "Schedules that this process ended: it launched the campaign, or left a problem.",
+            labels=("outcome",),
+        )
+        # Also those that did not happen yet: Prometheus sees no increase in the first value of a series.
+        for outcome in OUTCOMES:
+            launches.add_metric((outcome,), self._launches.outcomes[outcome])
+        yield launches
 
 
 class SendingCollector:

@@ -19,12 +19,13 @@ from marketing_service.sending import RENEWALS_PER_LEASE
 from marketing_service.tracking import write_opt_outs_to_crm
 from marketing_service.worker.arq_consumer import ArqConsumer
 from marketing_service.worker.dependencies import WorkerDependencies
-from marketing_service.worker.metrics import SendingCollector
+from marketing_service.worker.metrics import ScheduleCollector, SendingCollector
 from marketing_service.worker.shutdown import ShutdownSignals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from marketing_service.launching import ScheduledLaunches
     from marketing_service.metrics import Endpoint
     from marketing_service.sending import Sender
     from marketing_service.settings import Settings
@@ -53,7 +54,8 @@ async def run_worker(settings: Settings, *, control_pipe: int | None = None, met
         await resources.verify()
         worker = WorkerProcess(resources)
         sender, mailer = worker.sender, resources.mailer
-        with serve_metrics(metrics, *([] if sender is None or mailer is None else [SendingCollector(sender, mailer)])):
+        sending = [] if sender is None or mailer is None else [SendingCollector(sender, mailer)]
+        with serve_metrics(metrics, ScheduleCollector(worker.scheduled_launches), *sending):
             gc.freeze()  # the objects made so far live as long as the process: the collector need not look at them
             await worker.run(shutdown)
 
@@ -75,6 +77,10 @@ class WorkerProcess:
     def sender(self) -> Sender | None:
         return self._dependencies.sender
 
+    @property
+    def scheduled_launches(self) -> ScheduledLaunches:
+        return self._dependencies.scheduled_launches
+
     async def run(self, shutdown: ShutdownSignals) -> None:
         """Work until told to drain; then drain, for at most MARKETING_DRAIN_SECONDS or until told to stop now."""
         limits = self._limits
@@ -83,6 +89,10 @@ class WorkerProcess:
         consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
             asyncio.create_task(_repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
+            # Not a part of the sweep: a sweep that takes long would make the launches late.
+            asyncio.create_task(
+                _repeat("scheduled_launches", limits.sweep_seconds, self._dependencies.scheduled_launches.run)
+            ),
             asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
             asyncio.create_task(_repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
             asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),

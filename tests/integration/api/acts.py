@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from marketing_service.campaigns.audit import digest
@@ -89,6 +90,23 @@ async def send_test(admin: httpx.AsyncClient, _: Database) -> Act:
     return Act("POST", path(campaign, "/test"), Action.TESTED, {"recipients": 2}, campaign["id"], json=body)
 
 
+async def schedule(admin: httpx.AsyncClient, _: Database) -> Act:
+    campaign, at = await saved(admin), _in_an_hour()
+    details = {"scheduledAt": at, "scheduledTimeZone": None}
+    return Act("POST", path(campaign, "/schedule"), Action.SCHEDULED, details, campaign["id"], json={"at": at})
+
+
+async def unschedule(admin: httpx.AsyncClient, _: Database) -> Act:
+    campaign, at = await saved(admin), _in_an_hour()
+    assert (await admin.post(path(campaign, "/schedule"), json={"at": at})).status_code == 200
+    details = {"scheduledAt": at, "scheduledTimeZone": None}
+    return Act("DELETE", path(campaign, "/schedule"), Action.UNSCHEDULED, details, campaign["id"])
+
+
+def _in_an_hour() -> str:
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+
 async def launch(admin: httpx.AsyncClient, _: Database) -> Act:
     campaign = await saved(admin)
     audience = {"type": "BY_STATUS", "statuses": ["LEAD"]}
@@ -155,6 +173,8 @@ ACTS: dict[tuple[str, str], Any] = {
     ("POST", ONE + "/duplicate"): duplicate,
     ("POST", ONE + "/check"): check,
     ("POST", ONE + "/test"): send_test,
+    ("POST", ONE + "/schedule"): schedule,
+    ("DELETE", ONE + "/schedule"): unschedule,
     ("POST", ONE + "/launch"): launch,
     ("POST", ONE + "/pause"): pause,
     ("POST", ONE + "/resume"): resume,

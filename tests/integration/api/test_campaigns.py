@@ -42,6 +42,8 @@ FIELDS = [
     "status",
     "failureReason",
     "scheduledAt",
+    "scheduledTimeZone",
+    "scheduleProblem",
     "launchedAt",
     "expandedAt",
     "sentAt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -38,6 +39,7 @@ AUDIT = "/api/marketing/audit"
 # Without a body, these requests would be refused for that reason.
 BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", ONE): {"name": "Mine"},
+    ("POST", ONE + "/schedule"): {"at": (datetime.now(UTC) + timedelta(days=1)).isoformat()},
     ("POST", ONE + "/test"): {"to": ["me@globex.example"]},
     ("POST", "/api/marketing/preview"): {"htmlBody": "Mine"},
 }

@@ -27,6 +27,7 @@ from marketing_service.store import (
     idempotency,
     preflights,
     relay_pauses,
+    schedules,
     sends,
     suppression_imports,
     test_mails,
@@ -35,6 +36,7 @@ from marketing_service.store import clicks as link_clicks
 from marketing_service.store import opt_outs as opt_out_rows
 from marketing_service.store import suppressions as suppression_rows
 from marketing_service.store.states import (
+    ScheduleProblem,
     SendStatus,
     SuppressionOrigin,
     SuppressionReason,
@@ -290,6 +292,21 @@ async def run_draft(s: Session) -> None:
     assert await campaigns.find(s.connection, ORG, added.id, for_update=True)
     await campaigns.remove(s.connection, added)
     await audit.add_entry(s.connection, _ACTOR, audit.Action.DELETED, added.id, {})
+
+
+async def run_schedule(s: Session, campaign_id: UUID) -> None:
+    now, in_a_year = await schedules.clock(s.connection)
+    assert now < in_a_year
+    await schedules.set_schedule(s.connection, campaign_id, campaigns.Schedule(now, "UTC"))
+
+
+async def run_failed_schedule(s: Session, campaign_id: UUID) -> None:
+    await run_schedule(s, campaign_id)
+    await s.connection.exec_driver_sql(
+        f"UPDATE marketing_campaigns SET scheduled_at = now() WHERE id = '{campaign_id}'"
+    )
+    (due,) = await schedules.due_launches(s.connection)
+    assert await schedules.fail_schedule(s.connection, due, problem=ScheduleProblem.MISSED, message="late")
 
 
 async def run_idempotency(s: Session) -> None:

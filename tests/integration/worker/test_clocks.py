@@ -1,10 +1,12 @@
-"""A process whose wall clock is an hour wrong: its jobs wait no longer than others, and it takes all jobs."""
+"""A process whose wall clock is an hour wrong: its jobs wait no longer than others, it takes all jobs, and it launches
+scheduled drafts at their time."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,6 +14,7 @@ import pytest
 
 from marketing_service.queue import Job, Queue
 from tests.support.dev import unmeasured_environment
+from tests.support.ledger import campaign_row, draft
 from tests.support.shifted_clock import with_shifted_clock
 from tests.support.workers import worker_environment, worker_process
 
@@ -60,6 +63,21 @@ async def test_a_worker_with_a_wrong_clock_takes_the_jobs_of_others(
         campaign_id = await world.launch_to("bob@example.com")
         await world.sweep()
         await world.until_status(campaign_id, "SENT")
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+async def test_a_worker_with_a_wrong_clock_launches_a_draft_at_its_time(
+    owner: Database, world: World, database_url: str, redis_url: str, tmp_path: Path, seconds: int
+) -> None:
+    """PostgreSQL's clock decides: the worker is neither early nor late."""
+    environment = worker_environment(
+        database_url=database_url, redis_url=redis_url, smtp_url=world.relay.url, sweep_seconds="0.3"
+    )
+    now = datetime.now(UTC)
+    later, due = [await draft(owner, scheduled_at=now + timedelta(minutes=minutes)) for minutes in (30, 0)]
+    async with worker_process(with_shifted_clock(environment, tmp_path, seconds), tmp_path / "worker.log"):
+        await world.until_status(due, "SENDING")
+    assert (await campaign_row(owner, later))["status"] == "DRAFT"
 
 
 async def enqueue_with_clock(seconds: int, redis_url: str, folder: Path) -> float:

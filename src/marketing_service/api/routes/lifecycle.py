@@ -1,18 +1,55 @@
-"""The lifecycle of a campaign: launch, pause, resume, cancel."""
+"""The lifecycle of a campaign: schedule, launch, pause, resume, cancel."""
 
 from fastapi import APIRouter, Depends, Response
 
 from marketing_service.api.authenticated_route import AuthenticatedRoute
 from marketing_service.api.dependencies import CampaignId, Dependencies, Idempotent, Versions, WritingActor, no_query
 from marketing_service.api.openapi_responses import responses, with_etag
-from marketing_service.api.requests import LaunchOptions, audience_of
+from marketing_service.api.requests import LaunchOptions, NewSchedule, audience_of
 from marketing_service.api.responses import CampaignResponse
 from marketing_service.api.routes.campaigns import ONE, campaign_response, with_version
 from marketing_service.campaigns import lifecycle
+from marketing_service.campaigns.schedule import schedule, unschedule
 from marketing_service.store.campaigns import Campaign
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["lifecycle"], dependencies=[Depends(no_query)])
 _CHANGED = {200: with_etag("The campaign after the change."), **responses(404, 409)}
+
+
+_SCHEDULED = {200: with_etag("The draft with its schedule."), **responses(400, 404, 409, 412, 413)}
+
+
+@router.post(
+    ONE + "/schedule", operation_id="scheduleCampaign", summary="Launch a draft at a time", responses=_SCHEDULED
+)
+async def schedule_campaign(
+    dependencies: Dependencies,
+    actor: WritingActor,
+    campaign_id: CampaignId,
+    versions: Versions,
+    body: NewSchedule,
+    response: Response,
+) -> CampaignResponse:
+    """Until that time the campaign is a DRAFT, which can be edited and launched. A launch that is refused then, or that
+    no worker could do within an hour, leaves the DRAFT with `scheduleProblem`. Another request replaces the time."""
+    async with dependencies.transactions(actor.org_id) as tx:
+        campaign = await schedule(tx, actor, campaign_id, at=body.at, zone=body.time_zone, versions=versions)
+    return with_version(response, campaign)
+
+
+@router.delete(
+    ONE + "/schedule",
+    operation_id="unscheduleCampaign",
+    summary="Remove the schedule of a draft",
+    responses={200: with_etag("The draft without a schedule."), **responses(404, 409, 412)},
+)
+async def unschedule_campaign(
+    dependencies: Dependencies, actor: WritingActor, campaign_id: CampaignId, versions: Versions, response: Response
+) -> CampaignResponse:
+    """Also removes `scheduleProblem`. Without either, nothing is changed."""
+    async with dependencies.transactions(actor.org_id) as tx:
+        campaign = await unschedule(tx, actor, campaign_id, versions=versions)
+    return with_version(response, campaign)
 
 
 @router.post(
