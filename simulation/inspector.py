@@ -14,9 +14,9 @@ from marketing_service.sending.retries import MAX_LOSSES
 from marketing_service.store.states import MOVES
 from marketing_service.tokens.bounce import Bounced
 from simulation.loop import WORLD
-from simulation.model.counters import count
+from simulation.model.counters import count, count_reasons
 from simulation.model.recipients import LOST
-from simulation.model.rows import COUNTERS, STATES, Batch, Campaign, Send, Table
+from simulation.model.rows import COUNTERS, STATES, Batch, Campaign, Reason, Send, Table
 from simulation.scenario import Refusal, Step
 
 if TYPE_CHECKING:
@@ -132,6 +132,13 @@ class Inspector:
         counters = {name: getattr(campaign, name) for name in COUNTERS}
         if counters != count(sends):
             self.fail("the ledger adds up", f"The counters are {counters}, but the rows are {count(sends)}.")
+        reasons = {
+            row.key: row.sends
+            for row in self._tables.rows[Table.REASONS].values()
+            if isinstance(row, Reason) and row.campaign_id == campaign_id and row.sends
+        }
+        if reasons != count_reasons(sends):
+            self.fail("the ledger adds up", f"The reasons are {reasons}, but the rows are {count_reasons(sends)}.")
         if campaign.recipients != sum(counters[name] for name in STATES) or min(counters.values()) < 0:
             self.fail("the ledger adds up", f"The counters do not add up to {campaign.recipients}: {counters}.")
         if (campaign.status == "SENT") != (campaign.unsettled == 0):

@@ -1,4 +1,4 @@
-"""`marketing_commit_results_v1`, and the other statements of `ledger/commit_results.py`."""
+"""`marketing_commit_results_v2`, and the other statements of `ledger/commit_results.py`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""The counters of a campaign: they move with the sends (`ledger/counters.py`)."""
+"""The counters and the reasons of a campaign: they move with the sends (`ledger/counters.py`, `ledger/reasons.py`)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from simulation.model.rows import COUNTERS, Send
+from simulation.model.rows import COUNTERS, Reason, Send, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +29,37 @@ def count(sends: Iterable[Send]) -> dict[str, int]:
     return counts
 
 
+def reason_of(send: Send) -> Reason | None:
+    """The row of the reasons in which the send is counted."""
+    if send.status not in ("DEFERRED", "FAILED", "SKIPPED"):
+        return None
+    smtp_code, enhanced_code = send.smtp_code or 0, send.enhanced_code or ""
+    if send.status == "SKIPPED":
+        smtp_code, enhanced_code = 0, ""
+    return Reason(send.org_id, send.campaign_id, send.status, send.reason or "", smtp_code, enhanced_code)
+
+
+def count_reasons(sends: Iterable[Send]) -> Counter[tuple[object, ...]]:
+    """The reasons, counted over the rows, by their keys."""
+    return Counter(reason.key for send in sends if (reason := reason_of(send)) is not None)
+
+
+def _move_reasons(work: Work, moves: Iterable[tuple[Send, Send]]) -> None:
+    deltas: Counter[Reason] = Counter()
+    for old, new in moves:
+        for reason, delta in ((reason_of(new), 1), (reason_of(old), -1)):
+            if reason is not None:
+                deltas[reason] += delta
+    for reason, delta in deltas.items():
+        if delta:
+            found: Reason | None = work.find(Table.REASONS, reason.key)
+            work.put(replace(reason, sends=delta + (0 if found is None else found.sends)))
+
+
 def move(work: Work, campaign_id: UUID, moves: Iterable[tuple[Send, Send]]) -> int:
     """Put the new row of each send in the place of the old one, and move the counters and the campaign's state with
     them. Returns how many were moved."""
+    moves = list(moves)
     deltas = dict.fromkeys(COUNTERS, 0)
     moved = 0
     for old, new in moves:
@@ -50,4 +79,5 @@ def move(work: Work, campaign_id: UUID, moves: Iterable[tuple[Send, Send]]) -> i
         else:
             after = replace(after, status="SENDING")
         work.put(after)
+    _move_reasons(work, moves)
     return moved

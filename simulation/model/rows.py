@@ -24,6 +24,7 @@ class Table(StrEnum):
     PAUSES = "relay_pauses"
     PROBE = "relay_probe"
     THROTTLES = "relay_throttles"
+    REASONS = "reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,23 @@ class RelayThrottle:
     updated_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    org_id: str
+    campaign_id: UUID
+    status: str
+    reason: str
+    smtp_code: int
+    enhanced_code: str
+    sends: int = 0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.campaign_id, self.status, self.reason, self.smtp_code, self.enhanced_code
+
+
 Key: TypeAlias = tuple[Table, Any]
-Row: TypeAlias = Campaign | Send | Batch | OptOut | Suppression | RelayPause | RelayProbe | RelayThrottle
+Row: TypeAlias = Campaign | Send | Batch | OptOut | Suppression | RelayPause | RelayProbe | RelayThrottle | Reason
 
 
 @dataclass(slots=True)
@@ -169,5 +185,7 @@ def key_of(row: Row) -> Key:
             return (Table.OPT_OUTS if isinstance(row, OptOut) else Table.SUPPRESSIONS), (row.org_id, row.address)
         case RelayPause() | RelayThrottle():
             return (Table.PAUSES if isinstance(row, RelayPause) else Table.THROTTLES), row.campaign_id
+        case Reason():
+            return Table.REASONS, row.key
         case RelayProbe():
             return Table.PROBE, 1

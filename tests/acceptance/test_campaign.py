@@ -42,6 +42,17 @@ def test_the_inbox_holds_the_eligible_contacts_once_each(portal: Portal, custome
     assert sorted(mail["to"] for mail in portal.mails(SUBJECT)) == sorted(mailed)
 
 
+def test_the_reasons_say_why_the_others_got_nothing(portal: Portal, campaign_id: str) -> None:
+    stats = portal.stats(campaign_id)
+    reasons = portal.api.get(f"/campaigns/{campaign_id}/reasons").json()["items"]
+    assert {"status": "FAILED", "reason": "REJECTED", "smtpCode": 550, "enhancedCode": "5.1.1", "sends": 1} in reasons
+    assert {
+        "status": "SKIPPED", "reason": "DUPLICATE", "smtpCode": None, "enhancedCode": None, "sends": 1
+    } in reasons  # fmt: skip
+    for status in ("FAILED", "SKIPPED", "DEFERRED"):
+        assert sum(each["sends"] for each in reasons if each["status"] == status) == stats[status.lower()]
+
+
 def test_names_are_inserted_unchanged_and_escaped_in_html(portal: Portal, customers: Customers) -> None:
     _, eligible = customers
     for contact in sorted(eligible, key=lambda contact: str(contact["id"]), reverse=True):

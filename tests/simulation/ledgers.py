@@ -16,6 +16,7 @@ from simulation.model.rows import (
     Batch,
     Campaign,
     OptOut,
+    Reason,
     RelayPause,
     RelayProbe,
     RelayThrottle,
@@ -41,6 +42,7 @@ TABLES: Mapping[Table, tuple[str, type[Row]]] = {
     Table.PAUSES: ("marketing_relay_pauses", RelayPause),
     Table.PROBE: ("marketing_relay_probe", RelayProbe),
     Table.THROTTLES: ("marketing_relay_throttles", RelayThrottle),
+    Table.REASONS: ("marketing_reasons", Reason),
 }
 ORG = "acme"
 _TOLERANCE = 300.0

@@ -55,11 +55,13 @@ async def illegal_moves(owner: Database) -> set[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Count:
-    """A campaign's counters, a count over its rows, and the sums of its timeline."""
+    """A campaign's counters, a count over its rows, and the sums of its timeline; its reasons, and a count of these."""
 
     counters: dict[str, int]
     rows: dict[str, int]
     timeline: dict[str, int]
+    reasons: dict[tuple[Any, ...], int]
+    counted_reasons: dict[tuple[Any, ...], int]
 
 
 _COUNTERS = f"SELECT recipients, {', '.join(COUNTERS)} FROM marketing_campaigns WHERE id = :id"
@@ -74,22 +76,41 @@ _TIMELINE = (
 )
 
 
+_REASONS = (
+    "SELECT status, reason, smtp_code, enhanced_code, sends FROM marketing_reasons"
+    " WHERE campaign_id = :id AND sends <> 0"
+)
+# Written again, so that a mistake in the fragments of the ledger is found.
+_COUNTED_REASONS = """
+    SELECT status, coalesce(reason, ''), 0, '', count(*) AS sends FROM marketing_sends
+    WHERE campaign_id = :id AND status = 'SKIPPED' GROUP BY 1, 2
+    UNION ALL
+    SELECT status, coalesce(reason, ''), coalesce(smtp_code, 0), coalesce(enhanced_code, ''), count(*)
+    FROM marketing_sends WHERE campaign_id = :id AND status IN ('FAILED', 'DEFERRED') GROUP BY 1, 2, 3, 4
+"""
+
+
 async def count(owner: Database, campaign_id: UUID) -> Count:
     async with owner.transaction() as tx:
         found = [
             dict((await tx.connection.execute(text(sql), {"id": campaign_id})).mappings().one())
             for sql in (_COUNTERS, _ROWS, _TIMELINE)
         ]
-    return Count(*found)
+        reasons = [
+            {tuple(row)[:-1]: row.sends for row in await tx.connection.execute(text(sql), {"id": campaign_id})}
+            for sql in (_REASONS, _COUNTED_REASONS)
+        ]
+    return Count(*found, *reasons)
 
 
 async def assert_adds_up(owner: Database, campaign_id: UUID) -> dict[str, int]:
-    """Assert that the counters equal a count over the rows; returns the counters.
+    """Assert that the counters and the reasons equal a count over the rows; returns the counters.
 
     The timeline has at least as much: a bounce or a resend does not take a delivery out of it.
     """
     found = await count(owner, campaign_id)
     assert found.counters == found.rows
+    assert found.reasons == found.counted_reasons
     assert all(found.timeline[name] >= found.counters[name] for name in TIMELINE), found
     return found.counters
 

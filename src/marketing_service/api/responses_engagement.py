@@ -1,7 +1,7 @@
 """Response bodies about the engagement with a campaign: clicks by link, and numbers over time."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from marketing_service.api.responses import Count, ResponseModel
 from marketing_service.campaigns.engagement import BUCKET_SECONDS, Timeline
 from marketing_service.rendering import MAX_LINKS, shown_link
 from marketing_service.store.clicks import LinkStats
+from marketing_service.store.reasons import ReasonCount
+from marketing_service.store.states import SendStatus
 
 
 class LinkResponse(ResponseModel):
@@ -67,3 +69,28 @@ class TimelineResponse(ResponseModel):
             for at, happened in timeline.buckets
         ]
         return cls(from_=timeline.start, bucket_seconds=timeline.bucket_seconds, items=items)
+
+
+class ReasonResponse(ResponseModel):
+    """How many sends are in a state for one reason. The codes are those of the last reply of the relay, or of the
+    report; a deferred send has only these."""
+
+    status: Literal[SendStatus.DEFERRED, SendStatus.FAILED, SendStatus.SKIPPED]
+    reason: str | None
+    smtp_code: int | None
+    enhanced_code: str | None
+    sends: Annotated[int, Field(ge=1)]
+
+    @classmethod
+    def of(cls, reason: ReasonCount) -> Self:
+        return cls(
+            status=reason.status,
+            reason=reason.reason,
+            smtp_code=reason.smtp_code,
+            enhanced_code=reason.enhanced_code,
+            sends=reason.sends,
+        )
+
+
+class ReasonsResponse(ResponseModel):
+    items: list[ReasonResponse]

@@ -1,4 +1,4 @@
-"""The engagement with a campaign: clicks by link, and events over time."""
+"""The engagement with a campaign: clicks by link, events over time; and why sends were not delivered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from marketing_service.campaigns import drafts
 from marketing_service.store import timeline as store
 from marketing_service.store.clicks import links_of
+from marketing_service.store.reasons import reasons_of
 from marketing_service.store.timeline import Happened
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from marketing_service.db import Transaction
     from marketing_service.store.clicks import LinkStats
+    from marketing_service.store.reasons import ReasonCount
 
 BUCKET_SECONDS = (60, 300, 900, 3600, 21_600, 86_400, 604_800)
 """The sizes of a timeline bucket in seconds: from a minute to a week."""
@@ -32,6 +34,13 @@ class Timeline:
     start: datetime | None
     bucket_seconds: int
     buckets: Sequence[tuple[datetime, Happened]]
+
+
+async def reasons(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[ReasonCount]:
+    """Why sends of the campaign failed, were skipped or are deferred, the most frequent reason first. Raises
+    NotFound."""
+    await drafts.stats(tx, org_id, campaign_id)
+    return await reasons_of(tx.connection, campaign_id)
 
 
 async def links(tx: Transaction, org_id: str, campaign_id: UUID) -> Sequence[LinkStats]:

@@ -66,7 +66,7 @@ class CommitResult:
     """The sends whose result is recorded."""
 
 
-_COMMIT_RESULTS = f"SELECT * FROM marketing_commit_results_v1({', '.join(f'${place}' for place in range(1, 15))})"
+_COMMIT_RESULTS = f"SELECT * FROM marketing_commit_results_v2({', '.join(f'${place}' for place in range(1, 15))})"
 
 
 async def commit_results(

@@ -6,7 +6,7 @@ therefore run one after the other, each sees what the last one has committed, an
 Sends move in three ways:
 
 * statements in Python, all made by `counted()`;
-* the database functions `marketing_commit_results_v1` and `marketing_record_opens_v1`, whose text is generated from
+* the database functions `marketing_commit_results_v2` and `marketing_record_opens_v1`, whose text is generated from
   the same fragments (`ledger/functions.py`);
 * the merge (`ledger/expansion.py`), which inserts all sends of a campaign and sets its counters for the first time.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.ledger import reasons
 from marketing_service.store import rules
 from marketing_service.store.states import FailReason, SendStatus
 
@@ -98,7 +99,7 @@ def timeline_upsert(names: Iterable[str] = TIMELINE, *, org_id: str, campaign_id
     )
 
 
-MOVED = deltas()
+MOVED = f"{deltas()},\n{reasons.MOVED_REASONS}"
 """What the UPDATE inside `counted()` returns."""
 
 _COUNTED = f"""
@@ -113,6 +114,10 @@ campaign_update AS (
     FROM total
     WHERE c.id = :campaign_id
     RETURNING c.org_id
+),
+reason_move AS ({reasons.reason_moves("moved")}),
+reason_update AS (
+    {reasons.reasons_upsert(org_id="org_id", campaign_id="CAST(:campaign_id AS uuid)", also_from=", campaign_update")}
 ),
 timeline_update AS (
     {timeline_upsert(org_id="org_id", campaign_id=":campaign_id", source="total, campaign_update")}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from marketing_service.ledger.reasons import reasons_upsert
 from marketing_service.store.batches import BATCH_SIZE
 from marketing_service.store.campaigns import lock_campaign
 from marketing_service.store.clicks import write_links
@@ -80,7 +81,13 @@ _MERGE = text(
             WINDOW by_contact AS (ORDER BY contact_id ROWS UNBOUNDED PRECEDING)
         ) AS numbered
         CROSS JOIN (SELECT left(CAST(uuidv7() AS text), -8) AS prefix) AS list
-        RETURNING status
+        RETURNING status, reason
+    ),
+    reason_move AS (
+        SELECT status, reason, 0 AS smtp_code, '' AS enhanced_code, 1 AS sends FROM merged WHERE status <> 'QUEUED'
+    ),
+    reason_update AS (
+        {reasons_upsert(org_id="CAST(:org_id AS text)", campaign_id="CAST(:campaign_id AS uuid)")}
     )
     SELECT count(*) FILTER (WHERE status = 'QUEUED') AS queued,
            count(*) FILTER (WHERE status = 'FAILED') AS failed,
@@ -145,7 +152,7 @@ async def merge(connection: AsyncConnection, attempt: Expansion, *, links: Seque
     await connection.execute(_PREPARE_MERGE)
     if (await connection.execute(_STAGED, key)).scalar_one() != fetched:
         raise StagingIncomplete
-    inserted = (await connection.execute(_MERGE, key)).one()
+    inserted = (await connection.execute(_MERGE, key | {"org_id": attempt.org_id})).one()
     batches = -(-inserted.queued // BATCH_SIZE)
     place = {"org_id": attempt.org_id, "campaign_id": attempt.campaign_id, "batches": batches}
     await connection.execute(_BATCHES, place)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marketing_service.ledger import counters
+from marketing_service.ledger import counters, reasons
 from marketing_service.store import rules
 
 if TYPE_CHECKING:
@@ -35,22 +35,31 @@ def _moving(names: Sequence[str], timeline: Sequence[str], *, org_id: str, campa
     }
 
 
+_COMMIT_RESULTS: Mapping[str, str] = {
+    **_moving(
+        (*counters.STATES, "opens_delivered", "machine_opens_delivered"),
+        ("delivered",),
+        org_id="campaign.org_id",
+        campaign_id="this_campaign",
+    ),
+    "unsettled_count": rules.unsettled_count("c"),
+    "unsettled_delta": rules.unsettled_count("moved"),
+    "state_when_finished": counters.state_when("is_finished"),
+    "may_mark": rules.may_mark("campaign"),
+    "is_waiting": rules.is_waiting("s"),
+    "predates_cancel": rules.predates_cancel("s", "campaign"),
+    "opt_out_blocks": rules.opt_out_blocks("o", read_at="coalesce(s.consent_read_at, campaign.audience_read_at)"),
+}
 # A function computes only the counters that it can move: each costs time in every call.
 FUNCTIONS: Mapping[str, Mapping[str, str]] = {
-    "commit_results_v1": {
-        **_moving(
-            (*counters.STATES, "opens_delivered", "machine_opens_delivered"),
-            ("delivered",),
-            org_id="campaign.org_id",
-            campaign_id="this_campaign",
-        ),
-        "unsettled_count": rules.unsettled_count("c"),
-        "unsettled_delta": rules.unsettled_count("moved"),
-        "state_when_finished": counters.state_when("is_finished"),
-        "may_mark": rules.may_mark("campaign"),
-        "is_waiting": rules.is_waiting("s"),
-        "predates_cancel": rules.predates_cancel("s", "campaign"),
-        "opt_out_blocks": rules.opt_out_blocks("o", read_at="coalesce(s.consent_read_at, campaign.audience_read_at)"),
+    "commit_results_v1": _COMMIT_RESULTS,
+    "commit_results_v2": {
+        **_COMMIT_RESULTS,
+        "old_reason": reasons.reason_of("old", reasons.OLD),
+        "new_reason": reasons.reason_of("new", reasons.NEW),
+        "old_key": reasons.key_of_move(reasons.OLD),
+        "new_key": reasons.key_of_move(reasons.NEW),
+        "reasons_upsert": reasons.reasons_upsert(org_id="campaign.org_id", campaign_id="this_campaign"),
     },
     "record_opens_v1": {
         **_moving(

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from marketing_service.ledger.counters import COUNTERS, state_when
+from marketing_service.ledger.reasons import COUNTED_REASONS
 from marketing_service.store.campaigns import lock_campaign
+from marketing_service.store.reasons import KEY
 from marketing_service.store.rules import unsettled_count
 
 if TYPE_CHECKING:
@@ -43,6 +45,26 @@ _CORRECT = text(
     WHERE c.id = :campaign_id
     """
 )
+# The rows of both sides, by the name that `differences` gives a reason.
+_REASON = "concat_ws(' ', status, nullif(reason, ''), nullif(smtp_code, 0), nullif(enhanced_code, ''))"
+_COMPARE_REASONS = text(
+    f"""
+    WITH counted AS {COUNTED_REASONS}
+    SELECT {_REASON} AS name, coalesce(r.sends, 0) AS counter, coalesce(counted.sends, 0) AS sends
+    FROM (SELECT * FROM marketing_reasons WHERE campaign_id = :campaign_id) AS r
+    FULL JOIN counted USING ({", ".join(KEY)})
+    WHERE coalesce(r.sends, 0) <> coalesce(counted.sends, 0)
+    ORDER BY name
+    """
+)
+_DELETE_REASONS = text("DELETE FROM marketing_reasons WHERE campaign_id = :campaign_id")
+_INSERT_REASONS = text(
+    f"""
+    INSERT INTO marketing_reasons (org_id, campaign_id, {", ".join(KEY)}, sends)
+    SELECT c.org_id, c.id, {", ".join(f"counted.{column}" for column in (*KEY, "sends"))}
+    FROM {COUNTED_REASONS} AS counted, marketing_campaigns c WHERE c.id = :campaign_id
+    """
+)
 _EXPANDED = text("SELECT id FROM marketing_campaigns WHERE expanded_at IS NOT NULL ORDER BY id")
 
 
@@ -59,16 +81,20 @@ async def expanded_campaigns(connection: AsyncConnection) -> list[UUID]:
 
 
 async def differences(connection: AsyncConnection, campaign_id: UUID) -> Mapping[str, Difference] | None:
-    """The counters that differ from the sends, by name; None if there is no such campaign. Reads all its sends."""
+    """The counters and the reasons that differ from the sends, by name; None if there is no such campaign. Reads all
+    its sends twice."""
     row = (await connection.execute(_COMPARE, {"campaign_id": campaign_id})).mappings().one_or_none()
     if row is None:
         return None
     found = {name: Difference(row[name], row[f"counted_{name}"]) for name in _NAMES}
-    return {name: difference for name, difference in found.items() if difference.counter != difference.sends}
+    differing = {name: difference for name, difference in found.items() if difference.counter != difference.sends}
+    reasons = await connection.execute(_COMPARE_REASONS, {"campaign_id": campaign_id})
+    return differing | {row.name: Difference(row.counter, row.sends) for row in reasons}
 
 
 async def correct(connection: AsyncConnection, campaign_id: UUID) -> None:
-    """Set the counters to the numbers of sends, and the state that follows from them. Nothing moves a send of the
-    campaign meanwhile."""
+    """Set the counters and the reasons to the numbers of sends, and the state that follows from them. Nothing moves a
+    send of the campaign meanwhile."""
     await lock_campaign(connection, campaign_id)
-    await connection.execute(_CORRECT, {"campaign_id": campaign_id})
+    for statement in (_CORRECT, _DELETE_REASONS, _INSERT_REASONS):
+        await connection.execute(statement, {"campaign_id": campaign_id})

@@ -42,6 +42,7 @@ TABLES: Mapping[str, TableAccess] = {
     "marketing_soft_bounces": TableAccess(_ALL),
     "marketing_links": TableAccess("SELECT, UPDATE"),
     "marketing_clicks": TableAccess("SELECT, INSERT, UPDATE"),
+    "marketing_reasons": TableAccess("SELECT, INSERT, UPDATE"),
     "marketing_timeline": TableAccess("SELECT, INSERT, UPDATE"),
     "marketing_test_mails": TableAccess("SELECT, INSERT"),
     "marketing_idempotency_keys": TableAccess("SELECT, INSERT, UPDATE"),
@@ -58,6 +59,7 @@ TABLES: Mapping[str, TableAccess] = {
 }
 FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "marketing_commit_results_v1": (WORKER,),
+    "marketing_commit_results_v2": (WORKER,),
     "marketing_ledger_stats_v1": ROLES,
     "marketing_record_opens_v1": (API,),
     "marketing_release_and_claim_batch_v1": (WORKER,),

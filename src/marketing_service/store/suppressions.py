@@ -1,6 +1,6 @@
 """The suppression list: addresses of an organisation that must not be mailed, whatever the CRM says.
 
-A launch (`ledger.expansion.merge`) and every mark (`marketing_commit_results_v1`) read it.
+A launch (`ledger.expansion.merge`) and every mark (`marketing_commit_results_v2`) read it.
 """
 
 from __future__ import annotations

@@ -103,6 +103,10 @@ _EVENTS = (
     SELECT $2, $1, date_trunc('minute', now()) - n * interval '1 minute', 1 FROM generate_series(0, 499) AS n
     """,
     """
+    INSERT INTO marketing_reasons (org_id, campaign_id, status, reason, smtp_code, enhanced_code, sends)
+    SELECT $2, $1, 'FAILED', 'REJECTED', 550, '5.1.' || n, n FROM generate_series(1, 500) AS n
+    """,
+    """
     INSERT INTO marketing_links (org_id, campaign_id, number, url)
     SELECT $2, $1, n, 'https://acme.example/' || n FROM generate_series(1, 50) AS n
     """,

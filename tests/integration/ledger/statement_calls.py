@@ -212,6 +212,13 @@ async def run_machine_click(s: Session) -> None:
     await clicks.record_machine_click(s.connection, link, send_id=send_id, number=1)
 
 
+async def run_commit_of_last_release(s: Session) -> None:
+    arguments = commit_results._arguments(
+        SENDING.id, run_results(s, SendStatus.DELIVERED), [(s.known.claim, send) for send in s.known.waiting]
+    )
+    await s.call(commit_results._COMMIT_RESULTS.replace("commit_results_v2", "commit_results_v1"), *arguments)
+
+
 async def run_merge(s: Session) -> int:
     await s.connection.exec_driver_sql(
         f"UPDATE marketing_campaigns SET expansion_fetched = {large_ledger.STAGED} WHERE id = '{EXPANDING}'"

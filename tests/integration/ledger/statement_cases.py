@@ -30,6 +30,7 @@ from marketing_service.store import (
     idempotency,
     messages,
     preflights,
+    reasons,
     schema,
     sends,
     stats,
@@ -55,6 +56,7 @@ from tests.integration.ledger.statement_calls import (
     Case,
     run_bounce,
     run_click,
+    run_commit_of_last_release,
     run_draft,
     run_fail_preflight,
     run_failed_schedule,
@@ -97,6 +99,7 @@ CASES = [
             to_mark=[(s.known.claim, send) for send in s.known.waiting],
         ),
     ),
+    Case("commit results and mark, as the last release does", run_commit_of_last_release),
     Case(
         "what a lost answer said",
         lambda s: commit_results.committed_before(
@@ -237,6 +240,7 @@ CASES = [
     Case("page of the log by state", lambda s: run_page_of_log(s, statuses=[SendStatus.DELIVERED]), role=API, also=800),
     Case("page of the log by address", lambda s: run_page_of_log(s, prefix="person1234"), role=API),
     Case("page of the log by a name in Unicode", lambda s: run_page_of_log(s, prefix="person1@ex\u00e4mple"), role=API),
+    Case("reasons", lambda s: reasons.reasons_of(s.connection, SENDING.id), role=API),
     Case("links", lambda s: link_clicks.links_of(s.connection, SENDING.id), role=API),
     Case("last minute of the timeline", lambda s: timeline.last_minute(s.connection, SENDING.id), role=API),
     Case(

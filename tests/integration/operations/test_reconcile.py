@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from marketing_service.operations.reconcile import reconcile
 from tests.support.ledger import assert_adds_up, campaign_row
+from tests.support.relay import Step, answer
 from tests.support.world import make_settings
 
 if TYPE_CHECKING:
@@ -65,6 +66,23 @@ async def test_counters_that_differ_are_said_and_corrected_with_the_state_that_f
     assert (await run(database_url))[0] == 0
     async with world.working():
         await world.until_status(campaign_id, "SENT")
+    await assert_adds_up(world.owner, campaign_id)
+
+
+async def test_reasons_that_differ_are_said_and_corrected(world: World, database_url: str) -> None:
+    """As after an update, while processes of an older version did not count the reasons."""
+    world.relay.on(Step.RCPT, answer(550, "5.1.1 No such user"), when=lambda now: now.recipient == "a@example.com")
+    campaign_id = await sent(world)
+    async with world.owner.transaction() as tx:
+        await tx.connection.execute(text("UPDATE marketing_reasons SET smtp_code = 554, sends = -7"))
+    _differing, said = await run(database_url, only_say=True)
+    assert said == [
+        f"{campaign_id}  FAILED REJECTED 550 5.1.1: 0 counted, 1 found",
+        f"{campaign_id}  FAILED REJECTED 554 5.1.1: -7 counted, 0 found",
+        "1 campaigns compared, 1 differed.",
+    ]
+    assert (await run(database_url))[0] == 1
+    assert (await run(database_url))[0] == 0
     await assert_adds_up(world.owner, campaign_id)
 
 

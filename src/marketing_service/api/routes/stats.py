@@ -9,7 +9,13 @@ from marketing_service.api.dependencies import CampaignId, Dependencies, Reader,
 from marketing_service.api.openapi_responses import responses
 from marketing_service.api.requests import TimelineQuery
 from marketing_service.api.responses import CampaignStatsResponse, OverviewResponse
-from marketing_service.api.responses_engagement import LinkResponse, LinksResponse, TimelineResponse
+from marketing_service.api.responses_engagement import (
+    LinkResponse,
+    LinksResponse,
+    ReasonResponse,
+    ReasonsResponse,
+    TimelineResponse,
+)
 from marketing_service.api.routes.campaigns import ONE
 from marketing_service.campaigns import drafts, engagement
 
@@ -31,6 +37,21 @@ async def get_campaign_stats(
 ) -> CampaignStatsResponse:
     async with dependencies.transactions(caller.org_id) as tx:
         return CampaignStatsResponse.of(await drafts.stats(tx, caller.org_id, campaign_id))
+
+
+@router.get(
+    ONE + "/reasons",
+    operation_id="listCampaignReasons",
+    response_description="The reasons, the most frequent first.",
+    summary="Read why sends failed, were skipped or are deferred",
+    dependencies=_plain,
+    responses=responses(404),
+)
+async def list_campaign_reasons(dependencies: Dependencies, caller: Reader, campaign_id: CampaignId) -> ReasonsResponse:
+    """For each of these states, the sum of `sends` is equal to `stats`. At most 200 reasons are listed."""
+    async with dependencies.transactions(caller.org_id) as tx:
+        reasons = await engagement.reasons(tx, caller.org_id, campaign_id)
+    return ReasonsResponse(items=[ReasonResponse.of(reason) for reason in reasons])
 
 
 @router.get(
