@@ -113,7 +113,7 @@ _DETAILS = {
     "role": "To change data you need one of these roles: ADMIN, SUPER_ADMIN, MANAGER.",
     "not-found": "There is no such campaign.",
     "method-not-allowed": "PUT is not allowed at this address. Use one of: DELETE, GET, PATCH.",
-    "wrong-state": "This campaign is SENT. Only a DRAFT can be edited or launched.",
+    "wrong-state": "This campaign is SENT. Only a DRAFT can be edited, scheduled or launched.",
     "check-found-errors": "The check of this version found 1 error. Read the report under /check, then correct the"
     ' campaign, or launch it with {"force": true}.',
     "request-in-flight": "A request with this Idempotency-Key is being worked on; repeat it in a moment.",

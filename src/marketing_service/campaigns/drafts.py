@@ -185,7 +185,7 @@ async def editable(tx: Transaction, org_id: str, campaign_id: UUID, versions: Co
     StaleVersion."""
     campaign = await lock(tx, org_id, campaign_id)
     if campaign.status is not CampaignStatus.DRAFT:
-        raise WrongState(f"This campaign is {campaign.status}. Only a DRAFT can be edited or launched.")
+        raise WrongState(f"This campaign is {campaign.status}. Only a DRAFT can be edited, scheduled or launched.")
     match_version(campaign, versions)
     return campaign
 
