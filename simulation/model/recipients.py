@@ -30,23 +30,26 @@ def settle_sends(work: Work, parameters: Mapping[str, Any]) -> Answer:
 
 
 def requeue(work: Work, parameters: Mapping[str, Any]) -> Answer:
-    send: Send | None = work.find(Table.SENDS, parameters["send_id"])
-    if send is None or send.campaign_id != parameters["campaign_id"] or send.status not in ("FAILED", "UNCONFIRMED"):
-        return Answer.value(0)
-    again = replace(
-        send,
-        status="QUEUED",
-        reason=None,
-        smtp_code=None,
-        enhanced_code=None,
-        error_message=None,
-        batch=None,
-        due_at=work.now,
-        queued_at=work.now,
-        tries=0,
-        consent_read_at=parameters["read_at"].timestamp(),
-    )
-    return Answer.value(move(work, send.campaign_id, [(send, again)]))
+    moves: list[tuple[Send, Send]] = []
+    for send_id in parameters["send_ids"]:
+        send: Send | None = work.find(Table.SENDS, send_id)
+        if send is None or send.campaign_id != parameters["campaign_id"] or send.status not in parameters["statuses"]:
+            continue
+        again = replace(
+            send,
+            status="QUEUED",
+            reason=None,
+            smtp_code=None,
+            enhanced_code=None,
+            error_message=None,
+            batch=None,
+            due_at=work.now,
+            queued_at=work.now,
+            tries=0,
+            consent_read_at=parameters["read_at"].timestamp(),
+        )
+        moves.append((send, again))
+    return Answer.value(move(work, parameters["campaign_id"], moves))
 
 
 def add_opt_out(work: Work, parameters: Mapping[str, Any]) -> Answer:

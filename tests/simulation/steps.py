@@ -245,11 +245,19 @@ class Steps:
         async def resend_it(connection: AsyncConnection) -> bool:
             return await resend.requeue(connection, campaign_id=send.campaign_id, send_id=send.id, read_at=read_at)
 
+        wanted = [each.id for each in self._rows(Table.SENDS) if self._rng.random() < 0.7]
+        statuses = self._rng.choice((resend.RESENDABLE, (SendStatus.FAILED,), (SendStatus.UNCONFIRMED,)))
+
+        async def resend_all(connection: AsyncConnection) -> int:
+            return await resend.requeue_all(
+                connection, campaign_id=send.campaign_id, send_ids=wanted, statuses=statuses, read_at=read_at
+            )
+
         return self._rng.choice(
             (
                 Step(f"resend {send.id}", resend_it),
                 Step(f"resend {send.id}", resend_it),
-                Step(f"resend {send.id}", resend_it),
+                Step(f"resend those of {wanted} that are {statuses}", resend_all),
                 Step(
                     f"{address} opts out",
                     lambda c: opt_outs.record_opt_out(

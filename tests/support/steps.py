@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from marketing_service.ledger import commit_results
+from marketing_service.ledger import commit_results, reconcile
 from marketing_service.store import batches
 from marketing_service.store.states import SendStatus
 
@@ -68,3 +68,30 @@ async def deliver_all(owner: Database, campaign_id: UUID, number: int = 0) -> No
     for marked in step.marked.values():
         await record(owner, held, marked, SendStatus.DELIVERED)
     await release(owner, held)
+
+
+async def settle_as(owner: Database, campaign_id: UUID, status: str, reason: str = "'REJECTED'") -> None:
+    """Put the sends of the campaign into other states at once, and correct the counters; both are SQL expressions.
+    Sends that are QUEUED are due; others are in no batch."""
+    async with owner.transaction() as tx:
+        await tx.connection.execute(
+            text(
+                f"UPDATE marketing_sends s SET status = n.status, batch = NULL,"
+                f" reason = CASE WHEN n.status = 'FAILED' THEN {reason} END,"
+                f" due_at = CASE WHEN n.status = 'QUEUED' THEN now() END"
+                f" FROM (SELECT id, {status} AS status FROM marketing_sends WHERE campaign_id = :id) AS n"
+                f" WHERE s.id = n.id"
+            ),
+            {"id": campaign_id},
+        )
+        await tx.connection.execute(text("DELETE FROM marketing_batches WHERE campaign_id = :id"), {"id": campaign_id})
+        await reconcile.correct(tx.connection, campaign_id)
+        # The timeline has at least as many deliveries as there are now.
+        await tx.connection.execute(
+            text(
+                "INSERT INTO marketing_timeline (org_id, campaign_id, minute, delivered)"
+                " SELECT org_id, id, date_trunc('minute', now()), delivered FROM marketing_campaigns WHERE id = :id"
+                " ON CONFLICT (campaign_id, minute) DO UPDATE SET delivered = excluded.delivered"
+            ),
+            {"id": campaign_id},
+        )

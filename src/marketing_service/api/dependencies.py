@@ -217,4 +217,5 @@ async def _idempotent(
 Idempotent = Annotated[idempotency.IdempotentRequest, Depends(_idempotent)]
 Versions = Annotated[frozenset[int] | None, Depends(_versions)]
 CampaignId = Annotated[UUID, Path(alias="id", description="The id of the campaign.")]
+ResendId = Annotated[UUID, Path(alias="resendId", description="The `id` of the request to send again.")]
 SendId = Annotated[UUID, Path(alias="sendId", description="The id of one send, from the email log of the campaign.")]

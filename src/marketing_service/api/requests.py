@@ -28,7 +28,7 @@ from marketing_service.errors import FieldError, InvalidInput
 from marketing_service.languages import Language
 from marketing_service.ports import Audience, AudienceType
 from marketing_service.store.audit import Action, AuditFilter
-from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionReason
+from marketing_service.store.states import CampaignStatus, FailReason, SendStatus, SuppressionReason
 
 MAX_HEADER_TEXT = 200
 MAX_SUBJECT = 500
@@ -236,6 +236,22 @@ class NewSchedule(_Request):
             examples=["Europe/London"],
         ),
     ] = None
+
+
+class NewResend(_Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": ["FAILED"], "reason": ["REJECTED"]}]})
+
+    status: Annotated[
+        list[Literal[SendStatus.FAILED, SendStatus.UNCONFIRMED]],
+        Field(min_length=1, max_length=MAX_STATUSES, description="The sends that are in one of these states."),
+    ]
+    reason: Annotated[
+        list[FailReason],
+        Field(
+            max_length=MAX_STATUSES,
+            description="Only those that failed for one of these reasons. Without it, for any reason, or for none.",
+        ),
+    ] = Field(default_factory=list)
 
 
 class TestRecipients(_Request):

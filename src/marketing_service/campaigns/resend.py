@@ -9,12 +9,11 @@ from marketing_service.addresses import is_findable
 from marketing_service.campaigns import email_log
 from marketing_service.campaigns.audit import record
 from marketing_service.errors import NotFound, Unavailable, WrongState
-from marketing_service.ledger.resend import requeue
+from marketing_service.ledger.resend import RESENDABLE, requeue
 from marketing_service.ports import AudienceError, AudienceUnavailable
 from marketing_service.store import opt_outs
 from marketing_service.store.audit import Action
 from marketing_service.store.sends import resend_candidate
-from marketing_service.store.states import SendStatus
 from marketing_service.store.suppressions import suppressed_among
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from marketing_service.ports import AudienceSource, Contact
     from marketing_service.store.audit import Actor
     from marketing_service.store.email_log import LogEntry
-
-RESENDABLE = (SendStatus.FAILED, SendStatus.UNCONFIRMED)
 
 
 async def resend(

@@ -43,6 +43,7 @@ TABLES: Mapping[str, TableAccess] = {
     "marketing_links": TableAccess("SELECT, UPDATE"),
     "marketing_clicks": TableAccess("SELECT, INSERT, UPDATE"),
     "marketing_reasons": TableAccess("SELECT, INSERT, UPDATE"),
+    "marketing_resends": TableAccess("SELECT, INSERT"),
     "marketing_timeline": TableAccess("SELECT, INSERT, UPDATE"),
     "marketing_test_mails": TableAccess("SELECT, INSERT"),
     "marketing_idempotency_keys": TableAccess("SELECT, INSERT, UPDATE"),

@@ -48,6 +48,7 @@ class Action(StrEnum):
     RESUMED = "resumed"
     CANCELLED = "cancelled"
     RESENT = "resent"
+    RESEND_FINISHED = "resend-finished"
     EXPORTED = "exported"
     SUPPRESSED = "suppressed"
     UNSUPPRESSED = "unsuppressed"

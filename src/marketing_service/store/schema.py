@@ -12,7 +12,7 @@ from marketing_service.store.access import VERSION_TABLE
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration. An older schema does not have all that this version uses. A newer one does, because a migration
 removes nothing that older processes use (docs/development.md)."""
 

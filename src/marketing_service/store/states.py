@@ -54,6 +54,18 @@ class FailReason(StrEnum):
     """The relay accepted the message, and a report said later that this message could not be delivered."""
 
 
+class ResendRefusal(StrEnum):
+    """Why a bulk resend did not queue a send again."""
+
+    OPTED_OUT = "OPTED_OUT"
+    SUPPRESSED = "SUPPRESSED"
+    NOT_IN_CRM = "NOT_IN_CRM"
+    CANCELLED = "CANCELLED"
+    """The campaign was cancelled after the request."""
+    CHANGED = "CHANGED"
+    """The send was delivered, sent again or changed otherwise since the request."""
+
+
 class SuppressionReason(StrEnum):
     """Why an address must not be mailed."""
 

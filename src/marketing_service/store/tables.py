@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
 from marketing_service.languages import Language
-from marketing_service.store import tables_audit, tables_imports, tables_reasons  # noqa: F401 - they fill the metadata
+from marketing_service.store import tables_audit, tables_imports, tables_reasons, tables_resends  # noqa: F401 - they fill the metadata
 from marketing_service.store.rules import UNSETTLED
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
 

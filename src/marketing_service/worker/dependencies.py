@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from marketing_service.campaigns.bulk_resends import BulkResender
 from marketing_service.campaigns.suppression_imports import SuppressionImporter
 from marketing_service.campaigns.test_mails import TestMailer
 from marketing_service.launching import Expander, RelayProbes, ScheduledLaunches, Sweep
@@ -33,6 +34,7 @@ class WorkerDependencies:
     dry_run: DryRun
     test_mailer: TestMailer
     importer: SuppressionImporter
+    resender: BulkResender
     scheduled_launches: ScheduledLaunches
     sweep: Sweep
 
@@ -103,6 +105,7 @@ class WorkerDependencies:
                 rates=resources.rates,
             ),
             importer=SuppressionImporter(transactions),
+            resender=BulkResender(transactions, resources.audience, lease=settings.lease_seconds),
             scheduled_launches=ScheduledLaunches(
                 transactions,
                 audience=resources.audience,
@@ -125,6 +128,7 @@ class WorkerDependencies:
         self.expander.drain()
         self.dry_run.drain()
         self.importer.drain()
+        self.resender.drain()
         if self.sender is not None:
             self.sender.drain()
 

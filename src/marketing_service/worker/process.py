@@ -95,6 +95,7 @@ class WorkerProcess:
             ),
             asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
             asyncio.create_task(_repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
+            asyncio.create_task(_repeat("resends", limits.sweep_seconds, self._dependencies.resender.run)),
             asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),
             # arq skips a job without a word if Redis refuses its writes.
             asyncio.create_task(_repeat("queue", _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)),

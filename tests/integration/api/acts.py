@@ -136,6 +136,13 @@ async def resend(admin: httpx.AsyncClient, owner: Database) -> Act:
     return Act("POST", path(campaign, f"/sends/{send}/resend"), Action.RESENT, details, str(campaign))
 
 
+async def resend_many(admin: httpx.AsyncClient, owner: Database) -> Act:
+    campaign, _ = await failed_send(owner, admin)
+    body = {"status": ["FAILED"], "reason": ["REJECTED"]}
+    details = {**body, "matching": 1}
+    return Act("POST", path(campaign, "/resend"), Action.RESENT, details, str(campaign), json=body)
+
+
 async def export_sends(_: httpx.AsyncClient, owner: Database) -> Act:
     campaign = await launched(owner)
     details = {"export": "sends", "filters": {"status": ["QUEUED"], "q": digest(ANN)}}
@@ -180,6 +187,7 @@ ACTS: dict[tuple[str, str], Any] = {
     ("POST", ONE + "/resume"): resume,
     ("POST", ONE + "/cancel"): cancel,
     ("POST", ONE + "/sends/{sendId}/resend"): resend,
+    ("POST", ONE + "/resend"): resend_many,
     ("GET", ONE + "/sends.csv"): export_sends,
     ("POST", SUPPRESSIONS): suppress,
     ("DELETE", SUPPRESSIONS + "/{suppressionId}"): unsuppress,

@@ -63,6 +63,8 @@ async def test_an_act_leaves_one_entry(route: tuple[str, str], admin: httpx.Asyn
         campaign_id = response.json()["id"]
     if act.action is Action.SUPPRESSED:
         act.details["suppressionId"] = response.json()["id"]
+    if act.action is Action.RESENT and "sendId" not in act.details:
+        act.details["resendId"] = response.json()["id"]
     if act.action is Action.IMPORTED:
         act.details["importId"] = response.json()["id"]
     assert entry == {
@@ -91,6 +93,7 @@ async def test_without_its_entry_nothing_is_done(
         "SELECT count(*) FROM marketing_test_mails",
         "SELECT count(*) FROM marketing_preflights",
         "SELECT count(*) FROM marketing_suppression_imports",
+        "SELECT count(*) FROM marketing_resends",
     )
 
     async def everything() -> list[Any]:

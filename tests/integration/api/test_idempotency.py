@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from marketing_service.store.idempotency import forget_old_responses
 from tests.integration.api.support import BROKEN, CAMPAIGNS, MESSAGE, Crm, assert_problem, path, saved
-from tests.support.ledger import launched
+from tests.support.ledger import contact, launched
+from tests.support.steps import settle_as
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,14 +32,8 @@ async def count(owner: Database, table: str) -> int:
 
 async def failed_send(owner: Database, admin: httpx.AsyncClient) -> tuple[UUID, str]:
     """A campaign with one FAILED send to a contact of the CRM."""
-    campaign_id = await launched(owner, 1)
-    async with owner.transaction() as tx:
-        await tx.connection.execute(
-            text("UPDATE marketing_sends SET status = 'FAILED', contact_id = 'contact-0000001'")
-        )
-        await tx.connection.execute(
-            text("UPDATE marketing_campaigns SET status = 'SENT', sent_at = now(), queued = 0, failed = 1")
-        )
+    campaign_id = await launched(owner, [contact(1, contact_id="contact-0000001")])
+    await settle_as(owner, campaign_id, "'FAILED'")
     send_id = (await admin.get(path(campaign_id, "/sends"))).json()["items"][0]["id"]
     return campaign_id, send_id
 
@@ -64,7 +59,12 @@ async def resending(admin: httpx.AsyncClient, owner: Database) -> tuple[str, Any
     return path(campaign_id, f"/sends/{send_id}/resend"), None
 
 
-ACTS = [creating, launching, duplicating, sending_a_test, resending]
+async def resending_many(admin: httpx.AsyncClient, owner: Database) -> tuple[str, Any]:
+    campaign_id, _ = await failed_send(owner, admin)
+    return path(campaign_id, "/resend"), {"status": ["FAILED"]}
+
+
+ACTS = [creating, launching, duplicating, sending_a_test, resending, resending_many]
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -74,7 +74,7 @@ async def test_a_repeated_request_gets_the_same_response_and_changes_nothing(
     address, body = await act(admin, owner)
     first = await admin.post(address, json=body, headers=KEY)
     assert first.is_success, first.text
-    tables = ("marketing_campaigns", "marketing_test_mails")
+    tables = ("marketing_campaigns", "marketing_test_mails", "marketing_resends")
     before = [await count(owner, table) for table in tables]
     again = await admin.post(address, json=body, headers=KEY)
     assert (again.status_code, again.content) == (first.status_code, first.content)

@@ -12,10 +12,11 @@ from fastapi.routing import APIRoute
 
 from marketing_service.api.app import _ROUTERS, create_app
 from marketing_service.auth import mint_token
-from marketing_service.campaigns import suppression_list
+from marketing_service.campaigns import bulk_resends, suppression_list
 from marketing_service.campaigns.suppression_imports import import_file
 from marketing_service.devstack.contacts import ORG_ID, OTHER_ORG_ID
 from marketing_service.store.audit import Actor
+from marketing_service.store.states import SendStatus
 from tests.support.world import ISSUER, JWT_SECRET
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ AUDIT = "/api/marketing/audit"
 BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", ONE): {"name": "Mine"},
     ("POST", ONE + "/schedule"): {"at": (datetime.now(UTC) + timedelta(days=1)).isoformat()},
+    ("POST", ONE + "/resend"): {"status": ["FAILED"]},
     ("POST", ONE + "/test"): {"to": ["me@globex.example"]},
     ("POST", "/api/marketing/preview"): {"htmlBody": "Mine"},
 }
@@ -95,7 +97,7 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
 
 
 async def other_organisations_ids(world: World) -> dict[str, str]:
-    """The ids of a campaign of ORG_ID, of one of its sends, of a suppression and of an import."""
+    """The ids of a campaign of ORG_ID, of one of its sends, of a bulk resend, of a suppression and of an import."""
     campaign_id = await world.launch_to(
         f"{MARK}@example.com",
         name=MARK,
@@ -111,7 +113,16 @@ async def other_organisations_ids(world: World) -> dict[str, str]:
     imported = await import_file(
         world.api.transactions, world.api.job_queue, actor=Actor(ORG_ID, MARK), file=f"email\n{MARK}\n".encode()
     )
-    ids = {"id": campaign_id, "sendId": send["id"], "suppressionId": suppression.id, "importId": imported.id}
+    async with world.api.transactions(ORG_ID) as tx:
+        actor = Actor(ORG_ID, MARK)
+        resend = await bulk_resends.request(tx, actor, campaign_id, statuses=(SendStatus.FAILED,), reasons=())
+    ids = {
+        "id": campaign_id,
+        "sendId": send["id"],
+        "resendId": resend.id,
+        "suppressionId": suppression.id,
+        "importId": imported.id,
+    }
     return {name: str(one) for name, one in ids.items()}
 
 

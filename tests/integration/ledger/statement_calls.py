@@ -14,6 +14,7 @@ from marketing_service.ledger import (
     commit_results,
     expansion,
     lifecycle,
+    resend,
     suppressions,
 )
 from marketing_service.ports import Audience, AudienceType
@@ -27,6 +28,7 @@ from marketing_service.store import (
     idempotency,
     preflights,
     relay_pauses,
+    resends,
     schedules,
     sends,
     suppression_imports,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from marketing_service.db.session import Role
 
 
+_NOW = datetime.now(UTC)
 API: Role = "marketing_api"
 WORKER: Role = "marketing_worker"
 
@@ -217,6 +220,31 @@ async def run_commit_of_last_release(s: Session) -> None:
         SENDING.id, run_results(s, SendStatus.DELIVERED), [(s.known.claim, send) for send in s.known.waiting]
     )
     await s.call(commit_results._COMMIT_RESULTS.replace("commit_results_v2", "commit_results_v1"), *arguments)
+
+
+async def run_add_resend(s: Session) -> UUID:
+    assert not await resends.has_unfinished(s.connection, SENDING.id)
+    added = await resends.add_resend(
+        s.connection, campaign_id=SENDING.id, created_by="someone", statuses=resend.RESENDABLE, reasons=()
+    )
+    assert await resends.find_resend(s.connection, org_id=ORG, campaign_id=SENDING.id, resend_id=added.id)
+    return added.id
+
+
+async def run_resend_step(s: Session) -> None:
+    resend_id = await run_add_resend(s)
+    # It is due from the moment of the request on, which is later than the beginning of this transaction.
+    await s.connection.exec_driver_sql(f"UPDATE marketing_resends SET due_at = now() WHERE id = '{resend_id}'")
+    claimed = await resends.claim_resend(s.connection, after=None, without=(), lease=60)
+    assert claimed is not None
+    found, after = await resends.candidates(s.connection, claimed, limit=1000, window=1000)
+    assert len(found) == 1000 // 25
+    progress = await resends.lock_step(s.connection, claimed)
+    assert progress is not None
+    ids = [send.id for send in found]
+    moved = await resend.requeue_all(s.connection, campaign_id=SENDING.id, send_ids=ids, read_at=_NOW)
+    assert moved == len(ids)
+    await resends.record_step(s.connection, claimed, progress, after=after)
 
 
 async def run_merge(s: Session) -> int:

@@ -54,6 +54,7 @@ from tests.integration.ledger.statement_calls import (
     BOUNCE,
     SOFT,
     Case,
+    run_add_resend,
     run_bounce,
     run_click,
     run_commit_of_last_release,
@@ -72,6 +73,7 @@ from tests.integration.ledger.statement_calls import (
     run_record,
     run_record_cancelled,
     run_remove_suppression,
+    run_resend_step,
     run_results,
     run_schedule,
     run_stage,
@@ -149,6 +151,10 @@ CASES = [
         lambda s: resend.requeue(s.connection, campaign_id=SENDING.id, send_id=s.known.failed.id, read_at=_NOW),
         role=API,
     ),
+    # It sums the reasons of the campaign.
+    Case("add a bulk resend", run_add_resend, role=API, also=1_100),
+    # It reads a window of the campaign, and looks for each contact's address in two lists.
+    Case("step of a bulk resend", run_resend_step, also=2_000),
     Case("click", lambda s: run_click(s, s.known.delivered[-1]), role=API),
     Case("repeated click", lambda s: run_click(s, s.known.clicked), role=API),
     Case("click that proves a delivery", lambda s: run_click(s, s.known.unconfirmed), role=API),

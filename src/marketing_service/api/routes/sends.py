@@ -1,4 +1,4 @@
-"""The email log as JSON and CSV, and the resend of one send."""
+"""The email log as JSON and CSV, and the resend of one send or of many."""
 
 from typing import Annotated
 
@@ -14,15 +14,17 @@ from marketing_service.api.dependencies import (
     Idempotent,
     Reader,
     ReadingActor,
+    ResendId,
     SendId,
     WritingActor,
     no_query,
 )
 from marketing_service.api.openapi_responses import content, responses
-from marketing_service.api.requests import LogFilterQuery, LogQuery
+from marketing_service.api.requests import LogFilterQuery, LogQuery, NewResend
 from marketing_service.api.responses import LogEntryResponse, LogPage
-from marketing_service.api.routes.campaigns import ONE
-from marketing_service.campaigns import email_log
+from marketing_service.api.responses_resends import AcceptedResendResponse, ResendResponse
+from marketing_service.api.routes.campaigns import ONE, PATH
+from marketing_service.campaigns import bulk_resends, email_log
 from marketing_service.campaigns.resend import resend
 from marketing_service.store.email_log import LogEntry, LogFilter
 
@@ -99,3 +101,53 @@ async def resend_send(
 
 def _requeued(entry: LogEntry) -> Response:
     return Response(LogEntryResponse.of(entry).model_dump_json(by_alias=True), 202, media_type="application/json")
+
+
+@router.post(
+    ONE + "/resend",
+    status_code=202,
+    operation_id="resendSends",
+    summary="Send the message again to many recipients",
+    dependencies=[Depends(no_query)],
+    response_model=AcceptedResendResponse,
+    responses={
+        202: {
+            "description": "The request is accepted. Workers queue the sends again.",
+            "headers": {
+                "Location": {"description": "The address of its progress.", "schema": {"type": "string"}},
+            },
+        },
+        **responses(400, 404, 409, 413),
+    },
+)
+async def resend_sends(
+    actor: WritingActor, campaign_id: CampaignId, idempotent: Idempotent, body: NewResend
+) -> Response:
+    """Workers ask the CRM for the consent of each contact first. A campaign has one such request at a time. A cancel of
+    the campaign ends it."""
+    statuses, reasons = list(dict.fromkeys(body.status)), list(dict.fromkeys(body.reason))
+    async with idempotent.transactions(actor.org_id) as tx:
+        added = await bulk_resends.request(tx, actor, campaign_id, statuses=statuses, reasons=reasons)
+        response = Response(
+            AcceptedResendResponse.of(added).model_dump_json(by_alias=True),
+            202,
+            {"Location": f"{PATH}/{campaign_id}/resends/{added.id}"},
+            "application/json",
+        )
+        await idempotent.store(tx, response)
+    return response
+
+
+@router.get(
+    ONE + "/resends/{resendId}",
+    operation_id="getResend",
+    response_description="The progress.",
+    summary="Read the progress of sending again to many recipients",
+    dependencies=[Depends(no_query)],
+    responses=responses(404),
+)
+async def get_resend(
+    dependencies: Dependencies, caller: Reader, campaign_id: CampaignId, resend_id: ResendId
+) -> ResendResponse:
+    async with dependencies.transactions(caller.org_id) as tx:
+        return ResendResponse.of(await bulk_resends.get(tx, caller.org_id, campaign_id, resend_id))
