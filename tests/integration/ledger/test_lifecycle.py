@@ -1,12 +1,14 @@
-"""The lifecycle of a campaign in random steps: in any order of events the ledger adds up."""
+"""The lifecycle of a campaign in random steps: in any order of events the ledger adds up, a draft is launched once, and
+a bulk resend accounts for each send."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,11 +21,26 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from marketing_service.campaigns import bulk_resends, drafts
+from marketing_service.campaigns.lifecycle import launch
+from marketing_service.campaigns.schedule import schedule, unschedule
 from marketing_service.db import Database
+from marketing_service.errors import InvalidInput, WrongState
 from marketing_service.ledger import commit_results, expansion, expired_leases, lifecycle, opt_outs, resend
 from marketing_service.ledger.opens import Load, record_opens
-from marketing_service.store import batches, expansions
-from marketing_service.store.states import SendStatus
+from marketing_service.store import batches, expansions, resends
+from marketing_service.store.states import FailReason, SendStatus
+from tests.integration.ledger.lifecycle_parts import (
+    ACTOR,
+    NO_CRM,
+    NO_QUEUE,
+    OUTCOMES,
+    PEOPLE,
+    RESENDABLE,
+    RULES,
+    crm_says,
+    launches_of,
+)
 from tests.support import ledger
 from tests.support.ledger import (
     ORG,
@@ -40,21 +57,9 @@ from tests.support.steps import let_leases_run_out, mark
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from marketing_service.db import Transaction
     from marketing_service.devstack.postgres import PostgresServer
-
-
-OUTCOMES = [
-    SendStatus.DELIVERED,
-    SendStatus.DEFERRED,
-    SendStatus.FAILED,
-    SendStatus.UNCONFIRMED,
-    SendStatus.QUEUED,
-]
-
-
-PEOPLE = st.lists(
-    st.tuples(st.integers(0, 8), st.integers(0, 5), st.sampled_from([True, True, True, False])), min_size=1, max_size=8
-)
+    from marketing_service.ports import Contact
 
 
 class CampaignLifecycle(RuleBasedStateMachine):
@@ -71,6 +76,10 @@ class CampaignLifecycle(RuleBasedStateMachine):
         self.owner = Database(self.postgres.url(name), role=None, pool_size=2)
         self.claims: list[tuple[batches.Claim, list[batches.WaitingSend]]] = []
         self.marks: list[tuple[batches.Claim, commit_results.MarkedSend]] = []
+        self.steps: list[tuple[resends.ClaimedResend, list[resends.Candidate], list[Contact | None], str | None]] = []
+        self.people: list[expansions.StagedContact] = []
+        self.row: dict[str, Any] = {}
+        """The campaign's row before each rule."""
         self.run(audit_moves(self.owner))
         self.campaign_id: UUID = self.run(draft(self.owner))
 
@@ -88,22 +97,105 @@ class CampaignLifecycle(RuleBasedStateMachine):
         self.run(self.owner.close())
         self.loop.close()
 
-    # ── the launch ──
+    async def _in_tx(self, work: Callable[[Transaction], Coroutine[Any, Any, Any]]) -> Any:
+        async with self.owner.transaction() as tx:
+            return await work(tx)
 
-    @initialize(people=PEOPLE)
-    def launch(self, people: list[tuple[int, int, bool]]) -> None:
-        """One launch of one list, attempted twice: the first attempt is overtaken."""
+    def attempt(self, work: Coroutine[Any, Any, Any], *, is_allowed: bool) -> Any:
+        """An act of a user: it is refused exactly if the state of the campaign does not allow it."""
+        try:
+            found = self.run(work)
+        except WrongState:
+            assert not is_allowed
+            return None
+        assert is_allowed
+        return found
+
+    def read_row(self) -> dict[str, Any]:
+        self.row = self.run(campaign_row(self.owner, self.campaign_id))
+        return self.row
+
+    @property
+    def is_draft(self) -> bool:
+        return bool(self.row["status"] == "DRAFT")
+
+    # ── the draft ──
+
+    @initialize(people=PEOPLE, is_launched=st.sampled_from([True, True, False]))
+    def begin(self, people: list[tuple[int, int, bool]], is_launched: bool) -> None:
+        """One list of contacts. Most runs begin with a campaign that has its sends."""
+        self.people = [
+            contact(number, email=f"a{address}@example.com", address=f"a{address}@example.com", deliverable=good)
+            for number, address, good in people
+        ]
+        self.read_row()
+        if is_launched:
+            self.launch()
+            self.expand()
+
+    @rule(minutes=st.integers(1, 90))
+    def schedule(self, minutes: int) -> None:
+        at = datetime.now(UTC) + timedelta(minutes=minutes)
+        work = self._in_tx(lambda tx: schedule(tx, ACTOR, self.campaign_id, at=at, zone=None))
+        self.attempt(work, is_allowed=self.is_draft)
+
+    @rule()
+    def unschedule(self) -> None:
+        work = self._in_tx(lambda tx: unschedule(tx, ACTOR, self.campaign_id))
+        self.attempt(work, is_allowed=self.is_draft)
+
+    @rule(body=st.sampled_from([None, "<p>Hello</p>", "<p>Hello again</p>"]))
+    def edit(self, body: str | None) -> None:
+        """Without a body, the draft cannot be launched."""
+        changes = {"html_body": body}
+        work = drafts.change(
+            self.owner.transaction, NO_CRM, RULES, actor=ACTOR, campaign_id=self.campaign_id, changes=changes
+        )
+        self.attempt(work, is_allowed=self.is_draft)
+
+    @precondition(lambda self: self.is_draft)
+    @rule(minutes=st.sampled_from([5, 59, 61, -30]))
+    def time_passes(self, minutes: int) -> None:
+        """PostgreSQL's clock goes on, jumps ahead or jumps back."""
 
         async def work(connection: Any) -> None:
-            assert await lifecycle.launch(connection, self.campaign_id, audience=None)
-            assert not await lifecycle.launch(connection, self.campaign_id, audience=None)
-            staged = [
-                contact(number, email=f"a{address}@example.com", address=f"a{address}@example.com", deliverable=good)
-                for number, address, good in people
-            ]
+            statement = "UPDATE marketing_campaigns SET scheduled_at = scheduled_at - :minutes * interval '1 minute'"
+            await connection.execute(text(statement), {"minutes": minutes})
+
+        self.within(work)
+
+    @rule()
+    def launch_what_is_due(self) -> None:
+        """Two workers at once."""
+        before = self.row
+        is_due = before["status"] == "DRAFT" and before["scheduled_at"] and before["scheduled_at"] <= datetime.now(UTC)
+
+        async def both() -> None:
+            await asyncio.gather(*(worker.run() for worker in workers))
+
+        workers = [launches_of(self.owner) for _ in range(2)]
+        self.run(both())
+        assert sum(worker.outcomes.total() for worker in workers) == bool(is_due)
+
+    @rule()
+    def launch(self) -> None:
+        work = launch(
+            self.owner.transaction, NO_CRM, NO_QUEUE, RULES, mailer=None, actor=ACTOR, campaign_id=self.campaign_id
+        )
+        row = self.row
+        if row["status"] == "DRAFT" and row["html_body"] is None:
+            with pytest.raises(InvalidInput):
+                self.run(work)
+            return
+        self.attempt(work, is_allowed=row["status"] == "DRAFT")
+
+    @precondition(lambda self: self.row["status"] == "SENDING" and self.row["expanded_at"] is None)
+    @rule()
+    def expand(self) -> None:
+        async def work(connection: Any) -> None:
             attempt = await expansions.claim_expansion(connection, self.campaign_id, lease=60)
             assert attempt
-            assert await expansions.stage_contacts(connection, attempt, page=0, contacts=staged, lease=60)
+            assert await expansions.stage_contacts(connection, attempt, page=0, contacts=self.people, lease=60)
             assert await expansion.merge(connection, attempt)
 
         self.within(work)
@@ -131,7 +223,45 @@ class CampaignLifecycle(RuleBasedStateMachine):
                 lambda c: resend.requeue(c, campaign_id=self.campaign_id, send_id=send["id"], read_at=datetime.now(UTC))
             )
 
+    @rule(
+        statuses=st.sampled_from(RESENDABLE),
+        reasons=st.sampled_from([(), (), (FailReason.REJECTED, FailReason.MALFORMED_ADDRESS)]),
+    )
+    def resend_many(self, statuses: tuple[SendStatus, ...], reasons: tuple[FailReason, ...]) -> None:
+        async def is_unfinished(connection: Any) -> bool:
+            return await resends.has_unfinished(connection, self.campaign_id)
+
+        work = self._in_tx(
+            lambda tx: bulk_resends.request(tx, ACTOR, self.campaign_id, statuses=statuses, reasons=reasons)
+        )
+        self.attempt(work, is_allowed=not self.is_draft and not self.within(is_unfinished))
+
     # ── the workers ──
+
+    @rule()
+    def begin_resend_step(self) -> None:
+        """A worker claims a step and asks the CRM. It may be frozen then, until its lease has expired."""
+
+        async def work(connection: Any) -> None:
+            claimed = await resends.claim_resend(connection, after=None, without=(), lease=60)
+            if claimed is not None:
+                found, after = await resends.candidates(connection, claimed, limit=2, window=3)
+                asked = [crm_says(each.contact_id) for each in found]
+                self.steps.append((claimed, found, asked, after))
+
+        self.within(work)
+
+    @precondition(lambda self: self.steps)
+    @rule(index=st.integers(0, 10), is_postponed=st.sampled_from([False, False, False, True]))
+    def end_resend_step(self, index: int, is_postponed: bool) -> None:
+        """Any of the steps so far, also one that another worker has done meanwhile."""
+        claimed, found, asked, after = self.steps[index % len(self.steps)]
+        if is_postponed:
+            found, asked, after = found[:1], asked[:1], found[0].contact_id if found else claimed.after_contact
+        work = self._in_tx(
+            lambda tx: bulk_resends._queue_again(tx, claimed, found, asked, after=after, is_postponed=is_postponed)
+        )
+        self.run(work)
 
     @rule()
     def claim(self) -> None:
@@ -178,6 +308,12 @@ class CampaignLifecycle(RuleBasedStateMachine):
     def die(self) -> None:
         self.run(let_leases_run_out(self.owner))
 
+        async def work(connection: Any) -> None:
+            past = "now() - interval '1 second'"
+            await connection.execute(text(f"UPDATE marketing_resends SET lease_until = {past}, due_at = {past}"))
+
+        self.within(work)
+
     @rule()
     def sweep(self) -> None:
         self.within(lambda c: expired_leases.settle_expired(c, self.campaign_id))
@@ -214,10 +350,36 @@ class CampaignLifecycle(RuleBasedStateMachine):
     def the_ledger_adds_up(self) -> None:
         """The counters equal a count over the rows; SENT exactly if no send is unsettled; every move is in MOVES."""
         counters = self.run(assert_adds_up(self.owner, self.campaign_id))
-        row = self.run(campaign_row(self.owner, self.campaign_id))
+        row = self.read_row()
         due = counters["queued"] + counters["sending"] + counters["deferred"]
         assert row["expanded_at"] is None or row["status"] == ("SENDING" if due else "SENT")
         assert self.run(illegal_moves(self.owner)) == set()
+        self._a_draft_is_launched_once(row)
+        self._bulk_resends_add_up()
+
+    def _a_draft_is_launched_once(self, row: dict[str, Any]) -> None:
+        """A schedule launches its draft, or stays, or leaves a problem. No later act launches it again."""
+
+        async def launches(connection: Any) -> int:
+            found = await connection.execute(text("SELECT count(*) FROM marketing_audit WHERE action = 'launched'"))
+            return int(found.scalar_one())
+
+        assert self.within(launches) == (row["status"] != "DRAFT")
+        if row["status"] != "DRAFT":
+            assert row["schedule_problem_code"] is None
+            assert row["scheduled_at"] is None or row["launched_at"] >= row["scheduled_at"]
+        assert row["scheduled_at"] is None or row["schedule_problem_code"] is None
+
+    def _bulk_resends_add_up(self) -> None:
+        """At the end, each send that matched is queued again or refused."""
+
+        async def work(connection: Any) -> list[Any]:
+            return list(await connection.execute(text("SELECT * FROM marketing_resends")))
+
+        for found in self.within(work):
+            if found.finished_at is not None:
+                assert found.matching == found.accepted + sum(found.refused.values())
+            assert all(count > 0 for count in found.refused.values())
 
     @invariant()
     def nothing_due_is_forgotten(self) -> None:
