@@ -36,7 +36,8 @@ def test_the_file_in_the_repository_is_current(pytestconfig: pytest.Config) -> N
 
 def test_every_operation_has_an_id_and_a_summary_of_its_own(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert len({operation["operationId"] for operation in found}) == len(found) == 40
+    assert found
+    assert len({operation["operationId"] for operation in found}) == len(found)
     assert all(operation["summary"] for operation in found)
 
 
