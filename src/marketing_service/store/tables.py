@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import (
     ARRAY,
     Boolean,
@@ -27,39 +25,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from marketing_service.db import metadata
 from marketing_service.languages import Language
 from marketing_service.store import tables_audit, tables_imports, tables_reasons, tables_resends  # noqa: F401 - they fill the metadata
+from marketing_service.store.columns import NEW_ID, NOW, ZERO, counter, moment, one_of, sum_of
 from marketing_service.store.rules import UNSETTLED
 from marketing_service.store.states import CampaignStatus, SendStatus, SuppressionOrigin, SuppressionReason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from enum import StrEnum
-
-
-def _one_of(column: str, values: type[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
-
-
-_now = text("now()")
-_zero = text("0")
-_new_id = text("uuidv7()")
-
-
-def _sum(statuses: Iterable[SendStatus]) -> str:
-    return " + ".join(status.value.lower() for status in statuses)
-
-
-def _moment(name: str) -> Column[object]:
-    return Column(name, DateTime(timezone=True))
-
-
-def _counter(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default=_zero)
-
 
 campaigns = Table(
     "marketing_campaigns",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("from_name", Text),
@@ -78,52 +51,52 @@ campaigns = Table(
     Column("status", Text, nullable=False, server_default=text("'DRAFT'")),
     Column("failure_code", Text),
     Column("failure_message", Text),
-    _moment("scheduled_at"),
+    moment("scheduled_at"),
     # The zone in which the author wrote the time; null if the time had an offset.
     Column("scheduled_time_zone", Text),
     # Why the launch that was scheduled last did not happen.
     Column("schedule_problem_code", Text),
     Column("schedule_problem_message", Text),
-    _moment("launched_at"),
-    _moment("expanded_at"),
-    _moment("sent_at"),
-    _moment("paused_at"),
+    moment("launched_at"),
+    moment("expanded_at"),
+    moment("sent_at"),
+    moment("paused_at"),
     Column("pause_reason", Text),
-    _moment("cancelled_at"),
+    moment("cancelled_at"),
     Column("created_by", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     Column("version", Integer, nullable=False, server_default=text("1")),
     # The expansion: the epoch and the lease of its attempt, when the next attempt may start, contacts read so far.
-    Column("expansion_epoch", Integer, nullable=False, server_default=_zero),
-    _moment("expansion_lease_until"),
-    _moment("expansion_due_at"),
-    Column("expansion_fetched", Integer, nullable=False, server_default=_zero),
-    _moment("audience_read_at"),
-    Column("next_batch", Integer, nullable=False, server_default=_zero),
+    Column("expansion_epoch", Integer, nullable=False, server_default=ZERO),
+    moment("expansion_lease_until"),
+    moment("expansion_due_at"),
+    Column("expansion_fetched", Integer, nullable=False, server_default=ZERO),
+    moment("audience_read_at"),
+    Column("next_batch", Integer, nullable=False, server_default=ZERO),
     # Batches with this number and higher ones are made of due sends; lower ones are of the expansion.
-    Column("first_retry_batch", Integer, nullable=False, server_default=_zero),
-    _counter("recipients"),
-    _counter("queued"),
-    _counter("sending"),
-    _counter("deferred"),
-    _counter("delivered"),
-    _counter("failed"),
-    _counter("skipped"),
-    _counter("unconfirmed"),
-    _counter("opens"),
-    _counter("opens_delivered"),
-    _counter("machine_opens"),
-    _counter("machine_opens_delivered"),
-    _counter("clicks"),
-    _counter("unsubscribes"),
-    _counter("hard_bounces"),
-    _counter("soft_bounces"),
-    CheckConstraint(_one_of("status", CampaignStatus), name="status"),
-    CheckConstraint(_one_of("language", Language), name="language"),
+    Column("first_retry_batch", Integer, nullable=False, server_default=ZERO),
+    counter("recipients"),
+    counter("queued"),
+    counter("sending"),
+    counter("deferred"),
+    counter("delivered"),
+    counter("failed"),
+    counter("skipped"),
+    counter("unconfirmed"),
+    counter("opens"),
+    counter("opens_delivered"),
+    counter("machine_opens"),
+    counter("machine_opens_delivered"),
+    counter("clicks"),
+    counter("unsubscribes"),
+    counter("hard_bounces"),
+    counter("soft_bounces"),
+    CheckConstraint(one_of("status", CampaignStatus), name="status"),
+    CheckConstraint(one_of("language", Language), name="language"),
     CheckConstraint("audience_type IN ('ALL', 'BY_STATUS')", name="audience_type"),
     CheckConstraint("(audience_type = 'BY_STATUS') = (cardinality(audience_statuses) > 0)", name="audience_statuses"),
-    CheckConstraint(f"recipients = {_sum(SendStatus)}", name="ledger_adds_up"),
+    CheckConstraint(f"recipients = {sum_of(SendStatus)}", name="ledger_adds_up"),
     CheckConstraint(
         "least(queued, sending, deferred, delivered, failed, skipped, unconfirmed, opens, opens_delivered) >= 0",
         name="no_negative_counter",
@@ -138,7 +111,7 @@ campaigns = Table(
     CheckConstraint("status NOT IN ('DRAFT', 'FAILED') OR recipients = 0", name="no_recipients_before_launch"),
     CheckConstraint("recipients = 0 OR expanded_at IS NOT NULL", name="no_recipients_before_expansion"),
     CheckConstraint(
-        f"expanded_at IS NULL OR (status = 'SENT') = ({_sum(UNSETTLED)} = 0)", name="sent_when_all_sends_are_settled"
+        f"expanded_at IS NULL OR (status = 'SENT') = ({sum_of(UNSETTLED)} = 0)", name="sent_when_all_sends_are_settled"
     ),
     CheckConstraint("(status = 'FAILED') = (failure_code IS NOT NULL)", name="failure"),
     CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="pause_reason"),
@@ -160,7 +133,7 @@ campaigns = Table(
 sends = Table(
     "marketing_sends",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     # No foreign key: its check would cost a merge of a million rows several seconds. Only the merge inserts here, and
     # it has locked the campaign's row.
@@ -175,31 +148,31 @@ sends = Table(
     Column("reason", Text),
     # The batch in which it waits or from which it was last sent; null after it was deferred, postponed or resent.
     Column("batch", Integer),
-    _moment("due_at"),
+    moment("due_at"),
     # Submissions so far. `tries` counts the same, but starts again with a resend.
-    Column("attempts", SmallInteger, nullable=False, server_default=_zero),
-    Column("tries", SmallInteger, nullable=False, server_default=_zero),
+    Column("attempts", SmallInteger, nullable=False, server_default=ZERO),
+    Column("tries", SmallInteger, nullable=False, server_default=ZERO),
     Column("smtp_code", SmallInteger),
     Column("enhanced_code", Text),
     Column("error_message", Text),
-    Column("queued_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("queued_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     # When it was first marked: the Date of every attempt.
-    _moment("marked_at"),
-    _moment("sent_at"),
-    _moment("unconfirmed_at"),
+    moment("marked_at"),
+    moment("sent_at"),
+    moment("unconfirmed_at"),
     # When the CRM last said that this contact may be mailed, if that was later than the campaign's `audience_read_at`.
-    _moment("consent_read_at"),
-    _moment("opened_at"),
-    _moment("last_opened_at"),
-    Column("open_count", Integer, nullable=False, server_default=_zero),
+    moment("consent_read_at"),
+    moment("opened_at"),
+    moment("last_opened_at"),
+    Column("open_count", Integer, nullable=False, server_default=ZERO),
     # Why all its loads so far look like a machine's; null before the first load, and once a load looks like a person's.
     Column("machine_reason", Text),
-    _moment("clicked_at"),
+    moment("clicked_at"),
     # When a link of the message, or the head of its pixel, was last requested by a person or a machine. It is written
     # for one rule (store/rules.py, requested_together) and shown nowhere.
-    _moment("link_requested_at"),
-    _moment("unsubscribed_at"),
-    CheckConstraint(_one_of("status", SendStatus), name="status"),
+    moment("link_requested_at"),
+    moment("unsubscribed_at"),
+    CheckConstraint(one_of("status", SendStatus), name="status"),
     CheckConstraint("due_at IS NULL OR (batch IS NULL AND status IN ('QUEUED', 'DEFERRED'))", name="due_at"),
     CheckConstraint("(open_count = 0) = (opened_at IS NULL)", name="open_count"),
     CheckConstraint("machine_reason IS NULL OR opened_at IS NOT NULL", name="machine_reason"),
@@ -222,11 +195,11 @@ batches = Table(
     Column("campaign_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
     # The fence: every claim and every release raises the epoch. A write that names an older epoch changes nothing.
-    Column("epoch", Integer, nullable=False, server_default=_zero),
-    _moment("lease_until"),
+    Column("epoch", Integer, nullable=False, server_default=ZERO),
+    moment("lease_until"),
     # When it was last enqueued; null while it waits for a place in the campaign's window.
-    _moment("enqueued_at"),
-    Column("enqueue_count", Integer, nullable=False, server_default=_zero),
+    moment("enqueued_at"),
+    Column("enqueue_count", Integer, nullable=False, server_default=ZERO),
     PrimaryKeyConstraint("campaign_id", "number"),
     Index(
         "ix_marketing_batches_waiting",
@@ -266,11 +239,11 @@ opt_outs = Table(
     Column("org_id", Text, nullable=False),
     Column("address", Text(collation="C"), nullable=False),
     Column("contact_ids", ARRAY(Text), nullable=False),
-    Column("opted_out_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("opted_out_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     # When the CRM had it for every contact with the address; null: the opt-out blocks, whatever the CRM says.
-    _moment("confirmed_at"),
-    _moment("due_at"),
-    Column("tries", Integer, nullable=False, server_default=_zero),
+    moment("confirmed_at"),
+    moment("due_at"),
+    Column("tries", Integer, nullable=False, server_default=ZERO),
     PrimaryKeyConstraint("org_id", "address"),
     CheckConstraint("(confirmed_at IS NULL) = (due_at IS NOT NULL)", name="due_until_confirmed"),
     Index("ix_marketing_opt_outs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
@@ -282,7 +255,7 @@ opt_outs = Table(
 suppressions = Table(
     "marketing_suppressions",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     Column("address", Text(collation="C"), nullable=False),
     Column("reason", Text, nullable=False),
@@ -291,9 +264,9 @@ suppressions = Table(
     Column("campaign_id", Uuid),
     Column("note", Text),
     Column("created_by", Text),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    CheckConstraint(_one_of("reason", SuppressionReason), name="reason"),
-    CheckConstraint(_one_of("origin", SuppressionOrigin), name="origin"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    CheckConstraint(one_of("reason", SuppressionReason), name="reason"),
+    CheckConstraint(one_of("origin", SuppressionOrigin), name="origin"),
     UniqueConstraint("org_id", "address"),
     Index("ix_marketing_suppressions_newest", "org_id", text("id DESC")),
 )
@@ -306,7 +279,7 @@ soft_bounces = Table(
     Column("address", Text(collation="C"), nullable=False),
     Column("in_a_row", Integer, nullable=False),
     Column("last_send_id", Uuid, nullable=False),
-    Column("last_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("last_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     PrimaryKeyConstraint("org_id", "address"),
 )
 """On how many UTC days messages to an address bounced softly in a row, and when the last counted report arrived."""
@@ -319,9 +292,9 @@ links = Table(
     Column("number", Integer, nullable=False),
     # A Liquid template, as its author wrote it.
     Column("url", Text, nullable=False),
-    _counter("clicks"),
-    _counter("total_clicks"),
-    _counter("machine_clicks"),
+    counter("clicks"),
+    counter("total_clicks"),
+    counter("machine_clicks"),
     PrimaryKeyConstraint("campaign_id", "number"),
 )
 """The URLs of a campaign's tracked links: a click is redirected to these URLs only."""
@@ -332,7 +305,7 @@ clicks = Table(
     Column("org_id", Text, nullable=False),
     Column("send_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
-    Column("first_clicked_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("first_clicked_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     Column("clicks", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("send_id", "number"),
 )
@@ -344,10 +317,10 @@ timeline = Table(
     Column("org_id", Text, nullable=False),
     Column("campaign_id", Uuid, nullable=False),
     Column("minute", DateTime(timezone=True), nullable=False),
-    _counter("delivered"),
-    _counter("opens"),
-    _counter("clicks"),
-    _counter("unsubscribes"),
+    counter("delivered"),
+    counter("opens"),
+    counter("clicks"),
+    counter("unsubscribes"),
     PrimaryKeyConstraint("campaign_id", "minute"),
     # Each commit of a SENDING campaign updates one row. Room on the page makes these updates heap-only.
     postgresql_with={"fillfactor": "50"},
@@ -357,15 +330,15 @@ timeline = Table(
 test_mails = Table(
     "marketing_test_mails",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=_new_id),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     Column("campaign_id", Uuid, ForeignKey(campaigns.c.id, ondelete="CASCADE"), nullable=False, index=True),
     Column("recipients", ARRAY(Text), nullable=False),
     Column("created_by", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     # Set before the first message is submitted, so that a crash sends no message twice.
-    _moment("started_at"),
-    _moment("finished_at"),
+    moment("started_at"),
+    moment("finished_at"),
     Index("ix_marketing_test_mails_due", "created_at", postgresql_where=text("started_at IS NULL")),
 )
 """Requested test mails; no counter counts them."""
@@ -381,7 +354,7 @@ idempotency_keys = Table(
     Column("status", SmallInteger, nullable=False),
     Column("headers", JSONB, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     PrimaryKeyConstraint("org_id", "key"),
     Index("ix_marketing_idempotency_keys_created_at", "created_at"),
 )
@@ -396,17 +369,17 @@ preflights = Table(
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'RUNNING'")),
     Column("requested_by", Text, nullable=False),
-    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    _moment("finished_at"),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    moment("finished_at"),
     # The epoch and the lease of its attempt, when the next attempt may start, contacts read so far, contacts expected.
-    Column("epoch", Integer, nullable=False, server_default=_zero),
-    _moment("lease_until"),
-    _moment("due_at"),
-    Column("fetched", Integer, nullable=False, server_default=_zero),
+    Column("epoch", Integer, nullable=False, server_default=ZERO),
+    moment("lease_until"),
+    moment("due_at"),
+    Column("fetched", Integer, nullable=False, server_default=ZERO),
     Column("expected", Integer),
     Column("failure", Text),
     Column("report", JSONB(none_as_null=True)),
-    Column("errors", Integer, nullable=False, server_default=_zero),
+    Column("errors", Integer, nullable=False, server_default=ZERO),
     CheckConstraint("status IN ('RUNNING', 'DONE', 'FAILED')", name="status"),
     CheckConstraint("(status = 'RUNNING') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("(status = 'RUNNING') = (due_at IS NOT NULL)", name="due_while_running"),

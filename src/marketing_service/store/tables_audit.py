@@ -6,11 +6,12 @@ from sqlalchemy import Column, DateTime, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
+from marketing_service.store.columns import NEW_ID
 
 audit = Table(
     "marketing_audit",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=text("uuidv7()")),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("actor", Text, nullable=False),

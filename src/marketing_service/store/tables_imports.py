@@ -19,27 +19,26 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from marketing_service.db import metadata
-
-_zero = text("0")
+from marketing_service.store.columns import NEW_ID, NOW, counter, moment
 
 suppression_imports = Table(
     "marketing_suppression_imports",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=text("uuidv7()")),
+    Column("id", Uuid, primary_key=True, server_default=NEW_ID),
     Column("org_id", Text, nullable=False),
     Column("created_by", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     # The rows of the file; how many of them are done. Rows that are not taken are done with the step that they are in.
     Column("rows", Integer, nullable=False),
-    Column("done", Integer, nullable=False, server_default=_zero),
+    counter("done"),
     # Addresses: new ones, those that were on the list before, those that an earlier row of the file has, too.
-    Column("added", Integer, nullable=False, server_default=_zero),
-    Column("known", Integer, nullable=False, server_default=_zero),
+    counter("added"),
+    counter("known"),
     Column("repeated", Integer, nullable=False),
     # The rows that are not taken: all are counted, the first of them are listed.
     Column("rejected_rows", Integer, nullable=False),
     Column("rejected", JSONB, nullable=False),
-    Column("finished_at", DateTime(timezone=True)),
+    moment("finished_at"),
     CheckConstraint("least(done, added, known, repeated, rejected_rows) >= 0", name="no_negative_counter"),
     CheckConstraint("greatest(done, rejected_rows) <= rows", name="rows"),
     CheckConstraint("finished_at IS NULL OR done = rows", name="finished_when_all_rows_are_done"),

@@ -13,10 +13,10 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    text,
 )
 
 from marketing_service.db import metadata
+from marketing_service.store.columns import NOW, counter, moment
 from marketing_service.store.tables import campaigns
 
 relay_pauses = Table(
@@ -27,11 +27,11 @@ relay_pauses = Table(
     # The relay's own words.
     Column("message", Text),
     # When the relay is probed next; null if only a person can resume the campaign.
-    Column("probe_at", DateTime(timezone=True)),
+    moment("probe_at"),
     # Pauses in a row, without a message delivered in between: the wait between probes grows with them.
-    Column("pauses", Integer, nullable=False, server_default=text("0")),
+    counter("pauses"),
     # The campaign's counter at the last pause.
-    Column("delivered", Integer, nullable=False, server_default=text("0")),
+    counter("delivered"),
 )
 """Why the service paused a campaign because of the relay, and when it probes the relay again."""
 
@@ -51,6 +51,6 @@ relay_throttles = Table(
     Column("org_id", Text, nullable=False),
     Column("connections", Integer, nullable=False),
     Column("messages_per_second", Double),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=NOW),
 )
 """What a worker has reduced its sending to for a campaign, as the relay's replies ask."""
