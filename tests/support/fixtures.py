@@ -9,15 +9,17 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from marketing_service.db import Database
 from marketing_service.devstack.postgres import PostgresServer
 from marketing_service.devstack.valkey import ValkeyServer
 from marketing_service.queue import connect
+from tests.support.databases import SharedDatabase
 from tests.support.project import ROOT
 from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from marketing_service.db import Database
 
 
 @pytest.fixture(scope="session")
@@ -49,24 +51,24 @@ def empty(postgres: PostgresServer) -> str:
     return postgres.url(name)
 
 
-@pytest.fixture
-def database_url(postgres: PostgresServer, template: str) -> str:
-    """An empty, migrated database for this test alone."""
-    name = f"test_{uuid.uuid4().hex}"
-    postgres.create_database(name, template=template)
-    return postgres.url(name)
+@pytest.fixture(scope="session")
+async def shared_database(postgres: PostgresServer, template: str) -> AsyncIterator[SharedDatabase]:
+    shared = SharedDatabase(postgres, template)
+    yield shared
+    await shared.close()
 
 
 @pytest.fixture
-async def owner(database_url: str) -> AsyncIterator[Database]:
-    """The test's database as the superuser, so that row-level security hides nothing.
+async def database_url(shared_database: SharedDatabase) -> str:
+    """An empty, migrated database."""
+    await shared_database.renew()
+    return shared_database.url
 
-    A test may start a hundred transactions at once. On a busy machine the last of them waits for one of the three
-    connections longer than the service allows, so the time limit is a minute here.
-    """
-    database = Database(database_url, role=None, pool_size=3, connect_timeout=60)
-    yield database
-    await database.close()
+
+@pytest.fixture
+def owner(database_url: str, shared_database: SharedDatabase) -> Database:
+    """The test's database as the superuser, so that row-level security hides nothing."""
+    return shared_database.owner
 
 
 @pytest.fixture

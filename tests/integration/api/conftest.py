@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
 import httpx
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from marketing_service.devstack.valkey import ValkeyServer
+    from tests.support.databases import SharedDatabase
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,12 +57,38 @@ async def crm(crm_and_app: tuple[Crm, FastAPI]) -> AsyncIterator[Crm]:
         yield crm
 
 
+class OpenResources:
+    """The resources on the shared database. They stay open, because the first statements on a connection are slow."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._database_url: str | None = None
+        self._resources: Resources
+
+    async def on(self, database_url: str, redis_url: str) -> Resources:
+        if database_url != self._database_url:
+            await self._stack.aclose()
+            settings = api_settings(database_url, redis_url)
+            self._resources = await self._stack.enter_async_context(Resources.open(settings, process="api"))
+            self._database_url = database_url
+        return self._resources
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@pytest.fixture(scope="session")
+async def open_resources(shared_database: SharedDatabase) -> AsyncIterator[OpenResources]:
+    opened = OpenResources()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
-async def resources(database_url: str, valkey: ValkeyServer, crm: Crm) -> AsyncIterator[Resources]:
-    settings = api_settings(database_url, valkey.url())
-    async with Resources.open(settings, process="api") as opened:
-        audience = CrmAudience(crm.client, settings.crm_url, CRM_TOKEN, quick_timeout=1.0)
-        yield dataclasses.replace(opened, audience=audience)
+async def resources(open_resources: OpenResources, database_url: str, valkey: ValkeyServer, crm: Crm) -> Resources:
+    opened = await open_resources.on(database_url, valkey.url())
+    audience = CrmAudience(crm.client, opened.settings.crm_url, CRM_TOKEN, quick_timeout=1.0)
+    return dataclasses.replace(opened, audience=audience)
 
 
 @pytest.fixture
