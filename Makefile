@@ -22,6 +22,9 @@ PROCESSES ?= $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 1)')
 UV := $(PY) -m uv $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),--system-certs)
 INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PY) $(1) || $(PY) -m pip install --quiet $(1)
 
+# If Python may not write compiled files, every start of a process of the service compiles its 300 modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install run test test-browser screenshots chaos simulate mutate fuzz bench bench-audience bench-pixel bench-bounds bench-import audit lint fmt \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: a scenario that runs only at full size")
     if config.getoption("--browser") and chromium() is None:
         raise pytest.UsageError(f"The tests of the console cannot run: {NO_CHROMIUM}.")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the tests out of all later garbage collections: each would look at a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -42,8 +42,9 @@ class Installation:
     logs: list[Path]
 
 
-@pytest.fixture
-async def two_processes(tmp_path: Path) -> AsyncIterator[Installation]:
+@pytest.fixture(scope="module")
+async def two_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    tmp_path = tmp_path_factory.mktemp("audit")
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(running_servers(tmp_path, contacts=CONTACTS, **SETTINGS))
         second = free_port()

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 TOGETHER = {
+    "tests/acceptance/test_audit.py": "audit",
     "tests/acceptance/test_campaign.py": "dev",
     "tests/acceptance/test_curl.py": "dev",
     "tests/acceptance/test_deployment.py": "deployment",
+    "tests/acceptance/test_limits.py": "limits",
     "tests/acceptance/test_opting_out.py": "dev",
     "tests/acceptance/test_outages.py": "servers",
+    "tests/integration/api_contract/test_schema.py": "contract",
     "tests/integration/ledger/test_statement_costs.py": "statement_costs",
 }
 
