@@ -16,7 +16,7 @@ from marketing_service.audience import CrmAudience, ViewAudience
 from marketing_service.auth import ClaimRules, KeySet, KeySetAuthenticator, SecretAuthenticator
 from marketing_service.bounded_http import open_client
 from marketing_service.campaigns.rules import CampaignRules, SenderRules
-from marketing_service.db import Database, WrongSession, ping
+from marketing_service.db import Database, WrongSession
 from marketing_service.delivery import RelayAddress, SmtpMailer
 from marketing_service.errors import SettingsError, Unavailable
 from marketing_service.ports import AudienceError, Limit, RelayDown
@@ -25,7 +25,7 @@ from marketing_service.rates import RequestRates, SharedRates, limiter_redis
 from marketing_service.redis_access import WrongRedis
 from marketing_service.rendering import PostalAddresses
 from marketing_service.resolver import DnsTextRecords
-from marketing_service.store.schema import require_schema
+from marketing_service.store.server import require_usable
 from marketing_service.store.stats import LedgerStats, ledger_stats
 from marketing_service.tokens import BounceAddresses, Pseudonyms, TokenKeyring
 from marketing_service.tracking import ReportHandler
@@ -195,9 +195,7 @@ class Resources:
     async def check_database(self) -> None:
         """Raises Unavailable if PostgreSQL does not respond, takes no writes, or has an older schema than this version
         needs."""
-        await ping(self.transactions)
-        async with self.transactions() as tx:
-            await require_schema(tx.connection)
+        await require_usable(self.transactions)
 
     async def missing(self) -> dict[str, str]:
         """The parts that cannot be used now, each with the cause: `postgresql`, `redis`, `crm`, `relay`. Returns within

@@ -2,7 +2,15 @@
 
 from marketing_service.db.address import DatabaseAddress
 from marketing_service.db.connector import Connector
-from marketing_service.db.database import Call, Database, OnResult, Transaction, Transactions, metadata, ping
+from marketing_service.db.database import (
+    Call,
+    Database,
+    OnResult,
+    Transaction,
+    Transactions,
+    metadata,
+    require_writes,
+)
 from marketing_service.db.failures import DATABASE_ERRORS, cause_of, reason_of, refuses_data, sqlstate_of
 from marketing_service.db.session import Role, SessionOpener, WrongSession
 
@@ -20,8 +28,8 @@ __all__ = [
     "WrongSession",
     "cause_of",
     "metadata",
-    "ping",
     "reason_of",
     "refuses_data",
+    "require_writes",
     "sqlstate_of",
 ]

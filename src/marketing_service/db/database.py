@@ -197,14 +197,14 @@ _LITTLE_MEMORY = text("SELECT set_config('work_mem', '64kB', true), set_config('
 _WRITE_TO_DISK = text("SELECT count(*) FROM generate_series(1, 20000)")
 
 
-async def ping(transactions: Transactions) -> None:
-    """Raises Unavailable if PostgreSQL does not respond, or takes no writes: it is read-only, or its disk is full."""
-    async with transactions() as tx:
-        read_only = await tx.connection.execute(text("SELECT current_setting('transaction_read_only')"))
-        if read_only.scalar_one() == "on":
-            raise Unavailable("PostgreSQL", READ_ONLY)
-        await tx.connection.execute(_LITTLE_MEMORY)
-        await tx.connection.execute(_WRITE_TO_DISK)
+async def require_writes(connection: AsyncConnection) -> None:
+    """Raises Unavailable if PostgreSQL is read-only, and an error of the driver if its disk is full, which the
+    transaction makes Unavailable."""
+    read_only = await connection.execute(text("SELECT current_setting('transaction_read_only')"))
+    if read_only.scalar_one() == "on":
+        raise Unavailable("PostgreSQL", READ_ONLY)
+    await connection.execute(_LITTLE_MEMORY)
+    await connection.execute(_WRITE_TO_DISK)
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -26,7 +26,7 @@ from marketing_service.ports import AudienceError, RelayDown
 from marketing_service.preflight import domain_findings
 from marketing_service.rendering import Severity
 from marketing_service.settings import unknown_settings
-from marketing_service.store import access, schema, server
+from marketing_service.store import access, server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -105,17 +105,18 @@ def examine_settings(settings: Settings, environment: Mapping[str, str]) -> list
 
 
 async def examine_database(settings: Settings, process: Process) -> list[Finding]:
-    """Log-in, version, schema, rights and clock, with the role of this process."""
+    """Log-in, version, a write, schema, rights and clock, with the role of this process."""
     part = f"postgresql ({process})"
     database = database_of(settings, process)
+    found = []
     try:
         async with database.transaction() as tx:
-            found = []
             version = await tx.connection.run_sync(server.server_version)
             if version < MIN_SERVER:
                 text = f"PostgreSQL {MIN_SERVER} or newer is needed, and this server is {version}"
                 return [Finding(part, Level.ERROR, text, "Upgrade the server.")]
-            await schema.require_schema(tx.connection)
+        await server.require_usable(database.transaction)
+        async with database.transaction() as tx:
             missing = await tx.connection.run_sync(access.missing)
             if missing:
                 found.append(
