@@ -19,6 +19,7 @@ from marketing_service.operations.migrate import (
     known_revisions,
     refuse_old_server,
     restore_access,
+    restrict_roles,
 )
 from marketing_service.store import access, tables, tables_audit, tables_imports, tables_relay  # noqa: F401 - they fill the metadata
 
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = "5s"
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
-
-# The functions that run as their owner are safe from temporary objects, but nothing needs these rights. They are no
-# part of the schema: neither a dump nor a clone of the database has them, so every run looks at them.
-# By right: the kind of object, and whether a role has the right.
-_MAY_CREATE = {
-    "TEMPORARY": ("database", "has_database_privilege({role}, current_database(), 'TEMPORARY')"),
-    "CREATE": ("schema", "has_schema_privilege({role}, current_schema(), 'CREATE')"),
-}
-_OBJECT = {"database": "quote_ident(current_database())", "schema": "quote_ident(current_schema())"}
 
 
 def _database_url() -> str:
@@ -79,26 +71,9 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
     revision = context.get_context().get_current_revision()
     if revision is not None:
-        _restrict_roles(connection)
+        restrict_roles(connection, _progress().say)
     if revision == known_revisions(context.config)[0]:
         restore_access(connection, _progress().say)
-
-
-def _restrict_roles(connection: Connection) -> None:
-    """Take from the roles, and from PUBLIC, the rights to create temporary objects and objects in the schema. Print the
-    statement for an administrator if this user may not."""
-    for right, (kind, has_right) in _MAY_CREATE.items():
-        check = text("SELECT " + " OR ".join(has_right.format(role=f"'{role}'") for role in access.ROLES))
-        if not connection.execute(check).scalar_one():
-            continue
-        name = connection.execute(text(f"SELECT {_OBJECT[kind]}")).scalar_one()
-        revoke = f"REVOKE {right} ON {kind.upper()} {name} FROM PUBLIC, {', '.join(access.ROLES)}"
-        access.run_if_allowed(connection, [revoke])
-        if connection.execute(check).scalar_one():
-            _say(
-                f"The roles {' and '.join(access.ROLES)} keep the right {right} on the {kind} {name}, which they do not"
-                f" need, because another role granted it. As the owner of the {kind}, run: {revoke};"
-            )
 
 
 def _refuse_unknown_revision() -> None:

@@ -124,6 +124,17 @@ def create_roles(connection: Connection) -> None:
         )
 
 
+def restrict_roles(connection: Connection, say: Callable[[str], None]) -> None:
+    """Take from the roles the rights to create objects. Says what an administrator must run if this user may not."""
+    for _, statement in access.can_create(connection):
+        access.run_if_allowed(connection, [statement])
+    for right, statement in access.can_create(connection):
+        say(
+            f"The roles {' and '.join(access.ROLES)} keep the right {right}, which they do not need, because another"
+            f" role granted it. As the owner, run: {statement};"
+        )
+
+
 def restore_access(connection: Connection, say: Callable[[str], None]) -> None:
     """Set the rights and policies that are missing: a restored dump can have lost them. Raises MigrationFailed."""
     statements = access.missing(connection)

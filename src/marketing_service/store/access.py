@@ -73,6 +73,17 @@ _POLICIES = {
     "own_organisation": (API, "org_id = current_setting('marketing.org_id', true)"),
     "every_organisation": (WORKER, "true"),
 }
+# The functions that run as their owner are safe from temporary objects, but nothing needs these rights. They are no
+# part of the schema: neither a dump nor a clone of the database has them, so every run of `migrate` looks at them.
+# By right: the kind of object, its name, and whether a role has the right.
+_MAY_CREATE = {
+    "TEMPORARY": (
+        "database",
+        "current_database()",
+        "has_database_privilege({role}, current_database(), 'TEMPORARY')",
+    ),
+    "CREATE": ("schema", "current_schema()", "has_schema_privilege({role}, current_schema(), 'CREATE')"),
+}
 _INSUFFICIENT_PRIVILEGE = "42501"
 _FIND_ROLES = text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles)")
 _FIND_TABLES = text("""
@@ -134,6 +145,19 @@ def _missing_of_function(found: RowMapping) -> Iterator[str]:
     for role in FUNCTIONS[name]:
         if is_public or role not in roles:
             yield f"GRANT EXECUTE ON FUNCTION {name} TO {role}"
+
+
+def can_create(connection: Connection) -> list[tuple[str, str]]:
+    """The rights to create temporary objects, or objects in the schema, that a role has: a description of each, and the
+    statement that takes it from the roles and from PUBLIC."""
+    found = []
+    for right, (kind, name, has_right) in _MAY_CREATE.items():
+        check = text("SELECT " + " OR ".join(has_right.format(role=f"'{role}'") for role in ROLES))
+        if connection.execute(check).scalar_one():
+            quoted = connection.execute(text(f"SELECT quote_ident({name})")).scalar_one()
+            statement = f"REVOKE {right} ON {kind.upper()} {quoted} FROM PUBLIC, {', '.join(ROLES)}"
+            found.append((f"{right} on the {kind} {quoted}", statement))
+    return found
 
 
 def run_if_allowed(connection: Connection, statements: Iterable[str]) -> bool:
