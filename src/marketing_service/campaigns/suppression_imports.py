@@ -143,6 +143,8 @@ class SuppressionImporter:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
         self._draining = False
+        self.failed_steps = 0
+        """Steps that failed in this process, for the metrics."""
         self.due = asyncio.Event()
         """Set when a job says that an import waits."""
 
@@ -168,6 +170,7 @@ class SuppressionImporter:
             except Exception:
                 if claimed is None:
                     raise
+                self.failed_steps += 1
                 log.exception("import_step_failed", import_id=str(claimed.id))
                 failed.add(claimed.id)
             if claimed is None and after is None:

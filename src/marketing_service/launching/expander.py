@@ -6,6 +6,7 @@ The campaign gets its complete recipient list, or none.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,6 +74,8 @@ class Expander:
         self._time_limit = time_limit
         self._lease = lease
         self._draining = False
+        self.failures: Counter[lifecycle.FailureCode] = Counter()
+        """Launches that this process made FAILED, for the metrics."""
 
     def drain(self) -> None:
         """Start no attempt, and end the running ones at their next page. Another process starts them again."""
@@ -168,6 +171,7 @@ class Expander:
                 tx.connection, attempt.campaign_id, epoch=attempt.epoch, code=failure.code, message=failure.message
             )
         if failed:
+            self.failures[failure.code] += 1
             log.warning("launch_failed", code=failure.code, reason=failure.message)
 
     async def _try_again(self, attempt: Expansion, error: AudienceUnavailable) -> None:

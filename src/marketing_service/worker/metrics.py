@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from marketing_service.launching import OUTCOMES
-from marketing_service.ledger.lifecycle import PauseReason
+from marketing_service.ledger.lifecycle import FailureCode, PauseReason
 from marketing_service.sending import SECONDS
 
 if TYPE_CHECKING:
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from marketing_service.launching import ScheduledLaunches
+    from marketing_service.campaigns.suppression_imports import SuppressionImporter
+    from marketing_service.launching import Expander, ScheduledLaunches
     from marketing_service.ports import Mailer
     from marketing_service.sending import RelayFeedback, Sender, SendingStats
+
+
+TASKS = ("sweep", "scheduled_launches", "opt_outs", "imports", "throttle", "queue", "leases")
+"""What a worker does again and again, beside its jobs."""
 
 
 class ScheduleCollector:
@@ -80,6 +85,47 @@ class SendingCollector:
         )
         yield GaugeMetricFamily(
             "marketing_batches_running", "Batches that are being sent.", value=self._sender.batches_running
+        )
+
+
+class Faults:
+    """What went wrong outside of the sending, in plain numbers."""
+
+    def __init__(self) -> None:
+        self.failed_tasks = dict.fromkeys(TASKS, 0)
+        self.is_waiting = True
+        """Whether the process takes no job, because PostgreSQL cannot be used or has an older schema."""
+
+
+class FaultCollector:
+    """Reads the numbers as SendingCollector does. Each series begins at zero: Prometheus sees no increase in the first
+    value of a series."""
+
+    def __init__(self, faults: Faults, expander: Expander, importer: SuppressionImporter) -> None:
+        self._faults = faults
+        self._expander = expander
+        self._importer = importer
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "marketing_worker_waiting",
+            "1 while this process takes no job, because PostgreSQL cannot be used or has an older schema.",
+            value=int(self._faults.is_waiting),
+        )
+        tasks = CounterMetricFamily(
+            "marketing_tasks_failed", "Runs of a background task that ended with an unexpected error.", labels=("task",)
+        )
+        for task, count in self._faults.failed_tasks.items():
+            tasks.add_metric((task,), count)
+        yield tasks
+        launches = CounterMetricFamily("marketing_launches_failed", "Launches that became FAILED.", labels=("code",))
+        for code in FailureCode:
+            launches.add_metric((code,), self._expander.failures[code])
+        yield launches
+        yield CounterMetricFamily(
+            "marketing_import_steps_failed",
+            "Steps of imports into the suppression list that failed, and are tried again.",
+            value=self._importer.failed_steps,
         )
 
 

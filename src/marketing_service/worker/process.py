@@ -19,15 +19,15 @@ from marketing_service.sending import RENEWALS_PER_LEASE
 from marketing_service.tracking import write_opt_outs_to_crm
 from marketing_service.worker.arq_consumer import ArqConsumer
 from marketing_service.worker.dependencies import WorkerDependencies
-from marketing_service.worker.metrics import ScheduleCollector, SendingCollector
+from marketing_service.worker.metrics import FaultCollector, Faults, ScheduleCollector, SendingCollector
 from marketing_service.worker.shutdown import ShutdownSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from marketing_service.launching import ScheduledLaunches
+    from prometheus_client.registry import Collector
+
     from marketing_service.metrics import Endpoint
-    from marketing_service.sending import Sender
     from marketing_service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -53,9 +53,7 @@ async def run_worker(settings: Settings, *, control_pipe: int | None = None, met
     async with Resources.open(settings, process="worker") as resources:
         await resources.verify()
         worker = WorkerProcess(resources)
-        sender, mailer = worker.sender, resources.mailer
-        sending = [] if sender is None or mailer is None else [SendingCollector(sender, mailer)]
-        with serve_metrics(metrics, ScheduleCollector(worker.scheduled_launches), *sending):
+        with serve_metrics(metrics, *worker.collectors()):
             gc.freeze()  # the objects made so far live as long as the process: the collector need not look at them
             await worker.run(shutdown)
 
@@ -67,19 +65,20 @@ class WorkerProcess:
         self._resources = resources
         self._limits = resources.worker_limits
         self._dependencies = WorkerDependencies.of(resources)
+        self._faults = Faults()
         self._redis = resources.consumer_redis()
         slots = {Queue.SENDING: self._limits.sending_jobs, Queue.AUDIENCES: self._limits.audience_jobs}
         self._consumers = [
             ArqConsumer(queue, self._redis, self._dependencies, slots=number) for queue, number in slots.items()
         ]
 
-    @property
-    def sender(self) -> Sender | None:
-        return self._dependencies.sender
-
-    @property
-    def scheduled_launches(self) -> ScheduledLaunches:
-        return self._dependencies.scheduled_launches
+    def collectors(self) -> Iterator[Collector]:
+        """What this process shows of itself as metrics."""
+        sender, mailer = self._dependencies.sender, self._resources.mailer
+        if sender is not None and mailer is not None:
+            yield SendingCollector(sender, mailer)
+        yield ScheduleCollector(self._dependencies.scheduled_launches)
+        yield FaultCollector(self._faults, self._dependencies.expander, self._dependencies.importer)
 
     async def run(self, shutdown: ShutdownSignals) -> None:
         """Work until told to drain; then drain, for at most MARKETING_DRAIN_SECONDS or until told to stop now."""
@@ -88,17 +87,17 @@ class WorkerProcess:
         importer = self._dependencies.importer
         consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
-            asyncio.create_task(_repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
+            asyncio.create_task(self._repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
             # Not a part of the sweep: a sweep that takes long would make the launches late.
             asyncio.create_task(
-                _repeat("scheduled_launches", limits.sweep_seconds, self._dependencies.scheduled_launches.run)
+                self._repeat("scheduled_launches", limits.sweep_seconds, self._dependencies.scheduled_launches.run)
             ),
-            asyncio.create_task(_repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
-            asyncio.create_task(_repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
-            asyncio.create_task(_repeat("resends", limits.sweep_seconds, self._dependencies.resender.run)),
-            asyncio.create_task(_repeat("throttle", limits.sweep_seconds, self._report_throttle)),
+            asyncio.create_task(self._repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
+            asyncio.create_task(self._repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
+            asyncio.create_task(self._repeat("resends", limits.sweep_seconds, self._dependencies.resender.run)),
+            asyncio.create_task(self._repeat("throttle", limits.sweep_seconds, self._report_throttle)),
             # arq skips a job without a word if Redis refuses its writes.
-            asyncio.create_task(_repeat("queue", _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)),
+            asyncio.create_task(self._repeat("queue", _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)),
         ]
         renewing = asyncio.create_task(self._renew_leases())
         log.info("worker_started", relay=self._resources.mailer is not None)
@@ -132,6 +131,7 @@ class WorkerProcess:
                 if throttle.allows(reason, time.monotonic()):
                     log.warning("worker_waits", reason=reason, cause=getattr(error, "cause", None))
             else:
+                self._faults.is_waiting = False
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(drain.wait(), self._limits.sweep_seconds)
@@ -139,7 +139,7 @@ class WorkerProcess:
     async def _renew_leases(self) -> None:
         if self._dependencies.sender is not None:
             leases = self._dependencies.sender.leases
-            await _repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
+            await self._repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
 
     async def _report_throttle(self) -> None:
         if self._dependencies.sender is not None:
@@ -147,6 +147,24 @@ class WorkerProcess:
 
     async def _write_opt_outs(self) -> None:
         await write_opt_outs_to_crm(self._resources.transactions, self._resources.audience)
+
+    async def _repeat(
+        self, name: str, seconds: float, work: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
+    ) -> None:
+        """Do the work again and again, with pauses of so many seconds. `wake` ends a pause early."""
+        while True:
+            try:
+                await work()
+            except Unavailable as error:
+                log.warning("task_postponed", task=name, reason=error.detail, error=error.cause)
+            except Exception:
+                self._faults.failed_tasks[name] += 1
+                log.exception("task_failed", task=name)
+            if wake is None:
+                await asyncio.sleep(seconds)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), seconds)
 
     async def _finish_jobs(self, seconds: float, stop_now: asyncio.Event) -> None:
         """Wait for the running jobs, for at most `seconds` or until `stop_now`, then cancel the unfinished ones."""
@@ -164,21 +182,3 @@ class WorkerProcess:
             job.cancel()
         await finished
         await asyncio.gather(*jobs, stopped, return_exceptions=True)
-
-
-async def _repeat(
-    name: str, seconds: float, work: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
-) -> None:
-    """Do the work again and again, with pauses of so many seconds. `wake` ends a pause early."""
-    while True:
-        try:
-            await work()
-        except Unavailable as error:
-            log.warning("task_postponed", task=name, reason=error.detail, error=error.cause)
-        except Exception:
-            log.exception("task_failed", task=name)
-        if wake is None:
-            await asyncio.sleep(seconds)
-        else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), seconds)
