@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MAX_PORT = 65535
 """A port has 16 bits (RFC 9293 §3.1)."""
 _MAX_PROCESSES = 256
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 
 # Each command imports only what it needs: `worker` runs without FastAPI, and the image without the development parts.
 
@@ -46,20 +48,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    serve = commands.add_parser("serve", help="run the HTTP API")
-    serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
-    serve.add_argument("--port", type=_port, default=8000, help="the port to listen at; 0 means any free port (8000)")
-    serve.add_argument(
-        "--internal-host", default="127.0.0.1", help="the address for health, readiness and metrics (127.0.0.1)"
-    )
-    serve.add_argument(
-        "--internal-port",
-        type=_port,
-        help="the port for /healthz, /readyz and /metrics; 0 means any free port. Without it, /healthz is served at"
-        " --port, and the other two are not served",
-    )
-    serve.add_argument("--dev-login", action="store_true", help=argparse.SUPPRESS)
-    serve.set_defaults(run=_serve)
+    _add_serve(commands.add_parser("serve", help="run the HTTP API"))
 
     worker = commands.add_parser("worker", help="run a worker, which expands and sends campaigns")
     worker.add_argument("--processes", type=_count, default=1, help="the number of worker processes to run (1)")
@@ -122,6 +111,28 @@ def create_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8000, help="the port to listen at; 0 means any free port (8000)")
+    serve.add_argument(
+        "--internal-host", default="127.0.0.1", help="the address for health, readiness and metrics (127.0.0.1)"
+    )
+    serve.add_argument(
+        "--internal-port",
+        type=_port,
+        help="the port for /healthz, /readyz and /metrics; 0 means any free port. Without it, /healthz is served at"
+        " --port, and the other two are not served",
+    )
+    serve.add_argument(
+        "--root-path",
+        type=_root_path,
+        default="",
+        help="the prefix of the paths at the proxy, such as /apps/mail, whether the proxy removes it or not (none)",
+    )
+    serve.add_argument("--dev-login", action="store_true", help=argparse.SUPPRESS)
+    serve.set_defaults(run=_serve)
+
+
 def _add_bounces(bounces: argparse.ArgumentParser) -> None:
     listeners = bounces.add_subparsers(required=True, metavar="listener")
     lmtp = listeners.add_parser("lmtp", help="listen for a mail server that delivers over LMTP or SMTP")
@@ -141,6 +152,15 @@ def _port(text: str) -> int:
     if not 0 <= port <= _MAX_PORT:
         raise argparse.ArgumentTypeError(f"{port} is not a port; it must be from 0 to {_MAX_PORT}")
     return port
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not _ROOT_PATH.fullmatch(path):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a path; it must begin with a slash, and may contain only letters, digits and -._~"
+        )
+    return path
 
 
 def _count(text: str) -> int:
@@ -167,18 +187,19 @@ def _serve(options: argparse.Namespace) -> int:
         settings,
         Listener(options.host, options.port),
         internal,
-        more_routers=list(_more_routers(settings, dev_login=options.dev_login)),
+        more_routers=list(_more_routers(settings, options)),
+        root_path=options.root_path,
     )
 
 
-def _more_routers(settings: Settings, *, dev_login: bool) -> Iterator[APIRouter]:
+def _more_routers(settings: Settings, options: argparse.Namespace) -> Iterator[APIRouter]:
     """The routes that are served in addition to the API."""
-    if dev_login:
+    if options.dev_login:
         yield _login_routes(settings)
     if settings.console:
         from marketing_service.console import create_console_router
 
-        yield create_console_router(settings)
+        yield create_console_router(settings, root_path=options.root_path)
 
 
 def _login_routes(settings: Settings) -> APIRouter:

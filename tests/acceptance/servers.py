@@ -245,13 +245,13 @@ async def running_servers(folder: Path, *, contacts: int, **settings: str) -> As
 
 @asynccontextmanager
 async def serve(
-    port: int, internal_port: int, environment: dict[str, str], log: Path
+    port: int, internal_port: int, environment: dict[str, str], log: Path, *options: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the API while the block runs; the block begins when the API responds."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "marketing_service", "serve",
-            "--port", str(port), "--internal-port", str(internal_port),
+            "--port", str(port), "--internal-port", str(internal_port), *options,
             env=environment, stdout=output, stderr=output,
         )  # fmt: skip
 

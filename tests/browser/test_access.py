@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from fastapi import FastAPI
 from playwright.async_api import Route, expect
 from starlette.middleware.cors import CORSMiddleware
@@ -17,12 +12,10 @@ from starlette.middleware.cors import CORSMiddleware
 from marketing_service.devstack.login import create_login_router
 from marketing_service.devstack.process import free_port
 from marketing_service.devstack.web import serving
-from tests.acceptance.portal import eventually
 from tests.browser.console import ADMIN, VIEWER
+from tests.browser.served import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.browser.conftest import Visit
     from tests.browser.console import Console
 
@@ -175,28 +168,3 @@ async def test_the_log_in_of_the_portal_may_be_at_another_origin(visit: Visit, r
             await expect(console.heading("Log in to Marketing")).to_be_visible()
             await expect(console.page.get_by_text("may not have ended")).to_have_count(0)
             assert await console.page.context.cookies() == []
-
-
-@contextmanager
-def served(
-    ready: dict[str, Any], port: int, *, dev_login: bool = True, **changes: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The API with the console in a separate process, in addition to that of `dev`."""
-    flags = ["--port", str(port), *(["--dev-login"] if dev_login else [])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "marketing_service", "serve", *flags],
-        env={**os.environ, **ready["env"], "MARKETING_CONSOLE": "true", **changes},
-    )
-    try:
-
-        def responds() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
-            except httpx.ConnectError:
-                return False
-
-        eventually(responds)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)

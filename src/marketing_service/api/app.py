@@ -14,6 +14,7 @@ from marketing_service.api.limits import CONSOLE_PREFIX, LimitsMiddleware, Reque
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
+from marketing_service.api.root_path import RootPathMiddleware
 from marketing_service.api.routes import (
     audience,
     audit,
@@ -63,24 +64,26 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     health: bool = True,
+    root_path: str = "",
     response_seconds: float = SECONDS,
 ) -> ASGIApp:
     """The public application on open resources. The caller closes the resources.
 
     `more_routers` are served too, but are not part of the API: the console, the log-in page for development. `metrics`
-    are shared with the internal application. With `health`, `/healthz` is served here: then nothing else is inside. A
-    response must start within `response_seconds`.
+    are shared with the internal application. With `health`, `/healthz` is served here: then nothing else is inside.
+    `root_path` is the prefix of the paths at the proxy. A response must start within `response_seconds`.
     """
     metrics = metrics or Metrics()
     public_routers = (*more_routers, *([health_routes.liveness] if health else ()))
     app = routed_app(resources, public_routers, metrics=metrics, response_seconds=response_seconds)
-    return PixelMiddleware(
+    with_pixel = PixelMiddleware(
         app,
         tokens=resources.tokens,
         opens=Opens(resources.call, timeout=OPEN_TIMEOUT),
         metrics=metrics,
         proxy_hops=resources.api_rules.proxy_hops,
     )
+    return RootPathMiddleware(with_pixel, root_path) if root_path else with_pixel
 
 
 def create_internal_app(resources: Resources, *, metrics: Metrics, response_seconds: float = SECONDS) -> FastAPI:

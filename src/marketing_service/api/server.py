@@ -56,15 +56,20 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    settings: Settings, public: Listener, internal: Listener | None = None, *, more_routers: Sequence[APIRouter] = ()
+    settings: Settings,
+    public: Listener,
+    internal: Listener | None = None,
+    *,
+    more_routers: Sequence[APIRouter] = (),
+    root_path: str = "",
 ) -> int:
     """Serve until SIGTERM or SIGINT. `internal` serves health, readiness and metrics; without it, only `/healthz` is
-    served, at the public port. Returns the exit code. Raises SettingsError if a port cannot be used, or if the
-    database or Redis cannot be used as it is."""
+    served, at the public port. `root_path` is the prefix of the public paths at the proxy. Returns the exit code.
+    Raises SettingsError if a port cannot be used, or if the database or Redis cannot be used as it is."""
     with ExitStack() as stack:
         at_public = stack.enter_context(_listening(public, "--port"))
         at_internal = stack.enter_context(_listening(internal, "--internal-port")) if internal else []
-        return uvloop.run(_serve(settings, at_public, at_internal, more_routers))
+        return uvloop.run(_serve(settings, at_public, at_internal, more_routers, root_path))
 
 
 async def _serve(
@@ -72,11 +77,13 @@ async def _serve(
     public: list[socket.socket],
     internal: list[socket.socket],
     more_routers: Sequence[APIRouter],
+    root_path: str,
 ) -> int:
     async with Resources.open(settings, process="api") as resources:
         await resources.verify()
         metrics = Metrics()
-        server = _server(create_app(resources, more_routers, metrics=metrics, health=not internal))
+        app = create_app(resources, more_routers, metrics=metrics, health=not internal, root_path=root_path)
+        server = _server(app)
         inside = _server(create_internal_app(resources, metrics=metrics)) if internal else None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

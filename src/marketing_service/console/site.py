@@ -50,11 +50,12 @@ class _File:
         return Response(self.content, headers=self.headers)
 
 
-def create_console_router(settings: Settings) -> APIRouter:
-    """`/marketing` and everything below it."""
+def create_console_router(settings: Settings, *, root_path: str = "") -> APIRouter:
+    """`/marketing` and everything below it. `root_path` is the prefix of the paths at the proxy. The page names its
+    first files with it, and they find all others relative to themselves."""
     login_url = settings.console_login_url or OWN_LOGIN
     logout_url = settings.console_logout_url or urljoin(login_url, "logout")
-    served = dict(_files(_page_policy(login_url, logout_url)))
+    served = dict(_files(_page_policy(login_url, logout_url), root_path))
     configuration = {
         "loginUrl": login_url,
         "logoutUrl": logout_url,
@@ -96,15 +97,18 @@ def _page_policy(*urls: str) -> str:
     )
 
 
-def _files(page_policy: str) -> Iterator[tuple[str, _File]]:
+def _files(page_policy: str, root_path: str) -> Iterator[tuple[str, _File]]:
     for name, entry in _entries(files(__package__).joinpath("static"), ""):
         media_type = _MEDIA_TYPES["." + name.rpartition(".")[2]]
         policy = {"Content-Security-Policy": page_policy} if name == _PAGE else {}
-        yield name, _file(entry.read_bytes(), media_type, policy)
+        content = entry.read_bytes()
+        if name == _PAGE:
+            content = content.replace(f'"{PREFIX}/'.encode(), f'"{root_path}{PREFIX}/'.encode())
+        yield name, _file(content, media_type, policy)
         if name in _FRAMES:
             for frame, images in _FRAMES.items():
                 policy = {"Content-Security-Policy": _FRAME_POLICY.format(images)}
-                yield frame, _file(entry.read_bytes(), media_type, policy)
+                yield frame, _file(content, media_type, policy)
 
 
 def _entries(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]]:

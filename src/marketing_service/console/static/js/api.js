@@ -1,8 +1,7 @@
 /** The client of the API: sends requests with the access token, returns objects, and throws problems as errors. */
 
+import { API } from "./paths.js";
 import { accessToken, rejectToken } from "./session.js";
-
-const BASE = "/api/marketing";
 
 /** A problem response of the API (RFC 9457). */
 export class Problem extends Error {
@@ -52,7 +51,7 @@ async function request(method, path, { query, body, headers = {}, version, idemp
 
 async function send(path, options) {
   try {
-    return await fetch(BASE + path, options);
+    return await fetch(API + path, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new Unreachable();

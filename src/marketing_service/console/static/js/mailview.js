@@ -5,8 +5,9 @@
 
 import { h, setContent } from "./dom.js";
 import { notice, pills } from "./components.js";
+import { CONSOLE } from "./paths.js";
 
-const FRAMES = { false: "/marketing/static/mail.html", true: "/marketing/static/mail-with-images.html" };
+const FRAMES = { false: `${CONSOLE}/static/mail.html`, true: `${CONSOLE}/static/mail-with-images.html` };
 const MOBILE_WIDTH = "375px";
 const MAX_HEIGHT = 1600;
 /** The invisible characters after a preheader, which fill the line of an inbox. */

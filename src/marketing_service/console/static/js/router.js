@@ -2,8 +2,7 @@
 
 import { confirmDialog, errorMessage, loading } from "./components.js";
 import { h, setContent } from "./dom.js";
-
-const PREFIX = "/marketing";
+import { CONSOLE } from "./paths.js";
 
 let routes = [];
 let main = null;
@@ -32,13 +31,13 @@ export function start(table, element, then) {
   return show({ first: true });
 }
 
-/** Goes to another screen. `path` is the part of the URL after /marketing. */
+/** Goes to another screen. `path` is the part of the URL after the console's path. */
 export async function go(path, { replace = false, force = false } = {}) {
   if (!force && !(await confirmLeave())) return;
-  if (replace) history.replaceState({ position }, "", PREFIX + path);
+  if (replace) history.replaceState({ position }, "", CONSOLE + path);
   else {
     position += 1;
-    history.pushState({ position }, "", PREFIX + path);
+    history.pushState({ position }, "", CONSOLE + path);
   }
   await show();
 }
@@ -50,7 +49,7 @@ export function setQuery(query) {
 }
 
 /** The URL of a screen. */
-export const to = (path) => PREFIX + path;
+export const to = (path) => CONSOLE + path;
 
 async function confirmLeave() {
   if (!current.unsaved?.()) return true;
@@ -91,9 +90,9 @@ function onLinkClick(event) {
   if (link === null || link === undefined || !plain || event.defaultPrevented) return;
   if (link.target !== "" || link.hasAttribute("download") || link.origin !== location.origin) return;
   if (link.getAttribute("href").startsWith("#")) return;
-  if (link.pathname !== PREFIX && !link.pathname.startsWith(`${PREFIX}/`)) return;
+  if (link.pathname !== CONSOLE && !link.pathname.startsWith(`${CONSOLE}/`)) return;
   event.preventDefault();
-  go(link.pathname.slice(PREFIX.length) + link.search);
+  go(link.pathname.slice(CONSOLE.length) + link.search);
 }
 
 async function show({ first = false } = {}) {
@@ -101,7 +100,7 @@ async function show({ first = false } = {}) {
   const thisRun = run;
   current.leave?.();
   current = { element: null };
-  const path = location.pathname.slice(PREFIX.length) || "/";
+  const path = location.pathname.slice(CONSOLE.length) || "/";
   const [open, groups] = matchRoute(path);
   const loadingTimer = setTimeout(() => thisRun === run && setContent(main, loading()), 150);
   try {

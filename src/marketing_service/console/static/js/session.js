@@ -4,6 +4,8 @@
  * (`…/refresh`). Local storage only contains the email address of the last log-in.
  */
 
+import { CONSOLE } from "./paths.js";
+
 const EMAIL_KEY = "marketing.loggedIn";
 /** Why the log-in service could not end the session. The log-in page shows it once. */
 const LOGOUT_PROBLEM_KEY = "marketing.logoutProblem";
@@ -23,7 +25,7 @@ export class LoginFailed extends Error {}
 /** Loads the configuration of this installation. */
 export async function configure(loginPrompt) {
   showLogin = loginPrompt;
-  const response = await fetch("/marketing/configuration.json");
+  const response = await fetch(`${CONSOLE}/configuration.json`);
   if (!response.ok) throw new Error("The console could not load its configuration. Try again in a moment.");
   configuration = await response.json();
 }
@@ -60,7 +62,7 @@ export async function logOut() {
   const problem = await endSession();
   token = null;
   if (problem !== null) sessionStorage.setItem(LOGOUT_PROBLEM_KEY, problem);
-  location.assign("/marketing");
+  location.assign(CONSOLE);
 }
 
 /** Returns null, or the reason why the session may still exist. */
