@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MAX_PORT = 65535
 """A port has 16 bits (RFC 9293 §3.1)."""
 _MAX_PROCESSES = 256
+_MAX_TOKEN_MINUTES = 24 * 60
+"""A token cannot be taken back."""
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 
 # Each command imports only what it needs: `worker` runs without FastAPI, and the image without the development parts.
@@ -103,10 +105,10 @@ def create_parser() -> argparse.ArgumentParser:
     openapi.set_defaults(run=_openapi)
 
     token = commands.add_parser("token", help="print an access token signed with MARKETING_JWT_SECRET")
-    token.add_argument("--org", required=True, help="the organisation (claim orgId)")
+    token.add_argument("--org", required=True, help="the organisation that the token is for")
     token.add_argument("--subject", default="operator", help="the user that the token is for (claim sub; operator)")
     token.add_argument("--role", action="append", default=[], help="a role of the user; can be repeated")
-    token.add_argument("--minutes", type=int, default=15, help="the lifetime of the token in minutes (15)")
+    token.add_argument("--minutes", type=_minutes, default=15, help="the lifetime of the token in minutes (15)")
     token.set_defaults(run=_token)
     return parser
 
@@ -161,6 +163,13 @@ def _root_path(text: str) -> str:
             f"{text} is not a path; it must begin with a slash, and may contain only letters, digits and -._~"
         )
     return path
+
+
+def _minutes(text: str) -> int:
+    minutes = int(text)
+    if not 1 <= minutes <= _MAX_TOKEN_MINUTES:
+        raise argparse.ArgumentTypeError(f"{minutes} is out of range; it must be from 1 to {_MAX_TOKEN_MINUTES}")
+    return minutes
 
 
 def _count(text: str) -> int:
@@ -375,6 +384,9 @@ def _token(options: argparse.Namespace) -> int:
             roles=options.role,
             features=[settings.feature],
             lifetime_seconds=options.minutes * 60,
+            org_claim=settings.jwt_org_claim,
+            roles_claim=settings.jwt_roles_claim,
+            features_claim=settings.jwt_features_claim,
         )
     )
     return 0

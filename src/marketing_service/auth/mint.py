@@ -22,6 +22,9 @@ def mint_token(
     features: Sequence[str],
     lifetime_seconds: float,
     now: float | None = None,
+    org_claim: str = "orgId",
+    roles_claim: str = "roles",
+    features_claim: str = "features",
 ) -> str:
     """An access token (JWT, RFC 7519) that is valid for `lifetime_seconds` from `now` (seconds since 1970)."""
     issued = int(time.time() if now is None else now)
@@ -31,8 +34,8 @@ def mint_token(
         "sub": subject,
         "iat": issued,
         "exp": issued + int(lifetime_seconds),
-        "orgId": org_id,
-        "roles": list(roles),
-        "features": list(features),
+        org_claim: org_id,
+        roles_claim: list(roles),
+        features_claim: list(features),
     }
     return jwt.encode(claims, secret, algorithm="HS256")
