@@ -169,6 +169,9 @@ release: $(VENV)/.test ## Check that the version of pyproject.toml can be releas
 	@grep -qF '## [$(VERSION)]' CHANGELOG.md || { echo "CHANGELOG.md has no section for $(VERSION)." >&2; exit 1; }
 	@! git rev-parse -q --verify 'refs/tags/v$(VERSION)' > /dev/null || \
 		{ echo "The tag v$(VERSION) exists: set a new version in pyproject.toml." >&2; exit 1; }
+	@newest=$$(git tag --list 'v*' --sort=-version:refname | head -n 1); \
+	[ -z "$$newest" ] || grep -qxF "RELEASE = \"$$newest\"" tests/support/previous_release.py || \
+		{ echo "The newest release is $$newest: set RELEASE in tests/support/previous_release.py to it first." >&2; exit 1; }
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test TESTS=tests
 	@git tag --annotate 'v$(VERSION)' --message 'Version $(VERSION)'
