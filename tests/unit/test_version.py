@@ -35,8 +35,9 @@ def test_the_manifests_name_the_image_of_this_version() -> None:
         assert versions in (set(), {VERSION}), manifest.name
 
 
-def test_the_readme_of_the_manifests_waits_for_the_migration_of_this_version() -> None:
-    text = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["deploy/README.md", "docs/upgrade.md"])
+def test_a_page_that_waits_for_the_migration_waits_for_that_of_this_version(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert set(re.findall(r"job/marketing-migrate-(\S+)", text)) == {VERSION.replace(".", "-")}
 
 
