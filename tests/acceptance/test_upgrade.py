@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -75,7 +76,7 @@ async def test_the_previous_release_sends_on_the_new_schema_until_the_new_worker
         await command(old, folder, "-m", "marketing_service", "migrate")
         [[before]] = await execute_now(postgres.url(), _REVISION)
         port = free_port()
-        api_of_old = await stack.enter_async_context(serve(port, free_port(), old, tmp_path / "old-api.log"))
+        await stack.enter_async_context(serve(port, free_port(), old, tmp_path / "old-api.log"))
         api = await stack.enter_async_context(client(port))
         old_worker = await stack.enter_async_context(worker_process(old, tmp_path / "old-worker.log"))
         campaign = await launch(api, "Upgrade", "LEAD")
@@ -108,11 +109,23 @@ async def test_the_previous_release_sends_on_the_new_schema_until_the_new_worker
         await stop(new_worker)
         counted = await execute_now(postgres.url(), _COUNTED)
         reconciled = await command(new, ROOT, "-m", "marketing_service", "reconcile", "--dry-run")
-        assert api_of_old.returncode is None
+        assert warnings(tmp_path) == {}
 
     assert counted == [(CONTACTS, 0, CONTACTS, CONTACTS + len(DEFERRED), CONTACTS)]
     assert relay.recipients == dict.fromkeys((*LEADS, *MEMBERS), 1), "nobody is left out, and nobody got it twice"
     assert reconciled.endswith("2 campaigns compared, 0 differed.")
+
+
+def warnings(folder: Path) -> dict[str, set[str]]:
+    """The events in the logs that a person should look at. A process that the schema stops can continue after the
+    upgrade, so the result of the campaigns does not show it."""
+    found: dict[str, set[str]] = {}
+    for log in folder.glob("*.log"):
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+        for line in lines:
+            if line["level"] not in {"debug", "info"}:
+                found.setdefault(log.name, set()).add(line["event"])
+    return found
 
 
 def is_for(address: str, now: Now) -> bool:
