@@ -65,8 +65,7 @@ async def test_the_previous_release_sends_on_the_new_schema_until_the_new_worker
             database_url=postgres.url(), redis_url=valkey.url(), smtp_url=relay.url,
             crm_url=crm.url, crm_token=TOKEN, worker_jobs="2", batch_window="4", log_level="INFO",
         )  # fmt: skip
-        folder = tmp_path / "previous"
-        folder.mkdir()
+        (folder := tmp_path / "previous").mkdir()
         await asyncio.to_thread(previous_release.extract, folder)
         old = new | {"PYTHONPATH": str(folder / "src")}
         assert await command(old, folder, "-c", "import marketing_service; print(marketing_service.__file__)") == str(
@@ -108,6 +107,8 @@ async def test_the_previous_release_sends_on_the_new_schema_until_the_new_worker
             assert await get(new_api, f"campaigns/{sent}/stats") == await get(api, f"campaigns/{sent}/stats")
         await stop(new_worker)
         counted = await execute_now(postgres.url(), _COUNTED)
+        # The counters above are right already. Old processes do not count the reasons of migration 0012.
+        await command(new, ROOT, "-m", "marketing_service", "reconcile")
         reconciled = await command(new, ROOT, "-m", "marketing_service", "reconcile", "--dry-run")
         assert warnings(tmp_path) == {}
 

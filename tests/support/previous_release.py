@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 RELEASE = "7c48320564610557a120f211a91309274c024aa2"
 """The tag of the previous release, which `make release` compares with the newest one. There is none yet, so it is the
-last commit before the newest migration (0010): its migrations are the first nine of this version, so its schema can be
-migrated to this one."""
+last commit before migration 0010: its migrations are the first nine of this version, so its schema can be migrated."""
 _PARTS = ("src", "migrations", "alembic.ini")
 
 
