@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ USUAL = {
     "pixel": 200, "unsubscribe": 200, "one click": 200, "alive": 200, "metrics": 200, "preview unsaved": 200,
     "links": 200, "timeline": 200, "click": 404, "suppressions": 200, "suppress": 201, "suppress no more": 404,
     "suppressions csv": 200, "suppress csv": 200, "imports": 200, "import": 404, "report": 403, "audit": 200,
+    "schedule": 200, "unschedule": 200, "reasons": 200, "resend in bulk": 202, "resend of many": 404,
 }  # fmt: skip
 NEEDS_NO_DATABASE = {"contact statuses", "pixel", "click", "alive", "metrics", "preview unsaved", "report"}
 NEEDS_THE_CRM = {
@@ -102,7 +104,7 @@ async def prepare(servers: Servers) -> Prepared:
     servers.worker.signal(signal.SIGSTOP)
     try:
         to_launch = await servers.save("CHURNED", subject=subject)
-        drafts = [await servers.save("CHURNED", subject="Another") for _ in range(6)]
+        drafts = [await servers.save("CHURNED", subject="Another") for _ in range(8)]
         waiting = [await paused(servers) for _ in range(3)]
     finally:
         servers.worker.signal(signal.SIGCONT)
@@ -118,7 +120,7 @@ async def prepare(servers: Servers) -> Prepared:
     def of(campaign_id: str, rest: str = "") -> str:
         return f"/api/marketing/campaigns/{campaign_id}{rest}"
 
-    to_change, to_restrict, to_delete, to_launch_for_statuses, to_copy, to_check = drafts
+    to_change, to_restrict, to_delete, to_launch_for_statuses, to_copy, to_check, to_schedule, unscheduled = drafts
     calls: dict[str, Call] = {
         "list": ("GET", "/api/marketing/campaigns", None),
         "create": ("POST", "/api/marketing/campaigns", MESSAGE),
@@ -141,6 +143,12 @@ async def prepare(servers: Servers) -> Prepared:
         "sends": ("GET", of(before, "/sends"), None),
         "csv": ("GET", of(before, "/sends.csv"), None),
         "resend": ("POST", of(before, f"/sends/{failed}/resend"), None),
+        # None is UNCONFIRMED, so this one is finished at once.
+        "resend in bulk": ("POST", of(before, "/resend"), {"status": ["UNCONFIRMED"]}),
+        "resend of many": ("GET", of(before, f"/resends/{before}"), None),
+        "reasons": ("GET", of(before, "/reasons"), None),
+        "schedule": ("POST", of(to_schedule, "/schedule"), {"at": f"{datetime.now(UTC) + timedelta(days=1):%FT%TZ}"}),
+        "unschedule": ("DELETE", of(unscheduled, "/schedule"), None),
         "audience": ("GET", "/api/marketing/audience?type=BY_STATUS&statuses=CUSTOMER", None),
         "check": ("POST", of(to_check, "/check"), None),
         "checked": ("GET", of(to_copy, "/check"), None),
