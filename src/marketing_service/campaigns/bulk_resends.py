@@ -219,13 +219,13 @@ async def _refusals(
 
 
 async def _finish(tx: Transaction, claimed: ClaimedResend, progress: Progress, *, rest: ResendRefusal) -> None:
-    """End the bulk resend. Sends that matched when it was requested, and were not found again, are refused for `rest`.
-    If more were found than matched then, they match, too."""
+    """End the bulk resend. Sends that matched when it was requested, and were not found again, are refused for
+    `rest`."""
     refused = Counter(progress.refused)
     refused[rest.value] += max(0, progress.matching - progress.accepted - refused.total())
-    refused = +refused
-    final = replace(progress, matching=max(progress.matching, progress.accepted + refused.total()), refused=refused)
+    final = replace(progress, refused=+refused)
     await resends.record_step(tx.connection, claimed, final, after=None)
-    details: dict[str, Any] = {"resendId": str(claimed.id), "accepted": final.accepted, "refused": dict(refused)}
-    await record(tx, Actor(claimed.org_id, SYSTEM), Action.RESEND_FINISHED, claimed.campaign_id, **details)
-    log.info("resend_finished", resend_id=str(claimed.id), accepted=final.accepted, refused=dict(refused))
+    details: dict[str, Any] = {"accepted": final.accepted, "refused": dict(final.refused)}
+    actor, resend_id = Actor(claimed.org_id, SYSTEM), str(claimed.id)
+    await record(tx, actor, Action.RESEND_FINISHED, claimed.campaign_id, resendId=resend_id, **details)
+    log.info("resend_finished", resend_id=resend_id, **details)

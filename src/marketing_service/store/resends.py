@@ -223,12 +223,13 @@ async def record_step(
     after: str | None,
     is_postponed: bool = False,
 ) -> None:
-    """Record what a step has done, in the transaction of `lock_step`, and release the claim. The next step begins after
-    the contact `after`; None: this was the last one. `is_postponed`: the next step waits, because the CRM does not
+    """Record what a step has done, in the transaction of `lock_step`, and release the claim. Sends that were found, and
+    did not match yet at the request, match now, too. The next step begins after the contact `after`; None: this was the
+    last one. `is_postponed`: the next step waits, because the CRM does not
     answer."""
     values: dict[str, Any] = {
         "id": claimed.id,
-        "matching": progress.matching,
+        "matching": max(progress.matching, progress.accepted + sum(progress.refused.values())),
         "accepted": progress.accepted,
         "refused": dict(progress.refused),
         "after": after,

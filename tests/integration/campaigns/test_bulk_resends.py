@@ -242,6 +242,29 @@ async def test_an_opt_out_while_the_crm_is_asked_wins(owner: Database, crm: Cont
     assert (await by_contact(owner, campaign_id))["c000001"] == "FAILED"
 
 
+async def test_sends_that_fail_after_the_request_match_too(
+    owner: Database, resender: BulkResender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a campaign that is still being sent. `matching` is at no moment less than what was done."""
+    monkeypatch.setattr(bulk_resends, "STEP", 2)
+    campaign_id = await launched(owner, 4)
+    await settle_as(owner, campaign_id, "CASE WHEN contact_id = 'c000000' THEN 'FAILED' ELSE 'QUEUED' END")
+    added = await requested(owner, campaign_id)
+    assert added.matching == 1
+    await settle_as(owner, campaign_id, "'FAILED'")
+    progress = []
+    step = BulkResender._do_step
+
+    async def look(self: BulkResender, claimed: resends.ClaimedResend) -> None:
+        await step(self, claimed)
+        done = await found(owner, campaign_id, added.id)
+        progress.append((done.matching, done.accepted))
+
+    monkeypatch.setattr(BulkResender, "_do_step", look)
+    await resender.run()
+    assert progress == [(2, 2), (4, 4), (4, 4)]
+
+
 async def test_a_send_that_changes_meanwhile_is_not_queued_twice(
     owner: Database, crm: Contacts, resender: BulkResender
 ) -> None:
