@@ -148,7 +148,8 @@ async def test_a_launch_that_is_refused_leaves_a_draft_with_the_reason(world: Wo
 
 
 async def test_what_a_user_does_meanwhile_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a worker asks the relay for its limit, the draft is changed: that worker does nothing."""
+    """While a worker asks the relay for its limit, both drafts are changed: the one that it has validated, and the one
+    that is next. The worker launches neither."""
     asked, answer = asyncio.Event(), asyncio.Event()
     assert world.worker.mailer is not None
 
@@ -158,7 +159,7 @@ async def test_what_a_user_does_meanwhile_wins(world: World, monkeypatch: pytest
         return SizeLimit(None, eight_bit=True)
 
     monkeypatch.setattr(type(world.worker.mailer), "message_size_limit", lambda _: slow())
-    campaign_id = await scheduled(world, seconds_ago=0)
+    campaigns = [await scheduled(world, seconds_ago=seconds) for seconds in (2, 1)]
     launches = launches_of(world)
     running = asyncio.create_task(launches.run())
     await asked.wait()
@@ -171,7 +172,7 @@ async def test_what_a_user_does_meanwhile_wins(world: World, monkeypatch: pytest
     answer.set()
     await running
     assert not launches.outcomes
-    assert (await campaign_row(world.owner, campaign_id))["status"] == "DRAFT"
+    assert [(await campaign_row(world.owner, each))["status"] for each in campaigns] == ["DRAFT", "DRAFT"]
 
 
 async def test_an_error_of_one_draft_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
