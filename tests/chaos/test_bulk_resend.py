@@ -81,7 +81,7 @@ async def test_each_send_is_sent_again_once_although_workers_are_killed(
                     await worker.start()
                 return (await _progress(owner, campaign_id, added.id)).finished_at is not None
 
-            await scenario.until(done, relay, seconds=60 + recipients // 50)
+            await scenario.until(done, relay, seconds=60 + recipients // 20)
             await scenario.until_sent(owner, campaign_id, relay, seconds=120 + recipients // 50)
             worker.signal(signal.SIGTERM)
             assert await worker.wait() == 0
