@@ -252,6 +252,8 @@ async def test_a_worker_that_is_killed_in_a_step_leaves_it_to_the_next_worker(
     accepted = await accept(world, people)
     with suppress(Undone):
         async with owner.transaction() as tx:
+            # The worker may need longer for its start than our sessions may be idle in a transaction.
+            await tx.connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             # An address of the step, not committed: the worker waits for this transaction, in the middle of the step.
             await tx.connection.execute(
                 text(
