@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """The whole service, in a folder with a space in its name. No process is left at the end."""
     data_dir = tmp_path_factory.mktemp("dev") / "data of mine"
@@ -27,7 +27,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert dev.stop(signal.SIGTERM) == 0, dev.output
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def portal(dev: Dev) -> Iterator[Portal]:
     """The service as an administrator sees it."""
     ready = dev.ready()
