@@ -169,7 +169,7 @@ async def refusing_sasl() -> AsyncIterator[str]:
 
 @pytest.mark.skipif(not os.access(POSTGREY, os.X_OK), reason=f"{POSTGREY} is not installed (Debian's package postgrey)")
 @pytest.mark.parametrize(
-    ("count", "rate"), [(500, "80/second"), pytest.param(2735, "300/second", marks=pytest.mark.full)]
+    ("count", "rate"), [(500, "50/second"), pytest.param(2735, "300/second", marks=pytest.mark.full)]
 )
 async def test_behind_a_greylist_second_tries_do_not_wait_for_all_first_tries(
     owner: Database, database_url: str, redis_url: str, count: int, rate: str

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 async def test_a_worker_waits_for_the_schema_that_it_needs_and_names_it(
     owner: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    await asyncio.to_thread(command.downgrade, alembic_config(database_url), "0009")
     campaign_id = await launched(owner, 3)
+    await asyncio.to_thread(command.downgrade, alembic_config(database_url), "0009")
     async with Relay() as relay:
         environment = worker_environment(
             database_url=database_url, redis_url=redis_url, smtp_url=relay.url, log_level="INFO"
