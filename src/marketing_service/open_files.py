@@ -1,9 +1,10 @@
-"""Whether an error has the cause that this process, or the machine, may open no further file or socket."""
+"""How many files and sockets this process may open, and whether an error has the cause that it may open no more."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,15 @@ def too_many_open_files(error: BaseException) -> bool:
         if isinstance(cause, OSError) and cause.errno in _NUMBERS:
             return True
     return False
+
+
+def allow(number: int) -> None:
+    """Let this process open so many files, or as many as its hard limit allows. Many systems start a process with
+    1,024, although it may have more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -9,17 +9,20 @@ from fastapi import FastAPI
 from marketing_service import __version__
 from marketing_service.api import error_handlers
 from marketing_service.api.deadline import SECONDS, DeadlineMiddleware
+from marketing_service.api.event_stream import encode
 from marketing_service.api.import_slots import ImportSlots
 from marketing_service.api.limits import CONSOLE_PREFIX, LimitsMiddleware, RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.middleware import RequestMiddleware
 from marketing_service.api.pixel import PixelMiddleware
+from marketing_service.api.progress_feeds import ProgressFeeds
 from marketing_service.api.root_path import RootPathMiddleware
 from marketing_service.api.routes import (
     audience,
     audit,
     bounces,
     campaigns,
+    events,
     lifecycle,
     preflight,
     public,
@@ -29,6 +32,7 @@ from marketing_service.api.routes import (
 )
 from marketing_service.api.routes import health as health_routes
 from marketing_service.api.shared_result import SharedResult
+from marketing_service.api.stream_slots import StreamSlots
 from marketing_service.api.time_limit import TimeLimit
 from marketing_service.tracking import Opens
 
@@ -48,6 +52,7 @@ _ROUTERS = (
     campaigns.router,
     lifecycle.router,
     stats.router,
+    events.router,
     audience.router,
     preflight.router,
     sends.router,
@@ -63,6 +68,7 @@ def create_app(
     more_routers: Sequence[APIRouter] = (),
     *,
     metrics: Metrics | None = None,
+    feeds: ProgressFeeds | None = None,
     health: bool = True,
     root_path: str = "",
     response_seconds: float = SECONDS,
@@ -70,12 +76,15 @@ def create_app(
     """The public application on open resources. The caller closes the resources.
 
     `more_routers` are served too, but are not part of the API: the console, the log-in page for development. `metrics`
-    are shared with the internal application. With `health`, `/healthz` is served here: then nothing else is inside.
-    `root_path` is the prefix of the paths at the proxy. A response must start within `response_seconds`.
+    are shared with the internal application. The caller stops `feeds`, which ends the event streams. With `health`,
+    `/healthz` is served here: then nothing else is inside. `root_path` is the prefix of the paths at the proxy. A
+    response must start within `response_seconds`.
     """
     metrics = metrics or Metrics()
     public_routers = (*more_routers, *([health_routes.liveness] if health else ()))
     app = routed_app(resources, public_routers, metrics=metrics, response_seconds=response_seconds)
+    app.state.progress_feeds = feeds or ProgressFeeds(resources.transactions, encode)
+    metrics.show_event_streams(lambda: app.state.stream_slots.open)
     with_pixel = PixelMiddleware(
         app,
         tokens=resources.tokens,
@@ -130,6 +139,7 @@ def _app(
     app.state.time_limit = TimeLimit()
     app.state.limits = limits
     app.state.import_slots = ImportSlots()
+    app.state.stream_slots = StreamSlots()
     for router in routers:
         app.include_router(router)
     error_handlers.install(app, [route for router in routers for route in router.routes])

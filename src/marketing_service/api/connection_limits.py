@@ -39,8 +39,11 @@ HEAD_SECONDS = 10.0
 """Time for the head of a request, from the first octet or from the start of the connection."""
 BODY_SECONDS = 60.0
 """Time for the body, from the end of the head. A path with a larger limit for the body gets more, in proportion."""
-MAX_CONNECTIONS = 1_000
-"""Open connections of a process. Over it, the oldest one without a request is closed; if there is none, the new one."""
+MAX_CONNECTIONS = 2_000
+"""Open connections of a process. Over it, the oldest one without a request is closed; if there is none, the new one.
+Event streams (MAX_STREAMS) leave half of them for requests."""
+READ_SECONDS = 60.0
+"""A client that takes nothing of a response for so long is disconnected."""
 
 
 class LimitedProtocol(CoalescingProtocol):
@@ -49,8 +52,10 @@ class LimitedProtocol(CoalescingProtocol):
     head_seconds: ClassVar[float] = HEAD_SECONDS
     body_seconds: ClassVar[float] = BODY_SECONDS
     max_connections: ClassVar[int] = MAX_CONNECTIONS
+    read_seconds: ClassVar[float] = READ_SECONDS
 
     _timer: asyncio.TimerHandle | None = None
+    _reading_timer: asyncio.TimerHandle | None = None
     _is_refused = False
     _in_head = False
     _octets = 0
@@ -75,6 +80,7 @@ class LimitedProtocol(CoalescingProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        self._cancel_reading_timer()
         super().connection_lost(exc)
 
     @property
@@ -173,3 +179,30 @@ class LimitedProtocol(CoalescingProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def pause_writing(self) -> None:
+        """Called when the client reads more slowly than the response is written."""
+        super().pause_writing()
+        self._check_reading_later()
+
+    def resume_writing(self) -> None:
+        self._cancel_reading_timer()
+        super().resume_writing()
+
+    def _check_reading_later(self) -> None:
+        self._reading_timer = self.loop.call_later(self.read_seconds, self._check_reading, self._unsent())
+
+    def _check_reading(self, unsent_before: int) -> None:
+        if self._unsent() < unsent_before:
+            self._check_reading_later()
+        else:
+            # A close would wait until the client has read what is unsent.
+            self.transport.abort()
+
+    def _unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def _cancel_reading_timer(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None

@@ -13,7 +13,9 @@ from marketing_service.api import idempotency
 from marketing_service.api.limits import RequestLimits
 from marketing_service.api.metrics import Metrics
 from marketing_service.api.preconditions import versions_in
+from marketing_service.api.progress_feeds import ProgressFeeds
 from marketing_service.api.shared_result import SharedResult
+from marketing_service.api.stream_slots import StreamSlots
 from marketing_service.api.time_limit import TimeLimit
 from marketing_service.auth import Principal
 from marketing_service.bootstrap import Resources
@@ -60,12 +62,24 @@ async def _ledger_stats(request: Request) -> SharedResult[LedgerStats]:
     return stats
 
 
+async def _progress_feeds(request: Request) -> ProgressFeeds:
+    feeds: ProgressFeeds = request.app.state.progress_feeds
+    return feeds
+
+
+async def _stream_slots(request: Request) -> StreamSlots:
+    slots: StreamSlots = request.app.state.stream_slots
+    return slots
+
+
 Dependencies = Annotated[Resources, Depends(_resources)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
 ReadinessOf = Annotated[SharedResult[dict[str, str]], Depends(_readiness)]
 LedgerStatsOf = Annotated[SharedResult[LedgerStats], Depends(_ledger_stats)]
 TimeLimitOf = Annotated[TimeLimit, Depends(_time_limit)]
 LimitsOf = Annotated[RequestLimits, Depends(_limits)]
+ProgressFeedsOf = Annotated[ProgressFeeds, Depends(_progress_feeds)]
+StreamSlotsOf = Annotated[StreamSlots, Depends(_stream_slots)]
 
 
 async def _check_reader(request: Request) -> Principal:

@@ -33,7 +33,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "marketing_http_request_seconds",
-            "Time from the request to the end of the response, by route template.",
+            "Time from the request to the end of the response (of an event stream: to its start), by route template.",
             ("route",),
             registry=self._registry,
         )
@@ -57,6 +57,10 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._event_streams = Gauge(
+            "marketing_api_event_streams", "Event streams that are open in this process.", registry=self._registry
+        )
+
         self.reports = Counter(
             "marketing_reports",
             "Reports (bounces, complaints) received, by kind and outcome.",
@@ -67,6 +71,10 @@ class Metrics:
     def show_local_limits(self, is_local: Callable[[], bool]) -> None:
         """Let `marketing_api_limits_local` show what `is_local` returns."""
         self._limits_local.set_function(is_local)
+
+    def show_event_streams(self, count: Callable[[], int]) -> None:
+        """Let `marketing_api_event_streams` show what `count` returns."""
+        self._event_streams.set_function(count)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one response. `route` is the template, so that there is one series per route, not per path."""

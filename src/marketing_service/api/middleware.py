@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from marketing_service.api.body_limits import max_body
+from marketing_service.api.event_stream import MEDIA_TYPE
 from marketing_service.api.problems import INTERNAL, TOO_LARGE, problem
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ class RequestMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
+        to_start: float | None = None
 
         async def respond(message: Message) -> None:
-            nonlocal status
+            nonlocal status, to_start
             if message["type"] == "http.response.start":
                 status = message["status"]
                 outgoing = MutableHeaders(scope=message)
+                if outgoing.get("content-type", "").startswith(MEDIA_TYPE):
+                    to_start = time.perf_counter() - started
                 outgoing["x-request-id"] = request_id
                 for name, value in DEFAULT_HEADERS.items():
                     outgoing.setdefault(name, value)
@@ -78,11 +82,12 @@ class RequestMiddleware:
                 detail = "This is an error of the service, not of your request. It is logged with this requestId."
                 await problem(INTERNAL, detail, scope)(scope, receive, respond)
             finally:
-                self._record(scope, status, time.perf_counter() - started)
+                self._record(scope, status, time.perf_counter() - started, to_start)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, to_start: float | None) -> None:
+        """`to_start` is given for an event stream: how long it goes on says nothing about the service."""
         route = _route(scope)
-        self._metrics.request(route, scope["method"], status, seconds)
+        self._metrics.request(route, scope["method"], status, seconds if to_start is None else to_start)
         # The route template, never the path: paths contain tokens.
         fields = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         # Who asked, as pseudonyms. There is none before the token is verified, or without a token.

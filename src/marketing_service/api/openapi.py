@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from marketing_service.api.app import routed_app
 from marketing_service.api.openapi_responses import problem_components
 from marketing_service.api.responses import Problem
+from marketing_service.api.responses_progress import DoneResponse, ProgressResponse
 from marketing_service.api.routes import health
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def openapi_document() -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs") | {"Problem": problem}
+    for model in (ProgressResponse, DoneResponse):  # only the text of an event has them
+        events = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = events.pop("$defs") | schemas | {model.__name__: events}
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["responses"] = problem_components()
     return document

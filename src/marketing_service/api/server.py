@@ -13,9 +13,12 @@ import structlog
 import uvicorn
 import uvloop
 
+from marketing_service import open_files
 from marketing_service.api.app import create_app, create_internal_app
-from marketing_service.api.connection_limits import LimitedProtocol
+from marketing_service.api.connection_limits import MAX_CONNECTIONS, LimitedProtocol
+from marketing_service.api.event_stream import encode
 from marketing_service.api.metrics import Metrics
+from marketing_service.api.progress_feeds import ProgressFeeds
 from marketing_service.bootstrap import Resources
 from marketing_service.errors import SettingsError
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from marketing_service.settings import Settings
 
 _GRACE_SECONDS = 10
+_OTHER_FILES = 500
+"""Open files that are no connections of clients."""
 _KEEP_ALIVE_SECONDS = 75
 """Longer than usual proxies and clients keep an idle connection (60 s or less). Otherwise they may send a request while
 the connection is being closed, and cannot know whether it was read."""
@@ -79,15 +84,24 @@ async def _serve(
     more_routers: Sequence[APIRouter],
     root_path: str,
 ) -> int:
+    open_files.allow(MAX_CONNECTIONS + _OTHER_FILES)
     async with Resources.open(settings, process="api") as resources:
         await resources.verify()
         metrics = Metrics()
-        app = create_app(resources, more_routers, metrics=metrics, health=not internal, root_path=root_path)
+        feeds = ProgressFeeds(resources.transactions, encode)
+        app = create_app(
+            resources, more_routers, metrics=metrics, feeds=feeds, health=not internal, root_path=root_path
+        )
         server = _server(app)
         inside = _server(create_internal_app(resources, metrics=metrics)) if internal else None
+
+        def stop() -> None:
+            feeds.stop()  # otherwise the server waits for event streams, which go on
+            server.handle_exit(signal.SIGTERM, None)
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.handle_exit, number, None)
+            loop.add_signal_handler(number, stop)
         for listening in (*public, *internal):
             listening.listen()  # before the log line: its reader may connect at once
         log.info("listening", public=_addresses(public), internal=_addresses(internal))
@@ -95,10 +109,11 @@ async def _serve(
         serving_inside = None if inside is None else asyncio.create_task(inside.serve(internal))
         if serving_inside is not None:
             # Whatever ends it, the process must not go on without its health checks.
-            serving_inside.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
+            serving_inside.add_done_callback(lambda _: stop())
         try:
             await server.serve(public)
         finally:
+            await feeds.aclose()
             if inside is not None and serving_inside is not None:
                 # Last, so that a probe still gets its response while the requests in progress end.
                 inside.handle_exit(signal.SIGTERM, None)

@@ -16,13 +16,16 @@ RESERVED_SUBJECT = "system"
 """The service itself, in the audit trail. A token with this `sub` could act in its name."""
 MAX_SUBJECT_LENGTH = 255
 """The maximum number of characters of `sub` (OpenID Connect Core §2)."""
+_LAST_SECOND = 10**12
+"""A later `exp` is valid, but need not have a place in a float."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The caller: the subject of a verified token, who acts for one organisation.
 
-    `features` is None if the token has no such claim. `may_write` is true with one of the writing roles.
+    `features` is None if the token has no such claim. `may_write` is true with one of the writing roles. `expires_at`
+    is when the token is not accepted any more, in seconds since 1970.
     """
 
     subject: str
@@ -30,6 +33,7 @@ class Principal:
     roles: frozenset[str]
     features: frozenset[str] | None
     may_write: bool
+    expires_at: float
 
 
 class Authenticator(Protocol):
@@ -81,7 +85,14 @@ class ClaimRules:
             raise Forbidden(
                 f"Your organisation does not have the feature {self.feature}. Ask for it to be added.", code="feature"
             )
-        return Principal(subject, org_id, roles, features, may_write=not roles.isdisjoint(self.write_roles))
+        return Principal(
+            subject,
+            org_id,
+            roles,
+            features,
+            may_write=not roles.isdisjoint(self.write_roles),
+            expires_at=min(int(claims["exp"]), _LAST_SECOND) + self.leeway,
+        )
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[str]:
         roles = claims.get(self.roles_claim)

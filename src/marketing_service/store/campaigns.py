@@ -129,6 +129,7 @@ class StatsSnapshot:
     """How many contacts the expansion has read so far; None if no expansion is running."""
     throttle: Throttle | None = None
     """What the sending is reduced to because of the relay; None if it is not reduced."""
+    paused_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,8 @@ async def find(conn: AsyncConnection, org_id: str, campaign_id: UUID, *, for_upd
 
 async def find_stats(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> StatsSnapshot | None:
     """The campaign's state and counters; None if the organisation has no campaign with this id."""
-    columns = [campaigns.c[name] for name in ("status", "launched_at", "expanded_at", "expansion_fetched", *_COUNTERS)]
+    names = ("status", "launched_at", "expanded_at", "expansion_fetched", "paused_at", *_COUNTERS)
+    columns = [campaigns.c[name] for name in names]
     statement = select(*columns).where(campaigns.c.org_id == org_id, campaigns.c.id == campaign_id)
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
@@ -210,7 +212,7 @@ async def find_stats(conn: AsyncConnection, org_id: str, campaign_id: UUID) -> S
     if status is CampaignStatus.SENDING:
         throttle = await find_throttle(conn, org_id=org_id, campaign_id=campaign_id)
     fetched = row["expansion_fetched"] if expanding else None
-    return StatsSnapshot(status, row["launched_at"], _stats(row), fetched, throttle)
+    return StatsSnapshot(status, row["launched_at"], _stats(row), fetched, throttle, row["paused_at"])
 
 
 async def replace_content(conn: AsyncConnection, campaign: Campaign, content: Content) -> Campaign:

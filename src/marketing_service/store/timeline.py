@@ -33,6 +33,15 @@ async def last_minute(connection: AsyncConnection, campaign_id: UUID) -> datetim
     return last
 
 
+_LAST_DELIVERY = text("SELECT max(minute) FROM marketing_timeline WHERE campaign_id = :campaign_id AND delivered > 0")
+
+
+async def last_delivery(connection: AsyncConnection, campaign_id: UUID) -> datetime | None:
+    """The last minute in which a send was delivered; None if there is none. Reads the minutes after it."""
+    last: datetime | None = (await connection.execute(_LAST_DELIVERY, {"campaign_id": campaign_id})).scalar_one()
+    return last
+
+
 _BUCKETS = text(
     """
     SELECT CAST(floor(extract(epoch FROM minute - :start) / :seconds) AS int) AS bucket,

@@ -248,6 +248,7 @@ CASES = [
     Case("page of the log by a name in Unicode", lambda s: run_page_of_log(s, prefix="person1@ex\u00e4mple"), role=API),
     Case("reasons", lambda s: reasons.reasons_of(s.connection, SENDING.id), role=API),
     Case("links", lambda s: link_clicks.links_of(s.connection, SENDING.id), role=API),
+    Case("last delivery of the timeline", lambda s: timeline.last_delivery(s.connection, SENDING.id), role=API),
     Case("last minute of the timeline", lambda s: timeline.last_minute(s.connection, SENDING.id), role=API),
     Case(
         "timeline",

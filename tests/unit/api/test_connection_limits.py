@@ -16,7 +16,7 @@ from marketing_service.api.connection_limits import MAX_HEAD, MAX_HEADERS, MAX_M
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -24,6 +24,10 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 class Quick(LimitedProtocol):
     head_seconds: ClassVar[float] = 0.3
     body_seconds: ClassVar[float] = 0.3
+
+
+class Impatient(LimitedProtocol):
+    read_seconds: ClassVar[float] = 0.2
 
 
 class Few(LimitedProtocol):
@@ -37,14 +41,29 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
             pass
     if scope["path"] == "/waits":
         await asyncio.Event().wait()
+    if scope["path"] == "/large":
+        await _send_much(send)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+LARGE = 100
+PIECE = b"a" * 200_000
+
+
+async def _send_much(send: Send) -> None:
+    """More than the buffers of a connection take."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(LARGE):
+        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @asynccontextmanager
-async def served(protocol: type[LimitedProtocol] = LimitedProtocol) -> AsyncIterator[int]:
+async def served(protocol: type[LimitedProtocol] = LimitedProtocol, app: ASGIApp = _app) -> AsyncIterator[int]:
     config = uvicorn.Config(
-        _app, http=protocol, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        app, http=protocol, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
@@ -220,3 +239,26 @@ async def test_if_all_connections_are_in_use_the_new_one_is_refused() -> None:
             received = await fourth.all()
     assert received.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 5" in received
+
+
+async def test_a_client_that_takes_nothing_of_a_response_is_disconnected() -> None:
+    ended = asyncio.Event()
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await _send_much(send)
+        ended.set()
+
+    async with served(Impatient, app) as port, Client(port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(ended.wait(), 20)  # the rest goes nowhere
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
+    async with served(Impatient) as port, Client(port) as client:
+        await client.send(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = 0
+        async with asyncio.timeout(60):
+            while octets := await client._reader.read(500_000):
+                received += len(octets)
+                await asyncio.sleep(0.01)
+    assert received > LARGE * len(PIECE)

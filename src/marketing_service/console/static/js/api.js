@@ -23,7 +23,8 @@ export class Unreachable extends Error {
 }
 
 /**
- * Sends a request. Returns a JSON response as an object, an empty one as null, and any other as a Blob.
+ * Sends a request. Returns a JSON response as an object, an empty one as null, events as their stream, and any other as
+ * a Blob.
  * Throws Problem, Unreachable, or the abort error of `signal`.
  */
 async function request(method, path, { query, body, headers = {}, version, idempotent = false, signal } = {}) {
@@ -65,6 +66,7 @@ async function parse(response) {
     throw new Problem(response.status, problem);
   }
   if (response.status === 204) return null;
+  if (type.startsWith("text/event-stream")) return response.body;
   return type.includes("json") ? response.json() : response.blob();
 }
 
@@ -113,6 +115,25 @@ export const check = (id) => request("POST", `${campaignPath(id)}/check`);
 export const lastCheck = (id) => nullIfNotFound(get(`${campaignPath(id)}/check`));
 
 export const stats = (id) => get(`${campaignPath(id)}/stats`);
+/** The events of a campaign's progress: `{name, data}`, and null for a heartbeat. Throws what `request` throws. */
+export async function* campaignEvents(id, signal) {
+  const body = await get(`${campaignPath(id)}/events`, {}, signal);
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const blocks = (text + value).split("\n\n");
+    text = blocks.pop();
+    yield* blocks.map(eventIn);
+  }
+}
+
+function eventIn(block) {
+  const fields = new Map(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+  return fields.has("event") ? { name: fields.get("event"), data: JSON.parse(fields.get("data")) } : null;
+}
+
 export const timeline = (id) => nullIfNotFound(get(`${campaignPath(id)}/timeline`, { buckets: 60 }));
 export const links = (id) => nullIfNotFound(get(`${campaignPath(id)}/links`));
 

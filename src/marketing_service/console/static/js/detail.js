@@ -5,13 +5,13 @@ import { cancel, duplicate, launch, refreshButton, remove, sendTest, changeState
 import { checkCard } from "./preflight.js";
 import { h, icon, setContent, redraw } from "./dom.js";
 import { LANGUAGES, audienceText, count, dateTime, number, pauseText, people } from "./format.js";
+import { follow } from "./live.js";
 import { statCards, statusCard, linksTable, messageCard, timelineCard } from "./stats.js";
 import { campaignHeader, statusLabels } from "./header.js";
 import { button, card, announce, notice, toast } from "./components.js";
 import { to } from "./router.js";
 import { currentUser } from "./session.js";
 
-const POLL_MILLISECONDS = 2000;
 /** If one of these fields changes, the whole screen is drawn again, not only the stats. */
 const REDRAW_FIELDS = ["status", "expandedAt", "pausedAt", "cancelledAt", "sentAt"];
 
@@ -25,7 +25,7 @@ export async function detailScreen([id]) {
     draft ? api.lastCheck(id) : null,
   ]);
   let campaign = first;
-  let timer = 0;
+  let stopFollowing = null;
   let closed = false;
   let announced = "";
 
@@ -63,7 +63,7 @@ export async function detailScreen([id]) {
   function drawStats() {
     const launched = campaign.status === "SENDING" || campaign.status === "SENT";
     redraw(top, launched && statCards(campaign, stats));
-    if (launched) redraw(live, statusCard(stats), timelineCard(timeline, stats), linksTable(links));
+    if (launched) redraw(live, statusCard(stats, campaign), timelineCard(timeline, stats), linksTable(links));
     else setContent(live, campaign.status === "DRAFT" && [recipientCount(), check.element]);
   }
 
@@ -106,7 +106,6 @@ export async function detailScreen([id]) {
 
   /** Loads the data that changes during sending. */
   async function refresh({ silent = false } = {}) {
-    clearTimeout(timer);
     try {
       // Null: this installation does not have these stats. They are not requested again.
       const responses = await Promise.all([
@@ -117,7 +116,10 @@ export async function detailScreen([id]) {
       ]);
       if (closed) return;
       const before = campaign;
+      const { ratePerSecond, secondsLeft, stalledSince } = stats;
       [campaign, stats, timeline, links] = responses;
+      // Only the events have these.
+      if (stopFollowing !== null && campaign.status === "SENDING") stats = { ratePerSecond, secondsLeft, stalledSince, ...stats };
       setContent(connection);
       if (REDRAW_FIELDS.some((key) => campaign[key] !== before[key])) draw();
       else drawStats();
@@ -127,7 +129,18 @@ export async function detailScreen([id]) {
       setContent(connection, notice(["This page may be out of date. ", error.message], { tone: "warning" }));
       if (!silent) toast(error.message, { tone: "danger" });
     }
-    schedulePoll();
+    followWhileSending();
+  }
+
+  /** Draws the stats of an event. They do not say everything that the screen shows, so a change loads the rest. */
+  function onStats(now) {
+    if (closed) return;
+    const isNews = now.status !== stats.status || Boolean(now.expanding) !== Boolean(stats.expanding) || Boolean(now.ratePerSecond) !== Boolean(stats.ratePerSecond);
+    stats = now;
+    setContent(notices, failureNotice(campaign), stateNotice(campaign, stats));
+    drawStats();
+    announceState();
+    if (isNews) refresh({ silent: true });
   }
 
   /** Announces each quarter of the sending, and the end, to screen readers. */
@@ -146,20 +159,24 @@ export async function detailScreen([id]) {
     announce(text);
   }
 
-  function schedulePoll() {
-    if (closed || campaign.status !== "SENDING") return;
-    timer = setTimeout(() => (document.hidden ? schedulePoll() : refresh({ silent: true })), POLL_MILLISECONDS);
+  function followWhileSending() {
+    const isSending = !closed && campaign.status === "SENDING";
+    if (isSending) stopFollowing ??= follow(id, { onStats, refresh: () => refresh({ silent: true }) });
+    else {
+      stopFollowing?.();
+      stopFollowing = null;
+    }
   }
 
   draw();
-  schedulePoll();
+  followWhileSending();
   message.load();
   return {
     title: campaign.name,
     element: h("div", {}, head, connection, notices, top, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
     leave() {
       closed = true;
-      clearTimeout(timer);
+      followWhileSending();
       check?.leave();
     },
   };

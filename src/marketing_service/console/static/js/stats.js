@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { statusBar, timelineChart } from "./charts.js";
 import { h } from "./dom.js";
-import { count, number, percent } from "./format.js";
+import { count, dateTime, duration, number, percent } from "./format.js";
 import { mailView } from "./mailview.js";
 import { card, statCard } from "./components.js";
 import { to } from "./router.js";
@@ -34,8 +34,17 @@ export function statCards(campaign, stats) {
   return h("dl", { class: "stats" }, cards);
 }
 
-export function statusCard(stats) {
-  return stats.recipients > 0 && card("Recipients by status", statusBar(stats));
+export function statusCard(stats, { status, pausedAt }) {
+  const isSending = status === "SENDING" && pausedAt === null;
+  return stats.recipients > 0 && card("Recipients by status", h("div", {}, statusBar(stats), isSending && progressLine(stats)));
+}
+
+/** The rate of the sending and the time left, or since when nothing was sent. */
+function progressLine({ ratePerSecond, secondsLeft, stalledSince }) {
+  if (stalledSince) return h("p", { class: "progress-line" }, `Nothing has been sent since ${dateTime(stalledSince)}.`);
+  if (ratePerSecond === undefined) return null;
+  const left = secondsLeft === undefined ? "" : `, ${duration(secondsLeft)} left`;
+  return h("p", { class: "progress-line" }, `${ratePerSecond.toFixed(ratePerSecond < 10 ? 1 : 0)} emails a second${left}`);
 }
 
 /** Failed and unconfirmed sends as one number. The details and the tooltip show them separately. */
