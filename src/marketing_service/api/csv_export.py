@@ -17,6 +17,9 @@ HEADER = (
     "id",
     "contactId",
     "email",
+    "firstName",
+    "lastName",
+    "companyName",
     "status",
     "reason",
     "attempts",
@@ -28,14 +31,19 @@ HEADER = (
     "openedAt",
     "lastOpenedAt",
     "openCount",
+    "clickedAt",
     "unsubscribedAt",
 )
 
 
-async def chunks(first: Sequence[LogEntry], more: AsyncIterator[Sequence[LogEntry]]) -> AsyncIterator[bytes]:
-    """The file, one page of entries at a time. An error of `more` is raised unchanged, so that the connection breaks:
-    otherwise a truncated file would look complete."""
-    yield lines([HEADER])
+async def chunks(
+    first: Sequence[LogEntry], more: AsyncIterator[Sequence[LogEntry]], *, header: bool = True
+) -> AsyncIterator[bytes]:
+    """The file, one page of entries at a time; without `header`, only rows, which are appended to another file. An
+    error of `more` is raised unchanged, so that the connection breaks: otherwise a truncated file would look
+    complete."""
+    if header:
+        yield lines([HEADER])
     yield lines(_row(entry) for entry in first)
     async for page in more:
         yield lines(_row(entry) for entry in page)
@@ -47,6 +55,9 @@ def _row(entry: LogEntry) -> tuple[str | UUID | int | None, ...]:
         entry.id,
         entry.contact_id,
         entry.email,
+        entry.first_name,
+        entry.last_name,
+        entry.company_name,
         entry.status,
         entry.reason,
         entry.attempts,
@@ -58,5 +69,6 @@ def _row(entry: LogEntry) -> tuple[str | UUID | int | None, ...]:
         moment(entry.opened_at),
         moment(entry.last_opened_at),
         entry.open_count,
+        moment(entry.clicked_at),
         moment(entry.unsubscribed_at),
     )

@@ -320,6 +320,12 @@ class LogQuery(LogFilterQuery, _PageQuery):
     pass
 
 
+class ExportQuery(LogFilterQuery):
+    after: Annotated[
+        UUID | None, Field(description="The id of a send: only the rows after it, without the header.")
+    ] = None
+
+
 class SuppressionFilterQuery(_Request):
     reason: Annotated[list[SuppressionReason], Field(description=_ANY_OF)] = Field(default_factory=list)
     q: Annotated[Prefix | None, Field(description=_STARTS_WITH)] = None

@@ -29,6 +29,9 @@ _COLUMNS = (
     sends.c.contact_id,
     sends.c.email,
     sends.c.address,
+    sends.c.first_name,
+    sends.c.last_name,
+    sends.c.company_name,
     sends.c.status,
     sends.c.reason,
     sends.c.attempts,
@@ -40,6 +43,7 @@ _COLUMNS = (
     sends.c.opened_at,
     sends.c.last_opened_at,
     sends.c.open_count,
+    sends.c.clicked_at,
     sends.c.unsubscribed_at,
 )
 
@@ -64,6 +68,9 @@ class LogEntry:
     contact_id: str
     email: str
     address: MailboxKey
+    first_name: str | None
+    last_name: str | None
+    company_name: str | None
     status: SendStatus
     reason: str | None
     attempts: int
@@ -73,7 +80,13 @@ class LogEntry:
     opened_at: datetime | None
     last_opened_at: datetime | None
     open_count: int
+    clicked_at: datetime | None
+    """When a person first followed a link of the message."""
     unsubscribed_at: datetime | None
+
+    @property
+    def key(self) -> LogKey:
+        return LogKey(self.address, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,7 @@ async def page_of_log(
     ]
     entries.sort(key=lambda entry: (entry.address, entry.id))
     items = entries[:limit]
-    return Page(items, LogKey(items[-1].address, items[-1].id) if len(entries) > limit else None)
+    return Page(items, items[-1].key if len(entries) > limit else None)
 
 
 async def _encoded_among(
@@ -165,6 +178,9 @@ def _entry(row: RowMapping) -> LogEntry:
         contact_id=row["contact_id"],
         email=row["email"],
         address=row["address"],
+        first_name=row["first_name"],
+        last_name=row["last_name"],
+        company_name=row["company_name"],
         status=SendStatus(row["status"]),
         reason=row["reason"],
         attempts=row["attempts"],
@@ -174,5 +190,6 @@ def _entry(row: RowMapping) -> LogEntry:
         opened_at=row["opened_at"],
         last_opened_at=row["last_opened_at"],
         open_count=row["open_count"],
+        clicked_at=row["clicked_at"],
         unsubscribed_at=row["unsubscribed_at"],
     )

@@ -1,6 +1,7 @@
 """The email log as JSON and CSV, and the resend."""
 
 import csv
+import gzip
 import io
 from typing import Any
 from uuid import UUID
@@ -141,6 +142,64 @@ class TestCsv:
         response = await admin.get(path(campaign_id, "/sends.csv?q=person1&status=QUEUED"))
         rows = csv.DictReader(io.StringIO(response.text, newline=""))
         assert [row["email"] for row in rows] == ["person1@example.com"]
+
+    async def test_a_caller_who_accepts_gzip_gets_the_same_file_compressed(
+        self, admin: httpx.AsyncClient, owner: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(email_log, "EXPORT_PAGE", 100)
+        address = path(await launched(owner, 250), "/sends.csv")
+        plain = await admin.get(address, headers={"Accept-Encoding": "identity"})
+        async with admin.stream("GET", address, headers={"Accept-Encoding": "gzip"}) as response:
+            octets = b"".join([piece async for piece in response.aiter_raw()])
+        assert response.headers["content-encoding"] == "gzip"
+        assert response.headers["content-type"] == plain.headers["content-type"]
+        assert gzip.decompress(octets) == plain.content
+        assert len(octets) < len(plain.content) / 4
+        assert "content-encoding" not in plain.headers
+        assert {response.headers["vary"], plain.headers["vary"]} == {"Accept-Encoding"}
+
+    async def test_it_goes_on_after_any_of_its_rows(
+        self, admin: httpx.AsyncClient, owner: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(email_log, "EXPORT_PAGE", 3)
+        # Two contacts have the same address, so the place in the file is the address and the id.
+        people = [contact(number, contact_id=f"c{number}", email="ann@example.com") for number in range(4)]
+        address = path(await launched(owner, [*people, *(contact(n) for n in range(10, 14))]), "/sends.csv")
+        lines = (await admin.get(address)).text.splitlines(keepends=True)
+        for number, line in enumerate(lines[1:], 1):
+            rest = await admin.get(address, params={"after": line[1:37]})
+            assert rest.text == "".join(lines[number + 1 :])
+
+    async def test_the_rest_has_the_same_filters(self, admin: httpx.AsyncClient, owner: Database) -> None:
+        address = path(await launched(owner, 12), "/sends.csv?q=person1")
+        lines = (await admin.get(address)).text.splitlines(keepends=True)
+        assert len(lines) == 4
+        assert (await admin.get(f"{address}&after={lines[1][1:37]}")).text == "".join(lines[2:])
+
+    async def test_it_goes_on_only_after_a_send_of_this_campaign(
+        self, admin: httpx.AsyncClient, stranger: httpx.AsyncClient, owner: Database
+    ) -> None:
+        campaign_id, other_id = await launched(owner, 1), await launched(owner, 1)
+        (of_other,) = await entries(admin, other_id)
+        for after in (of_other["id"], str(UUID(int=1))):
+            response = await admin.get(path(campaign_id, "/sends.csv"), params={"after": after})
+            problem = assert_problem(response, 422, "invalid-input", "after")
+            assert problem["errors"][0]["code"] == "unknown-send"
+        response = await admin.get(path(campaign_id, "/sends.csv?after=1"))
+        assert_problem(response, 422, "invalid-input", "after")
+        response = await stranger.get(path(other_id, "/sends.csv"), params={"after": of_other["id"]})
+        assert_problem(response, 404, "not-found")
+
+    async def test_it_has_the_names_and_the_click(self, admin: httpx.AsyncClient, owner: Database) -> None:
+        campaign_id = await launched(owner, 1)
+        await execute(
+            owner,
+            "UPDATE marketing_sends SET first_name = 'Ann', last_name = '=1+1', company_name = 'B',"
+            " clicked_at = '2026-05-04T09:30:00Z'",
+        )
+        (row,) = csv.DictReader(io.StringIO((await admin.get(path(campaign_id, "/sends.csv"))).text, newline=""))
+        names = (row["firstName"], row["lastName"], row["companyName"], row["clickedAt"])
+        assert names == ("Ann", "'=1+1", "B", "2026-05-04T09:30:00Z")
 
     async def test_without_sends_there_is_only_the_header(self, admin: httpx.AsyncClient) -> None:
         response = await admin.get(path(await saved(admin), "/sends.csv"))

@@ -22,6 +22,9 @@ def entry(**values: Any) -> LogEntry:
         "contact_id": "c1",
         "email": "Ada@example.com",
         "address": "ada@example.com",
+        "first_name": "Ada",
+        "last_name": None,
+        "company_name": "Engines, Ltd.",
         "status": SendStatus.DELIVERED,
         "reason": None,
         "attempts": 1,
@@ -31,6 +34,7 @@ def entry(**values: Any) -> LogEntry:
         "opened_at": None,
         "last_opened_at": None,
         "open_count": 0,
+        "clicked_at": MOMENT.replace(hour=9),
         "unsubscribed_at": None,
     }
     return LogEntry(**(defaults | values))
@@ -55,7 +59,9 @@ async def test_every_line_ends_with_crlf_and_the_header_comes_first() -> None:
     lines = content.decode().split("\r\n")
     assert lines == [
         ",".join(f'"{name}"' for name in HEADER),
-        f'"{UUID(int=1)}","c1","Ada@example.com","DELIVERED","",1,"","","",' + dates + '"","",0,""',
+        f'"{UUID(int=1)}","c1","Ada@example.com","Ada","","Engines, Ltd.","DELIVERED","",1,"","","",'
+        + dates
+        + '"","",0,"2026-04-01T09:30:00Z",""',
         "",
     ]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from marketing_service.api import csv_export
@@ -19,8 +19,9 @@ from marketing_service.api.dependencies import (
     WritingActor,
     no_query,
 )
+from marketing_service.api.gzip_stream import ENCODING, VARY, accepts_gzip, compressed
 from marketing_service.api.openapi_responses import content, responses
-from marketing_service.api.requests import LogFilterQuery, LogQuery, NewResend
+from marketing_service.api.requests import ExportQuery, LogQuery, NewResend
 from marketing_service.api.responses import LogEntryResponse, LogPage
 from marketing_service.api.responses_resends import AcceptedResendResponse, ResendResponse
 from marketing_service.api.routes.campaigns import ONE, PATH
@@ -59,18 +60,25 @@ async def list_sends(
     },
 )
 async def export_sends(
-    dependencies: Dependencies, actor: ReadingActor, campaign_id: CampaignId, query: Annotated[LogFilterQuery, Query()]
+    request: Request,
+    dependencies: Dependencies,
+    actor: ReadingActor,
+    campaign_id: CampaignId,
+    query: Annotated[ExportQuery, Query()],
 ) -> StreamingResponse:
-    """The file is streamed. If the connection breaks before the end, the file is incomplete."""
+    """The file is streamed, and compressed if `Accept-Encoding` allows gzip. If the connection breaks before the end,
+    the file is incomplete: remove its last row, which may be cut, and request the rest with the `id` of the row before
+    as `after`. The rest has no header."""
     only = LogFilter(query.status, query.q)
-    pages = email_log.export(dependencies.transactions, actor, campaign_id, only=only)
+    pages = email_log.export(dependencies.transactions, actor, campaign_id, only=only, after=query.after)
     # Reads the first page before the response starts, so that an error up to then still gets its own status.
     first = await anext(pages)
-    return StreamingResponse(
-        csv_export.chunks(first, pages),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="sends-{campaign_id}.csv"'},
-    )
+    file = csv_export.chunks(first, pages, header=query.after is None)
+    headers = {"Content-Disposition": f'attachment; filename="sends-{campaign_id}.csv"', **VARY}
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        file = compressed(file)
+        headers["Content-Encoding"] = ENCODING
+    return StreamingResponse(file, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.post(
