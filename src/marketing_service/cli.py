@@ -1,5 +1,4 @@
-"""The command line: serve, worker, bounces, migrate, doctor, cancel, reconcile, dev, openapi,
-token."""
+"""The command line of the service: the arguments of each command, and what runs it."""
 
 from __future__ import annotations
 
@@ -17,6 +16,7 @@ from marketing_service import __version__
 from marketing_service.errors import MarketingError, SettingsError
 from marketing_service.logs import configure_logging
 from marketing_service.settings import Settings, load_settings, unknown_settings
+from marketing_service.shell.arguments import add_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,6 +91,9 @@ def create_parser() -> argparse.ArgumentParser:
     reconcile.add_argument("--campaign", type=UUID, help="the id of one campaign (all campaigns)")
     reconcile.add_argument("--dry-run", action="store_true", help="correct nothing, only say what differs")
     reconcile.set_defaults(run=_reconcile)
+
+    campaigns = commands.add_parser("campaigns", help="list, show, launch, watch and export campaigns over the API")
+    add_arguments(campaigns, run=_campaigns)
 
     dev = commands.add_parser("dev", help="run everything on this machine, with an inbox and a development CRM")
     dev.add_argument("--port", type=_port, default=8000, help="the port of the API; 0 means any free port (8000)")
@@ -327,6 +330,12 @@ def _reconcile(options: argparse.Namespace) -> int:
 
     differing = asyncio.run(reconcile(_settings(), options.campaign, only_say=options.dry_run, say=print))
     return 1 if differing < 0 or (differing and options.dry_run) else 0
+
+
+def _campaigns(options: argparse.Namespace) -> int:
+    from marketing_service.shell.commands import run
+
+    return run(options)
 
 
 def _beside_the_package(name: str) -> Path:

@@ -347,13 +347,15 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(_one_line(error)) from None
 
 
+_OF_COMMANDS = {"MARKETING_API_URL", "MARKETING_API_TOKEN"}
+"""`marketing-service campaigns` reads them (shell/api.py)."""
 # Kubernetes gives every container such variables for each service of its namespace.
 _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_|$)")
 
 
 def unknown_settings(names: Iterable[str]) -> dict[str, str | None]:
     """The names of variables with our prefix that are no settings, each with the setting whose name is most like it."""
-    known = {f"MARKETING_{name.upper()}" for name in Settings.model_fields}
+    known = {f"MARKETING_{name.upper()}" for name in Settings.model_fields} | _OF_COMMANDS
     return {
         name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), None)
         for name in sorted(names)

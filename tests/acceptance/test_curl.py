@@ -81,7 +81,14 @@ def test_the_readmes_commands_go_from_the_log_in_to_the_inbox(dev: Dev, portal: 
     campaign = portal.api.get("/campaigns").json()["items"][0]
     assert campaign["status"] == "SENT"
     assert campaign["audience"] == {"type": "BY_STATUS", "statuses": ["CUSTOMER"]}
-    for expected in ("\nSENDING\n", '"status": "SENT"', '"smtpCode": 550', "DELIVERED after 3 tries", '"UNCONFIRMED"'):
+    for expected in (
+        "\nSENDING\n",
+        f"\nSent    [{'#' * 30}] 100 %",
+        '"status": "SENT"',
+        '"smtpCode": 550',
+        "DELIVERED after 3 tries",
+        '"UNCONFIRMED"',
+    ):
         assert expected in output
 
     mails = [mail for mail in portal.mails() if mail["id"] not in before]

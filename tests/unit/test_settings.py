@@ -292,3 +292,7 @@ def test_unknown_names_get_a_suggestion_and_those_of_kubernetes_are_left_out() -
         "MARKETING_COLOUR": None,
         "MARKETING_SMTP_URI": "MARKETING_SMTP_URL",
     }
+
+
+def test_the_variables_of_the_commands_are_not_unknown() -> None:
+    assert unknown_settings(["MARKETING_API_URL", "MARKETING_API_TOKEN"]) == {}
