@@ -51,6 +51,7 @@ USUAL = {
     "links": 200, "timeline": 200, "click": 404, "suppressions": 200, "suppress": 201, "suppress no more": 404,
     "suppressions csv": 200, "suppress csv": 200, "imports": 200, "import": 404, "report": 403, "audit": 200,
     "schedule": 200, "unschedule": 200, "reasons": 200, "resend in bulk": 202, "resend of many": 404,
+    "events": 404,
 }  # fmt: skip
 NEEDS_NO_DATABASE = {"contact statuses", "pixel", "click", "alive", "metrics", "preview unsaved", "report"}
 NEEDS_THE_CRM = {
@@ -147,6 +148,8 @@ async def prepare(servers: Servers) -> Prepared:
         "resend in bulk": ("POST", of(before, "/resend"), {"status": ["UNCONFIRMED"]}),
         "resend of many": ("GET", of(before, f"/resends/{before}"), None),
         "reasons": ("GET", of(before, "/reasons"), None),
+        # There is no such campaign: the stream of an existing one may go on for as long as the outage.
+        "events": ("GET", of(failed, "/events"), None),
         "schedule": ("POST", of(to_schedule, "/schedule"), {"at": f"{datetime.now(UTC) + timedelta(days=1):%FT%TZ}"}),
         "unschedule": ("DELETE", of(unscheduled, "/schedule"), None),
         "audience": ("GET", "/api/marketing/audience?type=BY_STATUS&statuses=CUSTOMER", None),

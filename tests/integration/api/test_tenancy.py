@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx
 from sqlalchemy import event
@@ -16,18 +17,24 @@ from marketing_service.db import Database
 from tests.integration.api.support import CAMPAIGNS, assert_problem, client_of, path, token
 from tests.support.ledger import launched
 
+_UNKNOWN = UUID(int=1)
 
-def calls(campaign_id: Any, send_id: Any) -> list[tuple[str, str, Any]]:
+
+def calls(campaign_id: Any, send_id: Any, resend_id: Any = _UNKNOWN) -> list[tuple[str, str, Any]]:
     return [
         ("GET", path(campaign_id), None),
         ("PATCH", path(campaign_id), {"name": "Mine"}),
         ("DELETE", path(campaign_id), None),
         ("GET", path(campaign_id, "/stats"), None),
+        ("GET", path(campaign_id, "/events"), None),
+        ("GET", path(campaign_id, "/reasons"), None),
         ("GET", path(campaign_id, "/links"), None),
         ("GET", path(campaign_id, "/timeline"), None),
         ("GET", path(campaign_id, "/preview"), None),
         ("GET", path(campaign_id, "/sends"), None),
         ("GET", path(campaign_id, "/sends.csv"), None),
+        ("POST", path(campaign_id, "/schedule"), {"at": "2099-12-01T09:00:00Z"}),
+        ("DELETE", path(campaign_id, "/schedule"), None),
         ("POST", path(campaign_id, "/launch"), None),
         ("POST", path(campaign_id, "/pause"), None),
         ("POST", path(campaign_id, "/resume"), None),
@@ -37,12 +44,14 @@ def calls(campaign_id: Any, send_id: Any) -> list[tuple[str, str, Any]]:
         ("GET", path(campaign_id, "/check"), None),
         ("POST", path(campaign_id, "/test"), {"to": ["a@b.example"]}),
         ("POST", path(campaign_id, f"/sends/{send_id}/resend"), None),
+        ("POST", path(campaign_id, "/resend"), {"status": ["FAILED"]}),
+        ("GET", path(campaign_id, f"/resends/{resend_id}"), None),
     ]
 
 
 def test_every_route_with_an_id_is_tried() -> None:
     """A new route must be added to `calls`."""
-    tried = {(method, address) for method, address, _ in calls("{id}", "{sendId}")}
+    tried = {(method, address) for method, address, _ in calls("{id}", "{sendId}", "{resendId}")}
     paths = openapi_document()["paths"]
     assert tried == {(method.upper(), address) for address in paths if "{id}" in address for method in paths[address]}
 
