@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,4 +88,6 @@ def postfix(folder: Path, *, on_disk: bool) -> Iterator[Sink]:
             process.wait_until(lambda: listens(port), _START_SECONDS)
             yield Sink("postfix", port, process.pid, home / "log", accepted_line=b": client=")
         finally:
+            # It waits until the other processes of this Postfix have ended, too.
+            subprocess.run([_COMMAND, "-c", home / "etc", "stop"], capture_output=True, check=False)
             process.stop()

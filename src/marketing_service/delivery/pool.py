@@ -119,7 +119,8 @@ class SmtpMailer:
 
     @property
     def is_waited_for(self) -> bool:
-        return self._has_excess or any(not waiter.done() for waiter in self._waiting)
+        # Asked several times for each message: nearly always nothing waits, and nothing is in excess.
+        return (bool(self._waiting) and any(not waiter.done() for waiter in self._waiting)) or self._has_excess
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SmtpConnection]:

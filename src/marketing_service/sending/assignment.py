@@ -105,7 +105,9 @@ class Assignment:
     @property
     def places(self) -> int:
         """How many marked sends the sessions can take that may be assigned more."""
-        return MAX_MARKED_PER_CONNECTION * sum(session.takes_more for session in self.sessions)
+        is_waited_for = self._limit.is_waited_for
+        takers = sum(session.takes_more_if(is_waited_for=is_waited_for) for session in self.sessions)
+        return MAX_MARKED_PER_CONNECTION * takers
 
     def room(self) -> int:
         """How many more sends the next commit may mark. Only this holds the bound of two marked sends per connection.

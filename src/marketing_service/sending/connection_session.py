@@ -35,7 +35,11 @@ class ConnectionSession:
     @property
     def takes_more(self) -> bool:
         """Whether the session may be assigned another send."""
-        return self.connection.usable and (self._sends_left > 0 or not self._mailer.is_waited_for)
+        return self.takes_more_if(is_waited_for=self._mailer.is_waited_for)
+
+    def takes_more_if(self, *, is_waited_for: bool) -> bool:
+        """As `takes_more`, for a caller that knows whether another campaign waits for a connection."""
+        return self.connection.usable and (self._sends_left > 0 or not is_waited_for)
 
     @property
     def load(self) -> int:

@@ -212,15 +212,17 @@ class Dispatcher:
         while session.assigned:
             marked = session.assigned.popleft()
             batch = self._assignment.batch_of(marked)
+            started = self._pacing.started()
             try:
-                with self._pacing.measured(self._pace):
-                    envelope = batch.prepare(marked, eight_bit=session.connection.eight_bit)
+                envelope = batch.prepare(marked, eight_bit=session.connection.eight_bit)
             except NotRenderable as error:
                 self._record(batch.unmailable(marked, error))
             else:
                 if session.prepared:
                     session.connection.announce(envelope)
                 session.prepared.append((marked, envelope))
+            finally:
+                self._pacing.ended(self._pace, started)
             if self._pace.is_costly:
                 return
 

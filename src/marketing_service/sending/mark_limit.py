@@ -26,6 +26,11 @@ class MarkLimit:
         self._assignments: dict[Assignment, None] = {}
         self._waiting: dict[Callable[[], None], None] = {}
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether another campaign waits for a connection."""
+        return self._mailer.is_waited_for
+
     def add(self, assignment: Assignment) -> None:
         """Count what this campaign has marked."""
         self._assignments[assignment] = None

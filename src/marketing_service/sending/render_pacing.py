@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 COSTLY_SECONDS = 0.001
 """A message that takes more processor time to render is costly. A message without loops takes a tenth of this."""
@@ -34,17 +33,16 @@ class RenderPacing:
         while (seconds := self._free_at - self._now()) > 0:  # noqa: ASYNC110 - the end moves while it waits
             await asyncio.sleep(seconds)
 
-    @contextmanager
-    def measured(self, campaign: CampaignPace) -> Iterator[None]:
-        """Measure the rendering of one message in this block."""
-        started, used = self._now(), self._used()
-        try:
-            yield
-        finally:
-            campaign.is_costly = self._used() - used > COSTLY_SECONDS
-            if campaign.is_costly:
-                ended = self._now()
-                self._free_at = ended + (ended - started)
+    def started(self) -> tuple[float, float]:
+        """The rendering of one message begins. `ended` takes the returned value."""
+        return self._now(), self._used()
+
+    def ended(self, campaign: CampaignPace, started: tuple[float, float]) -> None:
+        """The rendering of the message has ended, with or without an error."""
+        campaign.is_costly = self._used() - started[1] > COSTLY_SECONDS
+        if campaign.is_costly:
+            now = self._now()
+            self._free_at = now + (now - started[0])
 
 
 class CampaignPace:

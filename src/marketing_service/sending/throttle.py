@@ -72,7 +72,9 @@ class DomainThrottle:
 
     def now(self) -> float:
         """The time by which back-offs are measured, in seconds."""
-        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().time
+        return self._clock()
 
     @property
     def domains_kept(self) -> int:

@@ -15,17 +15,20 @@ class Clock:
 def test_a_message_is_costly_by_its_processor_time() -> None:
     used = Clock()
     pacing, pace = RenderPacing(Clock(), used), CampaignPace()
-    with pacing.measured(pace):
-        used.seconds += 2 * COSTLY_SECONDS
+    started = pacing.started()
+    used.seconds += 2 * COSTLY_SECONDS
+    pacing.ended(pace, started)
     assert pace.is_costly
-    with pacing.measured(pace):
-        used.seconds += 0.1 * COSTLY_SECONDS
+    started = pacing.started()
+    used.seconds += 0.1 * COSTLY_SECONDS
+    pacing.ended(pace, started)
     assert not pace.is_costly
 
 
 def test_a_message_is_not_costly_because_another_program_had_the_processor() -> None:
     now = Clock()
     pacing, pace = RenderPacing(now, Clock()), CampaignPace()
-    with pacing.measured(pace):
-        now.seconds += 1.0
+    started = pacing.started()
+    now.seconds += 1.0
+    pacing.ended(pace, started)
     assert not pace.is_costly
