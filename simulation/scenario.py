@@ -225,6 +225,7 @@ class Setup:
     shuffle: float = 0.5
 
 
+_LATENCIES_PER_LEASE = 20
 _COUNTED_UNTIL = 20.0
 """Seconds. A fault that waits for the n-th time of something does not happen later."""
 
@@ -261,8 +262,10 @@ class Scenario:
 
     @property
     def is_ledger_calm(self) -> bool:
-        """Whether no fault hides what the ledger answers, and every worker works all the time."""
-        return not (self.process_faults or self.database_faults or self.has_lost_answers)
+        """Whether no fault hides what the ledger answers, and every worker works all the time and can renew its leases
+        in time: a renewal takes several round trips, and the next one begins a third of a lease later."""
+        is_fast = self.setup.latency * _LATENCIES_PER_LEASE <= self.setup.lease
+        return is_fast and not (self.process_faults or self.database_faults or self.has_lost_answers)
 
     @property
     def has_lost_answers(self) -> bool:
