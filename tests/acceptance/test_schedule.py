@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tests.acceptance.portal import Portal, eventually
+from tests.support.local_times import next_skipped_time
 
 SUBJECT = "Scheduled news"
 
@@ -46,7 +47,7 @@ def test_a_campaign_is_launched_at_its_local_time(portal: Portal) -> None:
 def test_a_portal_is_told_which_time_would_be_right_and_why_a_launch_did_not_happen(portal: Portal) -> None:
     campaign = portal.save("LEAD", htmlBody=None, textBody=None)
     address = f"/campaigns/{campaign['id']}/schedule"
-    skipped = _next_skipped_time("Europe/London")
+    skipped = next_skipped_time("Europe/London")
     refused = portal.api.post(address, json={"at": skipped.isoformat(), "timeZone": "Europe/London"})
     assert refused.status_code == 422
     assert f"{(skipped + timedelta(minutes=30)).isoformat()}." in refused.json()["errors"][0]["message"]
@@ -63,13 +64,3 @@ def test_a_portal_is_told_which_time_would_be_right_and_why_a_launch_did_not_hap
     assert "htmlBody" in found["message"]
     removed = portal.api.delete(address).json()
     assert (removed["status"], removed["scheduleProblem"]) == ("DRAFT", None)
-
-
-def _next_skipped_time(zone: str) -> datetime:
-    """01:30 on the day on which the clocks go from 01:00 to 02:00 next."""
-    day = datetime.now(ZoneInfo("UTC")).replace(tzinfo=None, hour=1, minute=30, second=0, microsecond=0)
-    while (day + timedelta(hours=1)).replace(tzinfo=ZoneInfo(zone)).utcoffset() <= day.replace(  # type: ignore[operator]
-        tzinfo=ZoneInfo(zone), hour=0
-    ).utcoffset():
-        day += timedelta(days=1)
-    return day

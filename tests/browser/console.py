@@ -86,6 +86,22 @@ class Console:
         return width
 
 
+async def tab_to(console: Console, name: str) -> None:
+    """Presses Tab until the focus is on an element whose name starts with `name`."""
+    for _ in range(40):
+        await console.page.keyboard.press("Tab")
+        focused = await console.page.evaluate(
+            """() => {
+                const one = document.activeElement;
+                if (one === document.body) return '';
+                return one.getAttribute('aria-label') ?? one.labels?.[0]?.innerText ?? one.innerText ?? '';
+            }"""
+        )
+        if focused.strip().startswith(name):
+            return
+    raise AssertionError(f"Tab does not reach {name!r}")
+
+
 async def text_of(download: Download) -> str:
     """The text of the downloaded file."""
     path = await download.path()

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
+from tests.browser.axe import check
 from tests.browser.console import VIEWER
 
 if TYPE_CHECKING:
@@ -28,14 +28,6 @@ def campaigns(portal: Portal) -> dict[str, dict[str, Any]]:
     draft = portal.save(name=LONG, subject=LONG)
     portal.api.post(f"/campaigns/{draft['id']}/check").raise_for_status()
     return {"draft": draft, "sent": portal.launch("CUSTOMER", "LEAD", name="Sent to many")}
-
-
-async def check(console: Console, screen: str) -> None:
-    """No violation of an axe rule, and no horizontal scrolling."""
-    result = await Axe().run(console.page, options={"iframes": False})
-    violations = {rule["id"]: [node["html"] for node in rule["nodes"]] for rule in result.response["violations"]}
-    assert violations == {}, screen
-    assert await console.overflow() <= 0, screen
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", NARROW)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from playwright.async_api import expect
 
 from tests.acceptance.portal import eventually
+from tests.browser.console import tab_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,22 +49,6 @@ async def test_a_launch_with_the_keyboard_only(console: Console, portal: Portal)
     await press("Enter")
     await expect(console.page.locator(".title .badge")).to_have_text("Sent")
     await expect(console.page.locator("#announcer")).to_have_text(re.compile("^Campaign sent. "))
-
-
-async def tab_to(console: Console, name: str) -> None:
-    """Presses Tab until the focus is on an element whose name starts with `name`."""
-    for _ in range(40):
-        await console.page.keyboard.press("Tab")
-        focused = await console.page.evaluate(
-            """() => {
-                const one = document.activeElement;
-                if (one === document.body) return '';
-                return one.getAttribute('aria-label') ?? one.labels?.[0]?.innerText ?? one.innerText ?? '';
-            }"""
-        )
-        if focused.strip().startswith(name):
-            return
-    raise AssertionError(f"Tab does not reach {name!r}")
 
 
 async def test_pause_resume_and_cancel(
