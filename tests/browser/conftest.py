@@ -28,7 +28,9 @@ expect.set_options(timeout=20_000)
 
 
 class Visit(Protocol):
-    async def __call__(self, *, scheme: str = "light", width: int = 1280, origin: str | None = None) -> Console: ...
+    async def __call__(
+        self, *, scheme: str = "light", width: int = 1280, origin: str | None = None, time_zone: str = "UTC"
+    ) -> Console: ...
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +72,16 @@ async def visit(browser: Browser, ready: dict[str, Any]) -> AsyncIterator[Visit]
     consoles: list[Console] = []
     async with AsyncExitStack() as stack:
 
-        async def visit(*, scheme: str = "light", width: int = 1280, origin: str | None = None) -> Console:
+        async def visit(
+            *, scheme: str = "light", width: int = 1280, origin: str | None = None, time_zone: str = "UTC"
+        ) -> Console:
             viewport = {"width": width, "height": 900}
-            context = await browser.new_context(color_scheme=scheme, viewport=viewport, locale="en-GB")  # type: ignore[arg-type]
+            context = await browser.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                viewport=viewport,  # type: ignore[arg-type]
+                locale="en-GB",
+                timezone_id=time_zone,
+            )
             stack.push_async_callback(context.close)
             consoles.append(Console(await context.new_page(), origin or ready["api"]))
             return consoles[-1]

@@ -1,48 +1,10 @@
-/** The actions of a campaign. An action that cannot be undone asks for confirmation first. */
+/** The actions of a campaign, except the launch. An action that cannot be undone asks for confirmation first. */
 
 import * as api from "./api.js";
-import { errorsOf } from "./preflight.js";
-import { h, setContent } from "./dom.js";
-import { showErrors, field } from "./fields.js";
-import { audienceText, people } from "./format.js";
+import { h } from "./dom.js";
+import { showProblem, field } from "./fields.js";
 import { confirmDialog, withBusyButton, button, toast } from "./components.js";
 import { go } from "./router.js";
-
-/**
- * Asks for confirmation and launches. The dialog shows the number of recipients. `lastCheck` is the last check, or null.
- * `onLaunched` is called with the launched campaign.
- */
-export async function launch(campaign, labels, lastCheck, onLaunched) {
-  const recipientCount = h("p", { class: "launch-count", role: "status" }, "Counting recipients …");
-  const forceInput = h("input", { type: "checkbox" });
-  const errors = errorsOf(lastCheck);
-  const force = h("label", { class: "tick", hidden: errors === 0 }, forceInput, "Launch despite the errors that the check found");
-  const dialog = confirmDialog({
-    title: `Launch “${campaign.name}”?`,
-    content: [
-      recipientCount,
-      h(
-        "dl",
-        { class: "facts" },
-        fact("From", [campaign.fromName, `<${campaign.fromEmail}>`].filter(Boolean).join(" ")),
-        fact("Subject", campaign.subject),
-        fact("Recipients", audienceText(campaign.audience, labels)),
-      ),
-      force,
-      h("p", { class: "quiet" }, "A campaign can be launched only once. You can pause or cancel it during sending, but you cannot take back emails that were sent."),
-    ],
-    confirmLabel: "Launch campaign",
-    action: async () => onLaunched(await api.launch(campaign.id, campaign.version, { force: forceInput.checked })),
-    onError(error) {
-      if (error.type === "/problems/check-found-errors") force.hidden = false;
-    },
-  });
-  api.audience(campaign.audience).then(
-    ({ count }) => setContent(recipientCount, "This email will be sent to ", h("b", {}, people(count)), "."),
-    (error) => setContent(recipientCount, `The number of recipients is not available now. ${error.message}`),
-  );
-  if (await dialog) toast("Campaign launched. This page shows the results.");
-}
 
 export async function cancel(campaign, onChange) {
   const done = await confirmDialog({
@@ -60,6 +22,14 @@ export async function cancel(campaign, onChange) {
 export async function changeState(target, campaign, action, onChange) {
   const now = await withBusyButton(target, () => api.changeState(campaign.id, action));
   if (now !== null) onChange(now);
+}
+
+/** Removes the schedule of a draft, or the problem of its last schedule. */
+export async function unschedule(target, campaign, onChange) {
+  const now = await withBusyButton(target, () => api.unschedule(campaign.id, campaign.version));
+  if (now === null) return;
+  onChange(now);
+  if (campaign.scheduledAt !== null) toast("Schedule removed. The campaign is a draft.");
 }
 
 export async function duplicate(target, campaign) {
@@ -100,7 +70,7 @@ export async function sendTest(campaign, address) {
     action: async () => {
       result = await api.sendTest(campaign.id, recipients.input.value.split(/[\s,;]+/).filter(Boolean));
     },
-    onError: (error) => showErrors([recipients], error.errors ?? []) && null,
+    onError: (error) => showProblem([recipients], error),
   });
   if (!done) return;
   const leftOut = (result?.leftOut ?? []).map((entry) => entry.email);
@@ -108,7 +78,3 @@ export async function sendTest(campaign, address) {
 }
 
 export const refreshButton = (onClick) => button("Refresh", onClick, { icon: "refresh" });
-
-function fact(term, value) {
-  return [h("dt", {}, term), h("dd", {}, value)];
-}

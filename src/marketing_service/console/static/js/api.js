@@ -106,6 +106,8 @@ export const update = (id, version, body) => request("PATCH", campaignPath(id), 
 export const remove = (id, version) => request("DELETE", campaignPath(id), { version });
 export const duplicate = (id) => request("POST", `${campaignPath(id)}/duplicate`, { idempotent: true });
 export const launch = (id, version, body) => request("POST", `${campaignPath(id)}/launch`, { body, version, idempotent: true });
+export const schedule = (id, version, body) => request("POST", `${campaignPath(id)}/schedule`, { body, version });
+export const unschedule = (id, version) => request("DELETE", `${campaignPath(id)}/schedule`, { version });
 export const changeState = (id, action) => request("POST", `${campaignPath(id)}/${action}`);
 export const sendTest = (id, to) => request("POST", `${campaignPath(id)}/test`, { body: { to }, idempotent: true });
 

@@ -75,7 +75,7 @@ export function announce(text) {
 
 /**
  * Opens a dialog that asks for confirmation. After the confirmation it awaits `action` while the dialog stays open. An
- * error of `action` is shown in the dialog, with the content that `onError` returns for it. Returns whether the user
+ * error of `action` is shown in the dialog, with the text that `onError` returns for it, if any. Returns whether the user
  * confirmed and `action` succeeded.
  */
 export function confirmDialog({ title, content, confirmLabel, cancelLabel = "Cancel", tone = "primary", action = null, onError = null }) {
@@ -103,7 +103,7 @@ export function confirmDialog({ title, content, confirmLabel, cancelLabel = "Can
       done = true;
       dialog.close();
     } catch (error) {
-      setContent(errorBox, notice(error.message, { tone: "danger" }), onError?.(error));
+      setContent(errorBox, notice(onError?.(error) ?? error.message, { tone: "danger" }));
     }
     confirmButton.disabled = false;
     confirmButton.removeAttribute("aria-busy");
@@ -114,6 +114,8 @@ export function confirmDialog({ title, content, confirmLabel, cancelLabel = "Can
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
+      // The action may have drawn the page again, without the button that opened the dialog.
+      if (document.activeElement === document.body) document.querySelector("main h1")?.focus();
       resolve(done);
     });
   });

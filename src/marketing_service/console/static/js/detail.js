@@ -1,19 +1,22 @@
 /** The screen of a campaign: its stats, its message, its details and its actions. */
 
 import * as api from "./api.js";
-import { cancel, duplicate, launch, refreshButton, remove, sendTest, changeState } from "./actions.js";
+import { cancel, duplicate, refreshButton, remove, sendTest, changeState, unschedule } from "./actions.js";
 import { checkCard } from "./preflight.js";
 import { h, icon, setContent, redraw } from "./dom.js";
 import { LANGUAGES, audienceText, count, dateTime, number, pauseText, people } from "./format.js";
+import { launch } from "./launch.js";
 import { follow } from "./live.js";
 import { statCards, statusCard, linksTable, messageCard, timelineCard } from "./stats.js";
 import { campaignHeader, statusLabels } from "./header.js";
 import { button, card, announce, notice, toast } from "./components.js";
 import { to } from "./router.js";
+import { isDue, scheduleNotice, scheduleText } from "./schedule.js";
 import { currentUser } from "./session.js";
 
 /** If one of these fields changes, the whole screen is drawn again, not only the stats. */
 const REDRAW_FIELDS = ["status", "expandedAt", "pausedAt", "cancelledAt", "sentAt"];
+const SCHEDULE_POLL_MILLISECONDS = 2000;
 
 export async function detailScreen([id]) {
   const [first, labels] = await Promise.all([api.campaign(id), statusLabels(api.statuses())]);
@@ -50,7 +53,7 @@ export async function detailScreen([id]) {
     const focused = head.contains(document.activeElement) ? document.activeElement.textContent : null;
     setContent(head, campaignHeader(campaign, { actions: actions(), audience: audienceText(campaign.audience, labels), here: "overview" }));
     if (focused !== null) ([...head.querySelectorAll("a, button")].find((one) => one.textContent === focused) ?? head.querySelector("h1")).focus();
-    setContent(notices, failureNotice(campaign), stateNotice(campaign, stats));
+    drawNotices();
     if (campaign.status === "DRAFT") check ??= checkCard(id, lastCheck);
     else {
       check?.leave();
@@ -58,6 +61,27 @@ export async function detailScreen([id]) {
     }
     drawStats();
     setContent(side, details(campaign, labels));
+  }
+
+  function drawNotices() {
+    setContent(notices, failureNotice(campaign), stateNotice(campaign, stats), scheduleNotice(campaign, { change: () => openLaunch({ later: true }), remove: removeSchedule }));
+  }
+
+  const openLaunch = (options) => launch(campaign, labels, check?.last(), onCampaignChanged, options);
+
+  async function removeSchedule(event) {
+    await unschedule(event.currentTarget, campaign, onCampaignChanged);
+    // The button is gone.
+    if (document.activeElement === document.body) head.querySelector("h1").focus();
+  }
+
+  /** Loads a scheduled draft again from its time on, until a worker has launched it, or could not. */
+  async function watchSchedule() {
+    if (document.hidden || !isDue(campaign)) return;
+    const now = await api.campaign(id).catch(() => campaign); // The next poll tries again.
+    if (closed || now.version === campaign.version) return;
+    onCampaignChanged(now);
+    announceOnce(now.status === "DRAFT" ? "The scheduled launch did not happen." : "Campaign launched.");
   }
 
   function drawStats() {
@@ -88,7 +112,7 @@ export async function detailScreen([id]) {
           copy,
           test,
           h("a", { class: "button", href: to(`/campaigns/${id}/edit`) }, icon("pencil"), "Edit"),
-          button("Launch campaign", () => launch(campaign, labels, check?.last(), onCampaignChanged), { tone: "primary", icon: "send" }),
+          button("Launch campaign", () => openLaunch(), { tone: "primary", icon: "send" }),
         ];
       case "SENDING":
         return [
@@ -137,7 +161,7 @@ export async function detailScreen([id]) {
     if (closed) return;
     const isNews = now.status !== stats.status || Boolean(now.expanding) !== Boolean(stats.expanding) || Boolean(now.ratePerSecond) !== Boolean(stats.ratePerSecond);
     stats = now;
-    setContent(notices, failureNotice(campaign), stateNotice(campaign, stats));
+    drawNotices();
     drawStats();
     announceState();
     if (isNews) refresh({ silent: true });
@@ -170,12 +194,14 @@ export async function detailScreen([id]) {
 
   draw();
   followWhileSending();
+  const watching = setInterval(watchSchedule, SCHEDULE_POLL_MILLISECONDS);
   message.load();
   return {
     title: campaign.name,
     element: h("div", {}, head, connection, notices, top, h("div", { class: "detail" }, h("div", { class: "main-column" }, live, message.element), side)),
     leave() {
       closed = true;
+      clearInterval(watching);
       followWhileSending();
       check?.leave();
     },
@@ -215,6 +241,7 @@ function details(campaign, labels) {
     ["Clicks", campaign.trackClicks === undefined ? null : campaign.trackClicks ? "Tracked" : "Not tracked"],
     ["Language", LANGUAGES[campaign.language] ?? campaign.language],
     ["Created", dateTime(campaign.createdAt)],
+    ["Scheduled for", campaign.scheduledAt && scheduleText(campaign)],
     ["Launched", campaign.launchedAt && dateTime(campaign.launchedAt)],
     ["Sent", campaign.sentAt && dateTime(campaign.sentAt)],
     ["Cancelled", campaign.cancelledAt && dateTime(campaign.cancelledAt)],

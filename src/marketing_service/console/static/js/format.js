@@ -21,6 +21,10 @@ export function percent(fraction) {
 }
 
 export const dateTime = (time) => DATE_TIME.format(new Date(time));
+/** A time as the clocks of a time zone show it. */
+export const timeIn = (time, timeZone) =>
+  new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone }).format(new Date(time));
+
 export const date = (time) => DATE.format(new Date(time));
 
 /** A number of seconds in one unit, which is precise enough for an estimate. */

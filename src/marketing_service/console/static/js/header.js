@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { number } from "./format.js";
-import { badge } from "./components.js";
+import { campaignBadge } from "./schedule.js";
 import { to } from "./router.js";
 
 /** `actions`: elements. `audience`: text. `here`: the current tab, `overview` or `log`. */
@@ -25,7 +25,7 @@ export function campaignHeader(campaign, { actions = [], audience, here }) {
       h(
         "div",
         {},
-        h("div", { class: "title" }, h("h1", { tabindex: "-1" }, name), badge(status, paused || cancelled)),
+        h("div", { class: "title" }, h("h1", { tabindex: "-1" }, name), campaignBadge(campaign, paused || cancelled)),
         h("p", { class: "quiet" }, audience),
       ),
       h("div", { class: "actions" }, actions),

@@ -4,8 +4,9 @@ import * as api from "./api.js";
 import { h, icon, setContent, debounce } from "./dom.js";
 import { CAMPAIGN_STATUS, date, number, percent } from "./format.js";
 import { PAGE, paged } from "./paging.js";
-import { badge, statCard, pills, searchField } from "./components.js";
+import { statCard, pills, searchField } from "./components.js";
 import { to } from "./router.js";
+import { campaignBadge, isDue, isScheduled, scheduleText } from "./schedule.js";
 
 const POLL_MILLISECONDS = 4000;
 const STATUSES = Object.keys(CAMPAIGN_STATUS);
@@ -40,9 +41,9 @@ export async function listScreen(_, query) {
     if (focused) groups.querySelector("input:checked").focus();
   }
 
-  /** Updates the rows of campaigns that are being sent. */
+  /** Updates the rows of campaigns that are being sent, and of scheduled ones from their time on. */
   async function poll() {
-    const sending = list.items().filter((item) => item.status === "SENDING").slice(0, 10);
+    const sending = list.items().filter((item) => item.status === "SENDING" || isDue(item)).slice(0, 10);
     if (document.hidden || sending.length === 0) return;
     try {
       const updated = await Promise.all(sending.map(({ id }) => api.nullIfNotFound(api.campaign(id))));
@@ -111,13 +112,15 @@ function row(campaign) {
       "a",
       { href: to(`/campaigns/${campaign.id}`) },
       h("span", { class: "row-name" }, h("b", {}, campaign.name), h("small", {}, campaign.subject)),
-      badge(campaign.status, campaign.pausedAt && campaign.status === "SENDING" && "paused"),
+      campaignBadge(campaign, campaign.pausedAt && campaign.status === "SENDING" && "paused"),
       h("span", { class: "row-facts" }, results(campaign), h("small", { class: "row-when" }, when(campaign))),
     ),
   );
 }
 
-function results({ status, stats, expandedAt }) {
+function results(campaign) {
+  const { status, stats, expandedAt } = campaign;
+  if (isScheduled(campaign)) return null; // The time and its zone need the space.
   if (status === "DRAFT" || status === "FAILED") return [h("span", { class: "row-count" }), h("span", { class: "row-rate" })];
   if (status === "SENDING") {
     const share = stats.recipients === 0 ? 0 : stats.delivered / stats.recipients;
@@ -131,7 +134,9 @@ function results({ status, stats, expandedAt }) {
   ];
 }
 
-function when({ status, sentAt, launchedAt, createdAt, cancelledAt }) {
+function when(campaign) {
+  const { status, sentAt, launchedAt, createdAt, cancelledAt } = campaign;
+  if (isScheduled(campaign)) return `For ${scheduleText(campaign)}`;
   if (status === "DRAFT") return `Created ${date(createdAt)}`;
   if (cancelledAt !== null) return `Cancelled ${date(cancelledAt)}`;
   return status === "SENT" && sentAt !== null ? `Sent ${date(sentAt)}` : `Launched ${date(launchedAt ?? createdAt)}`;

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { h, icon, debounce } from "./dom.js";
-import { showErrors, field } from "./fields.js";
+import { showProblem, field } from "./fields.js";
 import { date, reasonText } from "./format.js";
 import { announceResult, importDialog, importPanel } from "./imports.js";
 import { PAGE, paged } from "./paging.js";
@@ -65,7 +65,7 @@ export async function suppressionsScreen(_, query) {
       content: [h("p", {}, "Campaigns of your organisation will no longer be sent to this address."), email.element, note.element],
       confirmLabel: "Suppress",
       action: () => api.suppress({ email: email.input.value.trim(), ...(note.input.value.trim() && { note: note.input.value.trim() }) }),
-      onError: (error) => showErrors([email, note], error.errors ?? []) && null,
+      onError: (error) => showProblem([email, note], error),
     });
     if (!done) return;
     toast(`${email.input.value.trim()} is suppressed.`);
