@@ -110,6 +110,8 @@ async def _draft(console: Console, campaign_id: str, scheme: str) -> None:
     await console.button("Launch campaign").click()
     await expect(console.page.locator(".launch-count b")).to_be_visible()
     await _take_clean(console, f"launch-{scheme}")
+    await console.dialog.get_by_role("radio", name="Schedule").check()
+    await _take_clean(console, f"schedule-{scheme}")
 
 
 async def _screen(console: Console, path: str, seen: str, name: str) -> None:
