@@ -81,7 +81,8 @@ export async function detailScreen([id]) {
     const now = await api.campaign(id).catch(() => campaign); // The next poll tries again.
     if (closed || now.version === campaign.version) return;
     onCampaignChanged(now);
-    announceOnce(now.status === "DRAFT" ? "The scheduled launch did not happen." : "Campaign launched.");
+    if (now.status !== "DRAFT") announceOnce("Campaign launched.");
+    else if (now.scheduleProblem !== null) announceOnce("The scheduled launch did not happen.");
   }
 
   function drawStats() {
