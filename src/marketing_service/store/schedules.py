@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
     from uuid import UUID
 
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from marketing_service.store.states import ScheduleProblem
@@ -29,8 +30,22 @@ async def clock(connection: AsyncConnection) -> tuple[datetime, datetime]:
     return row.now, row.in_a_year
 
 
-# A change of the schedule is a change of the campaign: it raises the version.
-_SET = text(
+def _changing(update: str) -> TextClause:
+    """A change of the schedule: it raises the version of the campaign. What the preflight found about the version
+    before is still true, because the message and the audience have not changed. Returns whether it changed anything."""
+    return text(
+        f"""
+        WITH campaign AS ({update} RETURNING id, version),
+        preflight AS (
+            UPDATE marketing_preflights k SET version = campaign.version
+            FROM campaign WHERE k.campaign_id = campaign.id AND k.version = campaign.version - 1
+        )
+        SELECT EXISTS (SELECT FROM campaign)
+        """
+    )
+
+
+_SET = _changing(
     """
     UPDATE marketing_campaigns
     SET scheduled_at = :at, scheduled_time_zone = :time_zone,
@@ -78,7 +93,7 @@ async def due_launches(connection: AsyncConnection) -> list[DueLaunch]:
     ]
 
 
-_FAIL = text(
+_FAIL = _changing(
     """
     UPDATE marketing_campaigns
     SET scheduled_at = NULL, scheduled_time_zone = NULL,
@@ -97,4 +112,4 @@ async def fail_schedule(connection: AsyncConnection, due: DueLaunch, *, problem:
         "code": problem.value,
         "message": message,
     }
-    return (await connection.execute(_FAIL, values)).rowcount == 1
+    return bool((await connection.execute(_FAIL, values)).scalar_one())

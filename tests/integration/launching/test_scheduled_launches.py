@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
+from marketing_service.campaigns.schedule import schedule
 from marketing_service.errors import Unavailable
 from marketing_service.launching import ScheduledLaunches
 from marketing_service.ports import SizeLimit
 from marketing_service.store import preflights
+from marketing_service.store.audit import Actor
 from marketing_service.worker.dependencies import WorkerDependencies
 from tests.support.ledger import campaign_row, draft
 from tests.support.world import until
@@ -125,7 +128,7 @@ async def test_a_clock_that_jumps_back_launches_nothing_twice(world: World) -> N
 
 async def test_a_launch_that_is_refused_leaves_a_draft_with_the_reason(world: World) -> None:
     without_body = await scheduled(world, seconds_ago=0, html_body=None)
-    with_errors = await scheduled(world, seconds_ago=0)
+    with_errors = await draft(world.owner, org_id=world.org_id)
     async with world.owner.transaction() as tx:
         await preflights.request_preflight(
             tx.connection, org_id=world.org_id, campaign_id=with_errors, version=1, requested_by="someone"
@@ -136,6 +139,11 @@ async def test_a_launch_that_is_refused_leaves_a_draft_with_the_reason(world: Wo
                 " finished_at = now()"
             )
         )
+    # The preflight is older than the schedule. The message is still the one that it looked at.
+    async with world.owner.transaction() as tx:
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        await schedule(tx, Actor(world.org_id, "ada"), with_errors, at=tomorrow, zone=None)
+    await move_schedule(world, with_errors, 0)
     fine = await scheduled(world, seconds_ago=0)
     launches = launches_of(world)
     await launches.run()
