@@ -181,10 +181,4 @@ MUTATIONS: tuple[Mutation, ...] = (
         "                if session.assigned or not (session.takes_more and more_may_come):\n",
         "                if session.assigned or not more_may_come:\n",
     ),
-    Mutation(
-        "one commit marks a send for two claims of the same process",
-        f"{_SENDING}/assignment.py",
-        "                min(other, batch, key=lambda one: one.claim.epoch).stop()\n",
-        "                pass\n",
-    ),
 )
