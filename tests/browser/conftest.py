@@ -83,7 +83,10 @@ async def visit(browser: Browser, ready: dict[str, Any]) -> AsyncIterator[Visit]
                 timezone_id=time_zone,
             )
             stack.push_async_callback(context.close)
-            consoles.append(Console(await context.new_page(), origin or ready["api"]))
+            page = await context.new_page()
+            # A handler of a request that is not finished would fail in the next test: its page is closed by then.
+            stack.push_async_callback(page.unroute_all, behavior="wait")
+            consoles.append(Console(page, origin or ready["api"]))
             return consoles[-1]
 
         yield visit
