@@ -22,13 +22,14 @@ NOW = int(time.time())
 
 
 async def test_a_valid_token_returns_its_principal() -> None:
-    assert await authenticator.authenticate(sign(exp=NOW + 100)) == Principal(
+    expires_at = NOW + 24 * 3600
+    assert await authenticator.authenticate(sign(exp=expires_at)) == Principal(
         subject="user-1",
         org_id="org-1",
         roles=frozenset({"ADMIN"}),
         features=frozenset({"crm", "marketing"}),
         may_write=True,
-        expires_at=NOW + 100 + RULES.leeway,
+        expires_at=expires_at + RULES.leeway,
     )
 
 
