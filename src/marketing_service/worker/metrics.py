@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
     from marketing_service.sending import RelayFeedback, Sender, SendingStats
 
 
-TASKS = ("sweep", "scheduled_launches", "opt_outs", "imports", "throttle", "queue", "leases")
-"""What a worker does again and again, beside its jobs."""
+class BackgroundTask(StrEnum):
+    """What a worker does again and again, beside its jobs. Each has a series of its own, from the start."""
+
+    SWEEP = "sweep"
+    SCHEDULED_LAUNCHES = "scheduled_launches"
+    OPT_OUTS = "opt_outs"
+    IMPORTS = "imports"
+    RESENDS = "resends"
+    THROTTLE = "throttle"
+    QUEUE = "queue"
+    LEASES = "leases"
 
 
 class ScheduleCollector:
@@ -92,7 +102,7 @@ class Faults:
     """What went wrong outside of the sending, in plain numbers."""
 
     def __init__(self) -> None:
-        self.failed_tasks = dict.fromkeys(TASKS, 0)
+        self.failed_tasks = dict.fromkeys(BackgroundTask, 0)
         self.is_waiting = True
         """Whether the process takes no job, because PostgreSQL cannot be used or has an older schema."""
 

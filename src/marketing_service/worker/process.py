@@ -19,7 +19,7 @@ from marketing_service.sending import RENEWALS_PER_LEASE
 from marketing_service.tracking import write_opt_outs_to_crm
 from marketing_service.worker.arq_consumer import ArqConsumer
 from marketing_service.worker.dependencies import WorkerDependencies
-from marketing_service.worker.metrics import FaultCollector, Faults, ScheduleCollector, SendingCollector
+from marketing_service.worker.metrics import BackgroundTask, FaultCollector, Faults, ScheduleCollector, SendingCollector
 from marketing_service.worker.shutdown import ShutdownSignals
 
 if TYPE_CHECKING:
@@ -87,17 +87,27 @@ class WorkerProcess:
         importer = self._dependencies.importer
         consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
         background = [
-            asyncio.create_task(self._repeat("sweep", limits.sweep_seconds, self._dependencies.sweep.sweep)),
+            asyncio.create_task(
+                self._repeat(BackgroundTask.SWEEP, limits.sweep_seconds, self._dependencies.sweep.sweep)
+            ),
             # Not a part of the sweep: a sweep that takes long would make the launches late.
             asyncio.create_task(
-                self._repeat("scheduled_launches", limits.sweep_seconds, self._dependencies.scheduled_launches.run)
+                self._repeat(
+                    BackgroundTask.SCHEDULED_LAUNCHES, limits.sweep_seconds, self._dependencies.scheduled_launches.run
+                )
             ),
-            asyncio.create_task(self._repeat("opt_outs", limits.sweep_seconds, self._write_opt_outs)),
-            asyncio.create_task(self._repeat("imports", limits.sweep_seconds, importer.run, wake=importer.due)),
-            asyncio.create_task(self._repeat("resends", limits.sweep_seconds, self._dependencies.resender.run)),
-            asyncio.create_task(self._repeat("throttle", limits.sweep_seconds, self._report_throttle)),
+            asyncio.create_task(self._repeat(BackgroundTask.OPT_OUTS, limits.sweep_seconds, self._write_opt_outs)),
+            asyncio.create_task(
+                self._repeat(BackgroundTask.IMPORTS, limits.sweep_seconds, importer.run, wake=importer.due)
+            ),
+            asyncio.create_task(
+                self._repeat(BackgroundTask.RESENDS, limits.sweep_seconds, self._dependencies.resender.run)
+            ),
+            asyncio.create_task(self._repeat(BackgroundTask.THROTTLE, limits.sweep_seconds, self._report_throttle)),
             # arq skips a job without a word if Redis refuses its writes.
-            asyncio.create_task(self._repeat("queue", _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)),
+            asyncio.create_task(
+                self._repeat(BackgroundTask.QUEUE, _QUEUE_CHECK_SECONDS, self._resources.job_queue.ping)
+            ),
         ]
         renewing = asyncio.create_task(self._renew_leases())
         log.info("worker_started", relay=self._resources.mailer is not None)
@@ -139,7 +149,7 @@ class WorkerProcess:
     async def _renew_leases(self) -> None:
         if self._dependencies.sender is not None:
             leases = self._dependencies.sender.leases
-            await self._repeat("leases", leases.seconds / RENEWALS_PER_LEASE, leases.renew)
+            await self._repeat(BackgroundTask.LEASES, leases.seconds / RENEWALS_PER_LEASE, leases.renew)
 
     async def _report_throttle(self) -> None:
         if self._dependencies.sender is not None:
@@ -149,17 +159,22 @@ class WorkerProcess:
         await write_opt_outs_to_crm(self._resources.transactions, self._resources.audience)
 
     async def _repeat(
-        self, name: str, seconds: float, work: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
+        self,
+        task: BackgroundTask,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        wake: asyncio.Event | None = None,
     ) -> None:
         """Do the work again and again, with pauses of so many seconds. `wake` ends a pause early."""
         while True:
             try:
                 await work()
             except Unavailable as error:
-                log.warning("task_postponed", task=name, reason=error.detail, error=error.cause)
+                log.warning("task_postponed", task=task.value, reason=error.detail, error=error.cause)
             except Exception:
-                self._faults.failed_tasks[name] += 1
-                log.exception("task_failed", task=name)
+                self._faults.failed_tasks[task] += 1
+                log.exception("task_failed", task=task.value)
             if wake is None:
                 await asyncio.sleep(seconds)
             else:

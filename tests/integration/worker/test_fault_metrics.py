@@ -27,10 +27,13 @@ WAITING = "marketing_worker_waiting", ""
 LAUNCHES = "marketing_launches_failed_total", "SMTP_NOT_CONFIGURED"
 IMPORTS = "marketing_import_steps_failed_total", ""
 SWEEPS = "marketing_tasks_failed_total", "sweep"
-# An error that nobody expects: in each step of an import, and in the sweep, which forgets old responses each time.
+RESENDS = "marketing_tasks_failed_total", "resends"
+# An error that nobody expects: in each step of an import, when a bulk resend is claimed, and in the sweep, which
+# forgets old responses each time.
 BREAK = (
     "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$",
     "CREATE TRIGGER refuse BEFORE INSERT ON marketing_suppressions EXECUTE FUNCTION refuse()",
+    "CREATE TRIGGER refuse BEFORE UPDATE ON marketing_resends EXECUTE FUNCTION refuse()",
     "CREATE TRIGGER refuse BEFORE DELETE ON marketing_idempotency_keys EXECUTE FUNCTION refuse()",
 )
 
@@ -71,8 +74,8 @@ async def test_a_wait_a_failed_launch_a_failed_import_and_a_failed_task_are_show
         rows = "".join(f"person{number}@example.com,note\n" for number in range(2 * STEP))
         content = f"email,note\n{rows}".encode()
         await import_file(world.api.transactions, world.api.job_queue, actor=Actor("acme", "ada"), file=content)
-        for series in (IMPORTS, SWEEPS):
-            await until_it_shows(series, 1)
+        for series in (IMPORTS, SWEEPS, RESENDS):
+            await until_it_shows(series, 2)  # the task goes on after an error
 
 
 async def shown(client: httpx.AsyncClient) -> dict[tuple[str, str], float]:
