@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from marketing_service.devstack.process import free_port
+from tests.support.accepting import until_it_accepts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,22 +73,9 @@ async def nginx(folder: Path, prefix: str, *, api: int) -> AsyncIterator[Origins
     )  # fmt: skip
     try:
         for port in (removing, keeping):
-            await _until_it_accepts(process, port, folder / "nginx.log")
+            await until_it_accepts(process, port, name=f"nginx (see {folder}/nginx.log)")
         yield Origins(f"http://127.0.0.1:{removing}", f"http://127.0.0.1:{keeping}")
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def _until_it_accepts(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            assert process.returncode is None, f"nginx does not start; see {log}"
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return

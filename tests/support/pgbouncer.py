@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from marketing_service.devstack.process import free_port
+from tests.support.accepting import until_it_accepts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -103,24 +104,13 @@ async def _running(folder: Path, port: int, ini: str, users: str) -> AsyncIterat
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await _until_it_accepts(port)
+        await until_it_accepts(process, port, name="PgBouncer")
         yield
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
 def _has_account(name: str) -> bool:
     return any(line.startswith(f"{name}:") for line in Path("/etc/passwd").read_text().splitlines())
-
-
-async def _until_it_accepts(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
