@@ -61,25 +61,25 @@ class Bench:
 
         With `keep`, it sends all messages of a connection in one SMTP session.
         """
-        count = min(self.recipients, 30_000)
         with relays.smtp_sink(self.folder) as sink:
             options = ["-d"] if keep else []
-            command = [str(relays.SMTP_SOURCE), *options, "-s", str(CONNECTIONS), "-l", str(_LENGTH), "-m", str(count)]
-            started = datetime.now(UTC)
-            subprocess.run([*command, f"127.0.0.1:{sink.port}"], check=True)
-            self.note(column, count / (datetime.now(UTC) - started).total_seconds())
+            self._run_source(
+                column, sink, *options, "-l", str(_LENGTH), count=min(self.recipients, 30_000), connections=CONNECTIONS
+            )
+
+    def _run_source(self, column: str, sink: relays.Sink, *options: str, count: int, connections: int) -> None:
+        command = [str(relays.SMTP_SOURCE), *options, "-s", str(connections), "-m", str(count)]
+        started = datetime.now(UTC)
+        subprocess.run([*command, f"127.0.0.1:{sink.port}"], check=True)
+        self.note(column, count / (datetime.now(UTC) - started).total_seconds())
 
     def source_to_postfix(self, column: str, *, connections: int, on_disk: bool = False) -> None:
         """Measure Postfix's load generator with one of our messages and a recipient for each, in as few sessions."""
-        count = min(self.recipients, 20_000)
         message = self.folder / "message"
         message.write_bytes(content.message())
-        options = ["-d", "-N", "-F", str(message), "-f", content.FROM_EMAIL, "-t", "person@example.org"]
-        command = [str(relays.SMTP_SOURCE), *options, "-s", str(connections), "-m", str(count)]
+        options = ("-d", "-N", "-F", str(message), "-f", content.FROM_EMAIL, "-t", "person@example.org")
         with postfix.postfix(self.folder, on_disk=on_disk) as relay:
-            started = datetime.now(UTC)
-            subprocess.run([*command, f"127.0.0.1:{relay.port}"], check=True)
-            self.note(column, count / (datetime.now(UTC) - started).total_seconds())
+            self._run_source(column, relay, *options, count=min(self.recipients, 20_000), connections=connections)
 
     def client(self, column: str, client: str, count: int, *, round_trip: float = 0.0) -> None:
         """Measure a client of `bench.clients` with `count` messages."""
@@ -146,7 +146,7 @@ class Bench:
         seconds = (
             {f"worker: {stage}": count * per_sample for stage, count in stages.most_common()}
             | run.cpu_seconds
-            | {f"a connection waits: {what}": waited for what, waited in waits.most_common()}
+            | {f"waits: {what}": waited for what, waited in waits.most_common()}
         )
         return {what: round(used / recipients * 1e6, 1) for what, used in seconds.items()} | {
             "messages per commit": round(recipients / max(commits, 1), 1)

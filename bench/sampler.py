@@ -70,7 +70,7 @@ class Samples:
 
 
 class Waits:
-    """Seconds that connections wait, by what they wait for, and the number of commits."""
+    """Seconds that connections and commits wait, by what they wait for, and the number of commits."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -83,20 +83,22 @@ class Waits:
         async def measured_submit(connection: SmtpConnection, envelope: Envelope) -> Submission:
             started = monotonic()
             submission = await submit(connection, envelope)
-            self.seconds["relay"] += monotonic() - started
+            self.seconds["a connection, for the relay"] += monotonic() - started
             return submission
 
         async def measured_has_next(dispatcher: Dispatcher, session: ConnectionSession) -> bool:
             started = monotonic()
             has_one = await has_next(dispatcher, session)
-            self.seconds["commit" if has_one else "nothing to do"] += monotonic() - started
+            self.seconds["a connection, for a commit" if has_one else "a connection, with nothing to do"] += (
+                monotonic() - started
+            )
             return has_one
 
         async def measured_commit(committer: Committer, *groups: Any) -> CommitResult:
             self.commits += 1
             started = monotonic()
             result = await commit(committer, *groups)
-            self.seconds["one commit after the other"] += monotonic() - started
+            self.seconds["the commits, one after the other"] += monotonic() - started
             return result
 
         # setattr, because a type checker rightly forbids to replace methods.
